@@ -1,0 +1,259 @@
+//! What a child SA is: the value that a negotiation produces and a plane installs.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crypto::EspKey;
+
+/// Names one child between endpoint and plane, for the life of the process.
+///
+/// An endpoint never uses an id twice, so a late event of a removed child
+/// cannot be taken for one of its successor.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChildId(pub u64);
+
+/// The policies of one connection, for the life of the process.
+///
+/// A group outlives its children: while no child serves it, its packets wait
+/// (see [`crate::plane::Command::Hold`]) and never leave in clear text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GroupId(pub u64);
+
+/// A Security Parameters Index of ESP (RFC 4303 section 2.1): 256 or more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spi(u32);
+
+impl Spi {
+    /// The lowest SPI that may be assigned; 0..=255 are reserved (RFC 4303 section 2.1).
+    pub const MIN: u32 = 256;
+
+    /// An SPI, or `None` for one of the reserved values.
+    #[must_use]
+    pub const fn new(value: u32) -> Option<Self> {
+        if value < Self::MIN { None } else { Some(Self(value)) }
+    }
+
+    /// The value in host byte order.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Display for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// How ESP travels between the gateways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encapsulation {
+    /// IP protocol 50 (RFC 4303).
+    Plain,
+    /// Inside UDP (RFC 3948), sharing the port with IKE.
+    Udp,
+}
+
+/// Where a child's packets go on the outside.
+///
+/// With [`Encapsulation::Plain`] the ports have no meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OuterPath {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// The form on the wire.
+    pub encapsulation: Encapsulation,
+}
+
+/// One traffic selector (RFC 7296 section 3.13.1): an address range of one
+/// family, an IP protocol and a port range.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Selector {
+    start: IpAddr,
+    end: IpAddr,
+    protocol: u8,
+    start_port: u16,
+    end_port: u16,
+}
+
+/// A range whose ends are of different families or in the wrong order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the range is empty or mixes address families")]
+pub struct EmptySelector;
+
+impl Selector {
+    /// A selector for `start..=end`. `protocol` 0 means any; ports are
+    /// inclusive, `0..=65535` means any (and ICMP type and code, RFC 7296
+    /// section 3.13.1, where the protocol is ICMP).
+    ///
+    /// # Errors
+    /// [`EmptySelector`] when nothing could match.
+    pub fn new(
+        start: IpAddr,
+        end: IpAddr,
+        protocol: u8,
+        ports: (u16, u16),
+    ) -> Result<Self, EmptySelector> {
+        let same_family = start.is_ipv4() == end.is_ipv4();
+        // OPAQUE ports are (65535, 0) on the wire; no policy here uses them.
+        if !same_family || start > end || ports.0 > ports.1 {
+            return Err(EmptySelector);
+        }
+        Ok(Self { start, end, protocol, start_port: ports.0, end_port: ports.1 })
+    }
+
+    /// All protocols and ports of a subnet. The prefix length is capped at the
+    /// family's width.
+    #[must_use]
+    pub fn subnet(address: IpAddr, prefix: u8) -> Self {
+        let (start, end) = subnet_range(address, prefix);
+        Self { start, end, protocol: 0, start_port: 0, end_port: u16::MAX }
+    }
+
+    /// First address.
+    #[must_use]
+    pub const fn start(&self) -> IpAddr {
+        self.start
+    }
+
+    /// Last address, included.
+    #[must_use]
+    pub const fn end(&self) -> IpAddr {
+        self.end
+    }
+
+    /// IP protocol number; 0 is any.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// First and last port, both included.
+    #[must_use]
+    pub const fn ports(&self) -> (u16, u16) {
+        (self.start_port, self.end_port)
+    }
+
+    /// Whether a packet with this address, protocol and port is selected.
+    ///
+    /// `port` is `None` when the packet shows none (a later fragment, a
+    /// protocol without ports): such a packet matches only "any port"
+    /// (RFC 4301 section 4.4.1.1).
+    #[must_use]
+    pub fn contains(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        let any_port = self.start_port == 0 && self.end_port == u16::MAX;
+        let port_matches =
+            any_port || port.is_some_and(|p| (self.start_port..=self.end_port).contains(&p));
+        (self.start..=self.end).contains(&address)
+            && address.is_ipv4() == self.start.is_ipv4()
+            && (self.protocol == 0 || self.protocol == protocol)
+            && port_matches
+    }
+
+    /// What both select, if anything: the narrowing of RFC 7296 section 2.9.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if self.start.is_ipv4() != other.start.is_ipv4() {
+            return None;
+        }
+        let protocol = match (self.protocol, other.protocol) {
+            (0, p) | (p, 0) => p,
+            (a, b) if a == b => a,
+            _ => return None,
+        };
+        let start = self.start.max(other.start);
+        let end = self.end.min(other.end);
+        let ports =
+            (self.start_port.max(other.start_port), self.end_port.min(other.end_port));
+        Self::new(start, end, protocol, ports).ok()
+    }
+}
+
+fn subnet_range(address: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
+    match address {
+        IpAddr::V4(a) => {
+            let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            let start = u32::from(a) & !host;
+            (IpAddr::V4(start.into()), IpAddr::V4((start | host).into()))
+        }
+        IpAddr::V6(a) => {
+            let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            let start = u128::from(a) & !host;
+            (IpAddr::V6(start.into()), IpAddr::V6((start | host).into()))
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match prefix_of(self.start, self.end) {
+            Some(prefix) => write!(f, "{}/{prefix}", self.start)?,
+            None => write!(f, "{}-{}", self.start, self.end)?,
+        }
+        let any_port = self.start_port == 0 && self.end_port == u16::MAX;
+        match (self.protocol, any_port) {
+            (0, true) => Ok(()),
+            (p, true) => write!(f, "[{p}]"),
+            (p, false) if self.start_port == self.end_port => {
+                write!(f, "[{p}/{}]", self.start_port)
+            }
+            (p, false) => write!(f, "[{p}/{}-{}]", self.start_port, self.end_port),
+        }
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The prefix length of a range that is a subnet.
+fn prefix_of(start: IpAddr, end: IpAddr) -> Option<u8> {
+    let (low, high, width) = match (start, end) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (u128::from(u32::from(a)), u128::from(u32::from(b)), 32u32)
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a), u128::from(b), 128),
+        _ => return None,
+    };
+    let host = low ^ high;
+    let host_bits = 128 - host.leading_zeros();
+    let is_subnet = host & host.wrapping_add(1) == 0 && low & host == 0;
+    is_subnet.then(|| u8::try_from(width - host_bits).ok()).flatten()
+}
+
+/// One direction of a child: its SPI and its key.
+pub struct HalfSpec {
+    /// The SPI on the wire.
+    pub spi: Spi,
+    /// The key, used once: turned into a sealing or an opening key.
+    pub key: EspKey,
+}
+
+/// A CHILD SA as negotiated: both directions and its policies, as one unit.
+pub struct ChildSpec {
+    /// Its name.
+    pub id: ChildId,
+    /// The policies it serves. Several children may serve a group; the newest wins.
+    pub group: GroupId,
+    /// Packets to us: the SPI is ours.
+    pub inbound: HalfSpec,
+    /// Packets to the peer: the SPI is theirs.
+    pub outbound: HalfSpec,
+    /// Where packets go on the outside.
+    pub path: OuterPath,
+    /// Our side of the traffic: sources of outgoing packets.
+    pub local_ts: Vec<Selector>,
+    /// The peer's side: sources of incoming packets.
+    pub remote_ts: Vec<Selector>,
+}
