@@ -1,0 +1,248 @@
+//! What an endpoint is told to do. Values that cannot be wrong: whoever reads a
+//! file has already refused what does not make sense.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::Psk;
+use esp::spec::Selector;
+
+use crate::identity::{Id, IdPattern};
+use crate::proposal::{EspProposal, IkeProposal};
+
+/// All that an endpoint is told.
+pub struct Config {
+    /// The connections; a responder takes the first that fits.
+    pub connections: Vec<Arc<Connection>>,
+    /// How often an unanswered request is sent again.
+    pub retransmission: Retransmission,
+    /// What a stranger may cost.
+    pub limits: Limits,
+    /// Which SPIs this endpoint chooses.
+    pub shard: Shard,
+    /// Our IKE port: 500, or what was configured.
+    pub port: u16,
+    /// Our port for UDP-encapsulated IKE and ESP: 4500, or what was configured.
+    pub nat_port: u16,
+}
+
+/// A connection: how to reach, recognise and serve one kind of peer.
+pub struct Connection {
+    /// Its name, unique in a [`Config`].
+    pub name: Arc<str>,
+    /// Our addresses; empty means any. An initiator uses the first.
+    pub local_addrs: Vec<IpAddr>,
+    /// Where the peer is; empty means anywhere, for a pure responder.
+    pub remote_addrs: Vec<IpAddr>,
+    /// The peer's IKE port.
+    pub remote_port: u16,
+    /// The peer's port for UDP encapsulation.
+    pub remote_nat_port: u16,
+    /// Who we are.
+    pub local_id: Id,
+    /// Who the peer may be.
+    pub remote_id: IdPattern,
+    /// How both sides prove it in a full exchange.
+    pub auth: Auth,
+    /// IKE suites, the best first. Never empty.
+    pub proposals: Vec<IkeProposal>,
+    /// The child.
+    pub child: ChildConfig,
+    /// Make both ends believe in a NAT, so that ESP travels in UDP.
+    pub force_encapsulation: bool,
+    /// Ask the peer for a sign of life after this much silence; `None`: never.
+    pub liveness: Option<Duration>,
+    /// Session resumption.
+    pub resumption: Resumption,
+}
+
+/// How a peer is authenticated in a full exchange.
+#[derive(Clone)]
+pub enum Auth {
+    /// With pre-shared keys (RFC 7296 section 2.15).
+    PreShared(Arc<PreShared>),
+}
+
+/// Pre-shared keys: the first whose owners include the peer is used.
+#[derive(Default)]
+pub struct PreShared {
+    /// The keys.
+    pub keys: Vec<PreSharedKey>,
+}
+
+/// A pre-shared key and the peers that it is shared with.
+pub struct PreSharedKey {
+    /// The peers; empty means every peer.
+    pub owners: Vec<Id>,
+    /// The secret.
+    pub secret: Psk,
+}
+
+impl PreShared {
+    /// The key shared with `peer`: one that names it before one for everybody.
+    #[must_use]
+    pub fn with(&self, peer: &Id) -> Option<&Psk> {
+        let named = self.keys.iter().find(|key| key.owners.contains(peer));
+        let anybody = || self.keys.iter().find(|key| key.owners.is_empty());
+        named.or_else(anybody).map(|key| &key.secret)
+    }
+}
+
+/// What a child is to be.
+pub struct ChildConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Our side of the traffic. Never empty.
+    pub local_ts: Vec<Selector>,
+    /// The peer's side. Never empty.
+    pub remote_ts: Vec<Selector>,
+    /// ESP suites, the best first. Never empty.
+    pub proposals: Vec<EspProposal>,
+}
+
+/// Session resumption of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resumption {
+    /// Ask for tickets, or hand them out.
+    pub enabled: bool,
+    /// What brings a suspended session back.
+    pub trigger: ResumeTrigger,
+    /// Which form of AUTH to use after a resume.
+    pub auth: ResumeAuth,
+    /// How long a ticket that we hand out is good: RFC 5723 section 6.2 asks
+    /// for a finite time, [`Resumption::MAX_LIFETIME`] at the most.
+    pub lifetime: Duration,
+    /// How long after the last full authentication a session may still be
+    /// resumed, however often its tickets were renewed.
+    pub max_age: Duration,
+}
+
+impl Resumption {
+    /// The longest lifetime of a ticket: a protection key must outlive it.
+    pub const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+}
+
+impl Default for Resumption {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            trigger: ResumeTrigger::Manual,
+            auth: ResumeAuth::Auto,
+            lifetime: Duration::from_secs(24 * 3600),
+            max_age: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// What brings a suspended session back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResumeTrigger {
+    /// A command.
+    Manual,
+    /// A command, or a packet that wants to leave.
+    OnTraffic,
+}
+
+/// The `resume_auth` setting: which octets AUTH covers after a resume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResumeAuth {
+    /// RFC 5723 first; libreswan's form once, after a protected refusal.
+    Auto,
+    /// Only the form of RFC 5723 section 4.3.3.
+    Rfc5723,
+    /// Only the short form of libreswan 5.2 to 5.4, which leaves out nonce and identity.
+    Libreswan,
+}
+
+/// Retransmission: exponential back-off with jitter (RFC 7296 section 2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retransmission {
+    /// From the first transmission to the second.
+    pub initial: Duration,
+    /// No wait is longer.
+    pub max: Duration,
+    /// Transmissions of a request in all.
+    pub tries: u32,
+    /// Transmissions of `IKE_SESSION_RESUME`, before a full exchange is tried.
+    pub resume_tries: u32,
+}
+
+impl Default for Retransmission {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(500),
+            max: Duration::from_secs(20),
+            tries: 7,
+            resume_tries: 4,
+        }
+    }
+}
+
+/// What a stranger may cost us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Half-open SAs above which a cookie is asked for (RFC 7296 section 2.6).
+    pub cookie_threshold: usize,
+    /// Half-open SAs in all.
+    pub half_open: usize,
+    /// Half-open SAs of one source address.
+    pub half_open_per_source: usize,
+    /// How long a half-open SA waits for `IKE_AUTH`.
+    pub half_open_timeout: Duration,
+    /// SAs in all.
+    pub sas: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cookie_threshold: 64,
+            half_open: 8192,
+            half_open_per_source: 64,
+            half_open_timeout: Duration::from_secs(30),
+            sas: 1 << 20,
+        }
+    }
+}
+
+/// Which of several endpoints this is. The low bits of every SPI that it
+/// chooses are its index, so that a datagram can be handed to the right one
+/// without a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shard {
+    index: u8,
+    bits: u8,
+}
+
+impl Shard {
+    /// Shard `index` of `1 << bits`, or `None` if there is no such shard or
+    /// more than 256 were asked for.
+    #[must_use]
+    pub const fn new(index: u8, bits: u8) -> Option<Self> {
+        if bits > 8 || (index as u16) >= (1 << bits) { None } else { Some(Self { index, bits }) }
+    }
+
+    /// `random` with the shard's index in its low bits.
+    #[must_use]
+    pub const fn mark(self, random: u64) -> u64 {
+        let mask = (1u64 << self.bits) - 1;
+        (random & !mask) | self.index as u64
+    }
+}
+
+/// The outside address of an initiator's first datagram.
+impl Connection {
+    /// Where to begin, or `None` for a connection that only answers.
+    #[must_use]
+    pub fn first_remote(&self) -> Option<SocketAddr> {
+        self.remote_addrs.first().map(|&address| SocketAddr::new(address, self.remote_port))
+    }
+
+    /// Whether a datagram from `remote` to `local` may belong to this connection.
+    #[must_use]
+    pub fn serves(&self, local: IpAddr, remote: IpAddr) -> bool {
+        let fits = |list: &[IpAddr], a: IpAddr| list.is_empty() || list.contains(&a);
+        fits(&self.local_addrs, local) && fits(&self.remote_addrs, remote)
+    }
+}

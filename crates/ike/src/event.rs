@@ -1,0 +1,356 @@
+//! What goes in and out of an endpoint besides datagrams and time.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esp::plane;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Failure, Refusal};
+
+/// Which socket a datagram uses. On the NAT-traversal port IKE is preceded by
+/// the non-ESP marker (RFC 3948 section 2.2), which the core never sees.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Port {
+    /// UDP 500, or what was configured for it.
+    Ike,
+    /// UDP 4500, or what was configured for it.
+    NatTraversal,
+}
+
+/// The way of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Path {
+    /// Our address and port. An unspecified address leaves the choice to the
+    /// system, for an initiator's first datagram.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Our socket.
+    pub port: Port,
+}
+
+/// A datagram to send. Its octets are shared with the retransmission cache.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From where, to where.
+    pub path: Path,
+    /// An IKE message, without the non-ESP marker.
+    pub datagram: Arc<[u8]>,
+}
+
+/// Names a request of the control interface.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// What a person or a program asks of an endpoint. Each is answered by one
+/// [`Output::Reply`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Bring a connection up: resume its session if there is one.
+    /// Answered when packets can flow, or when that has failed.
+    Up(Arc<str>),
+    /// As `Up`, but only by resumption or not at all... until the fallback:
+    /// refused with [`Refusal::NotSuspended`] when there is no session.
+    Resume(Arc<str>),
+    /// End a connection: Delete on the wire, session forgotten.
+    Down(Arc<str>),
+    /// Put a connection to sleep: no Delete, session kept.
+    Suspend(Arc<str>),
+}
+
+/// What an endpoint wants done.
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Have the plane do this and report the end of it.
+    Plane(plane::CommandId, plane::Command),
+    /// The end of a [`Command`].
+    Reply(RequestId, Result<(), Refusal>),
+    /// Something that happened.
+    Event(Event),
+}
+
+/// Names an IKE SA in events and status: our SPI.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SaId(pub u64);
+
+impl fmt::Display for SaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SaId> for String {
+    fn from(id: SaId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for SaId {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u64::from_str_radix(&text, 16).map(Self)
+    }
+}
+
+/// How an SA came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// `IKE_SA_INIT` and `IKE_AUTH`.
+    Full,
+    /// `IKE_SESSION_RESUME` and `IKE_AUTH`.
+    Resumed,
+}
+
+/// Which side began an SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// We did.
+    Initiator,
+    /// The peer did.
+    Responder,
+}
+
+/// How a set-up went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetUp {
+    /// By which exchange.
+    pub how: How,
+    /// Request-response pairs, with those of a refused attempt before it.
+    pub round_trips: u32,
+    /// From the first datagram to the installed child.
+    pub took: Duration,
+}
+
+/// Something that happened: the one stream that logs, `cygnet monitor`,
+/// metrics and tests read. Holds no secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A set-up began.
+    Started {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Full exchange or resumption.
+        how: How,
+        /// Where the first datagram goes.
+        remote: SocketAddr,
+    },
+    /// A peer is authenticated and its child installed.
+    Up {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// Who began.
+        role: Role,
+        /// The authenticated peer.
+        peer: String,
+        /// Where it is.
+        remote: SocketAddr,
+        /// The IKE suite, in strongSwan's spelling.
+        suite: String,
+        /// How it went.
+        set_up: SetUp,
+    },
+    /// A child can carry packets.
+    ChildUp {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// The child's configured name.
+        child: Arc<str>,
+        /// ESP suite.
+        suite: String,
+        /// The SPI of packets to us, in hexadecimal.
+        spi_in: String,
+        /// The SPI of packets to the peer, in hexadecimal.
+        spi_out: String,
+        /// Our side of the traffic.
+        local_ts: Vec<String>,
+        /// The peer's side of the traffic.
+        remote_ts: Vec<String>,
+        /// ESP in UDP rather than protocol 50.
+        udp: bool,
+    },
+    /// A child is gone.
+    ChildDown {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// The child's configured name.
+        child: Arc<str>,
+        /// Why.
+        why: Gone,
+    },
+    /// An established SA is gone.
+    Down {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// Why.
+        why: Gone,
+    },
+    /// A session sleeps.
+    Suspended {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA that it was.
+        sa: SaId,
+        /// Octets of its ticket.
+        ticket_len: usize,
+        /// How long it can be resumed.
+        expires_in: Duration,
+    },
+    /// A suspended session is over; the next set-up is a full exchange.
+    SessionLost {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Why.
+        why: SessionEnd,
+    },
+    /// A resumption attempt ended without an SA; a full exchange follows.
+    FellBack {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Why.
+        why: FallBack,
+    },
+    /// The gateway gave us a ticket.
+    TicketGranted {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Its octets.
+        len: usize,
+        /// Its lifetime as the gateway said.
+        lifetime: Duration,
+    },
+    /// The gateway answered the request for a ticket with no (`TICKET_NACK`)
+    /// or not now (`TICKET_ACK`), or not at all.
+    TicketDenied {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Whether asking again later makes sense.
+        later: bool,
+    },
+    /// We gave a peer a ticket.
+    TicketIssued {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// To whom.
+        peer: String,
+        /// Its octets.
+        len: usize,
+    },
+    /// We refused a ticket.
+    TicketRefused {
+        /// From where it came.
+        remote: SocketAddr,
+        /// Why.
+        why: TicketFault,
+    },
+    /// A set-up failed.
+    Failed {
+        /// The connection's name; none when it was not yet known.
+        connection: Option<Arc<str>>,
+        /// The peer's address.
+        remote: SocketAddr,
+        /// Who began.
+        role: Role,
+        /// Why.
+        why: Failure,
+    },
+    /// The peer's outside address changed.
+    Moved {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// Its address now.
+        remote: SocketAddr,
+    },
+}
+
+/// Why an SA or a child is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gone {
+    /// Somebody here asked for it.
+    Command,
+    /// The peer sent a Delete.
+    PeerDeleted,
+    /// The peer does not answer.
+    Unanswered,
+    /// The peer has resumed its session or set up a new SA.
+    Replaced,
+    /// The session was put to sleep.
+    Suspended,
+    /// Its sequence numbers are used up.
+    Exhausted,
+    /// The data plane failed.
+    Plane,
+    /// The peer broke the protocol in an authentic message.
+    PeerFault,
+}
+
+/// Why a session cannot be resumed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionEnd {
+    /// The ticket's lifetime is over.
+    Expired,
+    /// The gateway refused it under protection.
+    Refused,
+    /// Somebody here ended the connection.
+    Command,
+    /// A full exchange took its place.
+    Replaced,
+}
+
+/// Why a resumption fell back to a full exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FallBack {
+    /// `TICKET_NACK`.
+    Nack,
+    /// Another error notify in clear.
+    Error(u16),
+    /// A protected refusal of AUTH or identity.
+    AuthenticationFailed,
+    /// What came back made no sense as an answer.
+    BadAnswer,
+    /// Nobody answered.
+    Silence,
+}
+
+/// Why a presented ticket was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TicketFault {
+    /// Sealed by no key that we hold.
+    UnknownKey,
+    /// Not sealed by us, or altered.
+    Forged,
+    /// Its time is over.
+    Expired,
+    /// It was used before.
+    Used,
+    /// No connection allows it (any more).
+    NotAllowed,
+}

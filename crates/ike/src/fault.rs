@@ -1,0 +1,143 @@
+//! What can go wrong, by who is to blame and what follows.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a datagram was dropped without a trace. Nothing that an unauthenticated
+/// datagram holds can do more than raise one of these counters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discard {
+    /// Not an IKE message: header, length or version.
+    Malformed,
+    /// Payloads that cannot be parsed.
+    BadPayload,
+    /// No SA has this SPI.
+    UnknownSpi,
+    /// The SPI fits, but the integrity check does not.
+    NotAuthentic,
+    /// A message id outside the window.
+    OutsideWindow,
+    /// A response that nobody waits for, or to another exchange.
+    Unexpected,
+    /// A request that repeats one which has been answered; the answer was sent again.
+    Retransmission,
+    /// An initial message without what its exchange requires.
+    MissingPayload,
+    /// A cookie that is not ours, or too old.
+    BadCookie,
+    /// No configuration for these addresses.
+    NoConnection,
+    /// A limit of half-open SAs.
+    Limit,
+    /// A message that we sent ourselves.
+    Reflected,
+    /// An exchange that does not fit the SA's stage.
+    WrongExchange,
+}
+
+impl Discard {
+    /// Every reason, for counters.
+    pub const ALL: [Self; 13] = [
+        Self::Malformed,
+        Self::BadPayload,
+        Self::UnknownSpi,
+        Self::NotAuthentic,
+        Self::OutsideWindow,
+        Self::Unexpected,
+        Self::Retransmission,
+        Self::MissingPayload,
+        Self::BadCookie,
+        Self::NoConnection,
+        Self::Limit,
+        Self::Reflected,
+        Self::WrongExchange,
+    ];
+}
+
+/// How an authentic peer broke the protocol; each has one notify.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PeerFault {
+    /// A payload that cannot be parsed, or one that is missing.
+    #[error("a payload is malformed or missing")]
+    InvalidSyntax,
+    /// A critical payload of a type that we do not know.
+    #[error("critical payload {0} is not supported")]
+    UnsupportedCriticalPayload(u8),
+    /// Identity or AUTH are wrong.
+    #[error("authentication failed")]
+    AuthenticationFailed,
+}
+
+/// Why a set-up failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// Nobody answered.
+    #[error("the peer does not answer")]
+    Unanswered,
+    /// No common algorithms for the IKE SA.
+    #[error("the peer accepts none of our IKE proposals")]
+    NoIkeProposal,
+    /// No common algorithms for the child.
+    #[error("the peer accepts none of our ESP proposals")]
+    NoEspProposal,
+    /// The traffic selectors have nothing in common.
+    #[error("the peer accepts none of our traffic selectors")]
+    NoTrafficSelectors,
+    /// The peer says that our identity or proof is wrong.
+    #[error("the peer refused our identity or secret (AUTHENTICATION_FAILED)")]
+    RefusedByPeer,
+    /// The peer's proof is wrong.
+    #[error("the peer's proof of identity is wrong: check the secret")]
+    PeerNotAuthentic,
+    /// The peer is somebody else than configured.
+    #[error("the peer's identity is not the configured one")]
+    WrongIdentity,
+    /// There is no secret for the peer's identity.
+    #[error("no secret is configured for the peer's identity")]
+    NoSecret,
+    /// The peer answered with this error notify.
+    #[error("the peer answered with error notify {0}")]
+    Notify(u16),
+    /// The peer broke the protocol.
+    #[error("the peer's message breaks the protocol")]
+    Protocol,
+    /// The key exchange failed: an invalid public value.
+    #[error("the peer's key exchange value is invalid")]
+    BadKeyExchange,
+    /// The IKE SA stands but the peer gave no child.
+    #[error("the peer set up no child SA")]
+    NoChild,
+    /// The data plane could not install the child.
+    #[error("the data plane could not install the child SA")]
+    Plane,
+    /// A command ended it.
+    #[error("ended by command")]
+    Ended,
+}
+
+/// Why a command was refused or failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No connection has this name.
+    #[error("no such connection")]
+    UnknownConnection,
+    /// The connection only answers: it has no `remote_addrs`.
+    #[error("the connection has no remote_addrs: it can only answer")]
+    CannotInitiate,
+    /// There is nothing to end or to put to sleep.
+    #[error("the connection is not up")]
+    NotUp,
+    /// There is no session to resume.
+    #[error("the connection has no suspended session")]
+    NotSuspended,
+    /// The SA holds no ticket, so it could not be resumed.
+    #[error("the gateway gave no ticket: the session could not be resumed (use down instead)")]
+    NoTicket,
+    /// The set-up is still under way.
+    #[error("the connection is being set up")]
+    Busy,
+    /// The set-up failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
