@@ -1,1 +1,57 @@
-//! See the crate's description.
+//! Every key and every primitive of the workspace; the FIPS boundary.
+//!
+//! Keys are used, not shown: one type a role, without `Debug`, `Clone` or
+//! `PartialEq`, wiped when dropped. The types of the key schedule consume each
+//! other, so that it cannot be run in the wrong order. Nothing here has a
+//! clock; everything random comes from a [`Provider`] that the caller owns.
+//!
+//! ```
+//! use crypto::{Group, IkeSpis, IkeSuite, Nonces, Provider, Skeyseed};
+//! use crypto::{IkeCipher, KeyLen, PrfAlg};
+//!
+//! let suite = IkeSuite {
+//!     cipher: IkeCipher::AesGcm16(KeyLen::L256),
+//!     prf: PrfAlg::HmacSha384,
+//!     group: Group::X25519,
+//! };
+//! let mut provider = Provider::system();
+//! let (ours, theirs) = (provider.key_exchange(suite.group)?, provider.key_exchange(suite.group)?);
+//! let their_share = theirs.public().to_vec();
+//! let (ni, nr): ([u8; 32], [u8; 32]) = (provider.array(), provider.array());
+//! let nonces = Nonces { initiator: &ni, responder: &nr };
+//! let spis = IkeSpis { initiator: provider.array(), responder: provider.array() };
+//!
+//! let shared = ours.agree(&their_share)?;
+//! let keys = Skeyseed::initial(suite.prf, nonces, shared).expand(suite, nonces, spis);
+//! assert_eq!(keys.initiator.cipher(), suite.cipher);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod aead;
+mod cbc;
+mod error;
+mod esp;
+mod guard;
+mod kex;
+mod mac;
+mod modp;
+mod ops;
+mod prf;
+mod provider;
+mod schedule;
+mod secret;
+mod suite;
+mod ticket;
+
+pub use aead::MessageKey;
+pub use error::{BadShare, CryptoError, EmptySecret, Exhausted, Mismatch, OpenFailed, WrongLength};
+pub use esp::{EspKey, EspOpeningKey, EspSealingKey, SeqRun};
+pub use kex::{KeyExchange, SharedSecret};
+pub use mac::{CookieKey, nat_detection_hash};
+pub use ops::public_key_operations;
+pub use provider::Provider;
+pub use schedule::{ChildKeys, IkeKeys, IkeSpis, Nonces, SkD, SkP, Skeyseed};
+pub use secret::{Mac, Psk, SignedOctets};
+pub use suite::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+pub use ticket::TicketKey;

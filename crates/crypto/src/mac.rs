@@ -1,0 +1,79 @@
+//! Codes and digests that protect an exchange before it has keys.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{digest, hmac};
+use zeroize::Zeroizing;
+
+use crate::error::Mismatch;
+use crate::provider::Provider;
+
+/// A secret for stateless cookies (RFC 7296 section 2.6): HMAC-SHA256.
+///
+/// It is set up once, since a flood is answered with it.
+pub struct CookieKey(hmac::Key);
+
+impl CookieKey {
+    /// A new secret.
+    #[must_use]
+    pub fn generate(provider: &mut Provider) -> Self {
+        let bytes = Zeroizing::new(provider.array::<32>());
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice()))
+    }
+
+    /// The code of `parts`, of which each is preceded by its length, so that
+    /// octets cannot be moved from one to the next.
+    #[must_use]
+    pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.sign().as_ref());
+        out
+    }
+
+    /// Compares in constant time.
+    ///
+    /// # Errors
+    /// [`Mismatch`] unless `tag` is the code of `parts`.
+    pub fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> Result<(), Mismatch> {
+        verify_slices_are_equal(&self.tag(parts), tag).map_err(|_| Mismatch)
+    }
+}
+
+/// SHA-1(SPIi | SPIr | address | port), the body of a NAT_DETECTION notify
+/// (RFC 7296 section 2.23). The RFC fixes SHA-1; no security rests on it.
+#[must_use]
+pub fn nat_detection_hash(spi_i: [u8; 8], spi_r: [u8; 8], addr: SocketAddr) -> [u8; 20] {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(&spi_i);
+    context.update(&spi_r);
+    match addr.ip() {
+        IpAddr::V4(ip) => context.update(&ip.octets()),
+        IpAddr::V6(ip) => context.update(&ip.octets()),
+    }
+    context.update(&addr.port().to_be_bytes());
+    let mut out = [0; 20];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_bound_to_its_secret_and_to_every_part() {
+        let key = CookieKey::generate(&mut Provider::seeded(1));
+        let tag = key.tag(&[b"ab", b"c"]);
+        assert_eq!(key.verify(&[b"ab", b"c"], &tag), Ok(()));
+        assert_eq!(key.verify(&[b"a", b"bc"], &tag), Err(Mismatch));
+        assert_eq!(key.verify(&[b"ab", b"c"], &tag[..31]), Err(Mismatch));
+        let other = CookieKey::generate(&mut Provider::seeded(2));
+        assert_eq!(other.verify(&[b"ab", b"c"], &tag), Err(Mismatch));
+    }
+}

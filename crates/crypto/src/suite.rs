@@ -1,0 +1,260 @@
+//! What can be negotiated, written as strongSwan writes it.
+
+use std::fmt;
+
+/// A pseudorandom function (RFC 4868, RFC 7296 section 3.3.2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PrfAlg {
+    /// PRF_HMAC_SHA2_256.
+    HmacSha256,
+    /// PRF_HMAC_SHA2_384.
+    HmacSha384,
+    /// PRF_HMAC_SHA2_512.
+    HmacSha512,
+}
+
+impl PrfAlg {
+    /// Octets of its output, which is also its preferred key length
+    /// (RFC 4868 section 2.1.2): 32, 48 or 64.
+    #[must_use]
+    pub const fn output_len(self) -> usize {
+        match self {
+            Self::HmacSha256 => 32,
+            Self::HmacSha384 => 48,
+            Self::HmacSha512 => 64,
+        }
+    }
+}
+
+/// The key length of AES.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum KeyLen {
+    /// 128 bits.
+    L128,
+    /// 192 bits.
+    L192,
+    /// 256 bits.
+    L256,
+}
+
+impl KeyLen {
+    /// In octets: 16, 24 or 32.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::L128 => 16,
+            Self::L192 => 24,
+            Self::L256 => 32,
+        }
+    }
+
+    /// In bits, as the Key Length attribute counts (RFC 7296 section 3.3.5).
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        match self {
+            Self::L128 => 128,
+            Self::L192 => 192,
+            Self::L256 => 256,
+        }
+    }
+}
+
+/// The integrity algorithm beside AES-CBC (RFC 4868).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(non_camel_case_types, reason = "the names of RFC 4868")]
+pub enum CbcIntegrity {
+    /// AUTH_HMAC_SHA2_256_128.
+    HmacSha256_128,
+    /// AUTH_HMAC_SHA2_384_192.
+    HmacSha384_192,
+    /// AUTH_HMAC_SHA2_512_256.
+    HmacSha512_256,
+}
+
+impl CbcIntegrity {
+    /// Octets of the key (RFC 4868 section 2.1.1): 32, 48 or 64.
+    #[must_use]
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::HmacSha256_128 => 32,
+            Self::HmacSha384_192 => 48,
+            Self::HmacSha512_256 => 64,
+        }
+    }
+
+    /// Octets of the truncated code on the wire: 16, 24 or 32.
+    #[must_use]
+    pub const fn icv_len(self) -> usize {
+        self.key_len() / 2
+    }
+}
+
+/// How IKE messages are protected.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IkeCipher {
+    /// AES-GCM with a 16 octet ICV (RFC 5282).
+    AesGcm16(KeyLen),
+    /// AES-CBC (RFC 3602) with a separate integrity algorithm.
+    AesCbc(KeyLen, CbcIntegrity),
+}
+
+impl IkeCipher {
+    /// Octets of one SK_e: the key, for AES-GCM with its 4 octet salt
+    /// (RFC 5282 section 7.1).
+    #[must_use]
+    pub const fn encryption_key_len(self) -> usize {
+        match self {
+            Self::AesGcm16(key) => key.bytes() + crate::aead::SALT_LEN,
+            Self::AesCbc(key, _) => key.bytes(),
+        }
+    }
+
+    /// Octets of one SK_a: none for AES-GCM.
+    #[must_use]
+    pub const fn integrity_key_len(self) -> usize {
+        match self {
+            Self::AesGcm16(_) => 0,
+            Self::AesCbc(_, integrity) => integrity.key_len(),
+        }
+    }
+}
+
+/// How ESP packets are protected.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum EspCipher {
+    /// AES-GCM with a 16 octet ICV (RFC 4106).
+    AesGcm16(KeyLen),
+    /// ChaCha20-Poly1305 (RFC 7634).
+    ChaCha20Poly1305,
+}
+
+impl EspCipher {
+    /// Octets of key material for one direction: the key and a 4 octet salt
+    /// (RFC 4106 section 8.1, RFC 7634 section 2).
+    #[must_use]
+    pub const fn key_and_salt_len(self) -> usize {
+        match self {
+            Self::AesGcm16(key) => key.bytes() + crate::aead::SALT_LEN,
+            Self::ChaCha20Poly1305 => 32 + crate::aead::SALT_LEN,
+        }
+    }
+}
+
+/// A key exchange method.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Group {
+    /// Curve25519 (RFC 8031).
+    X25519,
+    /// The 256-bit random ECP group (RFC 5903).
+    P256,
+    /// The 384-bit random ECP group (RFC 5903).
+    P384,
+    /// The 2048-bit MODP group (RFC 3526 section 3).
+    Modp2048,
+}
+
+impl Group {
+    /// Octets of a public value in a KE payload: 32, 64, 96 or 256.
+    #[must_use]
+    pub const fn public_len(self) -> usize {
+        match self {
+            Self::X25519 => 32,
+            Self::P256 => 64,
+            Self::P384 => 96,
+            Self::Modp2048 => 256,
+        }
+    }
+}
+
+/// What two ends of an IKE SA agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IkeSuite {
+    /// Protects messages.
+    pub cipher: IkeCipher,
+    /// Derives keys and authenticates.
+    pub prf: PrfAlg,
+    /// The key exchange of the SA.
+    pub group: Group,
+}
+
+impl fmt::Display for PrfAlg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HmacSha256 => "prfsha256",
+            Self::HmacSha384 => "prfsha384",
+            Self::HmacSha512 => "prfsha512",
+        })
+    }
+}
+
+impl fmt::Display for CbcIntegrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HmacSha256_128 => "sha256",
+            Self::HmacSha384_192 => "sha384",
+            Self::HmacSha512_256 => "sha512",
+        })
+    }
+}
+
+impl fmt::Display for IkeCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AesGcm16(key) => write!(f, "aes{}gcm16", key.bits()),
+            Self::AesCbc(key, integrity) => write!(f, "aes{}-{integrity}", key.bits()),
+        }
+    }
+}
+
+impl fmt::Display for EspCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AesGcm16(key) => write!(f, "aes{}gcm16", key.bits()),
+            Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X25519 => "x25519",
+            Self::P256 => "ecp256",
+            Self::P384 => "ecp384",
+            Self::Modp2048 => "modp2048",
+        })
+    }
+}
+
+impl fmt::Display for IkeSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.cipher, self.prf, self.group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_spelt_as_strongswan_spells_them() {
+        let gcm = IkeSuite {
+            cipher: IkeCipher::AesGcm16(KeyLen::L256),
+            prf: PrfAlg::HmacSha384,
+            group: Group::X25519,
+        };
+        let cbc = IkeSuite {
+            cipher: IkeCipher::AesCbc(KeyLen::L256, CbcIntegrity::HmacSha256_128),
+            prf: PrfAlg::HmacSha256,
+            group: Group::Modp2048,
+        };
+        assert_eq!(gcm.to_string(), "aes256gcm16-prfsha384-x25519");
+        assert_eq!(cbc.to_string(), "aes256-sha256-prfsha256-modp2048");
+        assert_eq!(EspCipher::ChaCha20Poly1305.to_string(), "chacha20poly1305");
+        assert_eq!(EspCipher::AesGcm16(KeyLen::L192).to_string(), "aes192gcm16");
+        assert_eq!(
+            (Group::P256.to_string(), Group::P384.to_string()),
+            ("ecp256".into(), "ecp384".into())
+        );
+    }
+}
