@@ -1,1 +1,31 @@
-//! placeholder
+//! Real peers in network namespaces, one story a test.
+//!
+//! A [`story`] gets a [`World`] of its own: namespaces, links, a NAT router, a directory for
+//! files and logs. In it run [`Cygnet`] (the daemon under test) and its peers [`StrongSwan`]
+//! (user-space ESP on this kernel) and [`Libreswan`] (a User Mode Linux guest with kernel ESP),
+//! all of which describe themselves by the same [`Tunnel`]. When the story ends, also by a panic,
+//! nothing of the world is left; when the test itself is killed, the next one removes it.
+//!
+//! Everything needs root, and what `interop/setup.sh` installs. Nothing here skips a test.
+
+mod capture;
+mod cygnet;
+mod guest;
+mod libreswan;
+mod process;
+mod strongswan;
+mod tunnel;
+mod vici;
+mod wait;
+mod world;
+
+pub use capture::{Capture, Packet};
+pub use cygnet::{Answer, Cygnet, Monitor};
+pub use guest::Guest;
+pub use libreswan::Libreswan;
+pub use process::Process;
+pub use strongswan::StrongSwan;
+pub use tunnel::{Side, Tunnel};
+pub use vici::Section;
+pub use wait::{PATIENCE, until};
+pub use world::{Namespace, World, story};

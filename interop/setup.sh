@@ -1,0 +1,92 @@
+#!/bin/bash
+# Installs what the interop tests need on Debian 12: strongSwan and the tools from the
+# distribution, and a tree of Debian 13 with libreswan 5.2 (the first with session resumption)
+# that a User Mode Linux guest runs from. Uses the mirror that apt is configured with.
+#
+#   setup.sh            install what is missing; prints it; quick when nothing is
+#   setup.sh --remove   delete the tree (packages stay)
+#
+# The tree lives in ${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}.
+set -euo pipefail
+
+packages=(
+	charon-systemd strongswan-swanctl strongswan-pki
+	libcharon-extra-plugins libcharon-extauth-plugins
+	libstrongswan-extra-plugins libstrongswan-standard-plugins
+	iproute2 iputils-ping nftables tcpdump util-linux
+	user-mode-linux mmdebstrap
+)
+# What the guest runs, beside what these depend on.
+tree_packages=(
+	base-files base-passwd libc-bin dash coreutils grep sed mawk
+	util-linux mount kmod iproute2 iputils-ping libreswan
+)
+tree_suite=trixie
+cache=${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}
+tree=$cache/$tree_suite
+# A tree made from another list is made again.
+stamp="$tree_suite ${tree_packages[*]}"
+
+main() {
+	[ "$(id -u)" = 0 ] || fail "must be root"
+	case ${1:-} in
+	--remove) rm -rf --one-file-system "$cache" ;;
+	'') install_packages && make_tree ;;
+	*) fail "unknown argument $1" ;;
+	esac
+}
+
+install_packages() {
+	local missing=()
+	mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(installed))
+	[ ${#missing[@]} -gt 0 ] || return 0
+	say "installing ${missing[*]}"
+	apt-get update -q >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+	# The tests run their own instances; the packaged service would hold ports 500 and 4500.
+	if [ -d /run/systemd/system ]; then systemctl disable --now strongswan.service; fi
+}
+
+installed() {
+	dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null |
+		sed -n 's/^installed //p' | sort
+}
+
+make_tree() {
+	[ "$(cat "$tree/.made" 2>/dev/null)" != "$stamp" ] || return 0
+	say "making $tree (Debian $tree_suite with libreswan, about 150 MB)"
+	rm -rf --one-file-system "$tree"
+	mkdir -p "$cache"
+	# "extract" resolves and unpacks, and runs no maintainer scripts.
+	mmdebstrap --quiet --variant=extract --include="$(IFS=,; echo "${tree_packages[*]}")" \
+		"$tree_suite" "$tree" "$(mirror)"
+	finish_tree
+	echo "$stamp" >"$tree/.made"
+}
+
+# The little that the maintainer scripts would have made.
+finish_tree() {
+	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
+	[ -e "$tree/usr/bin/awk" ] || ln -s mawk "$tree/usr/bin/awk"
+	# Mount points, and files to bind each instance's own over.
+	mkdir -p "$tree/host" "$tree/lib/modules" "$tree/run" "$tree/var/lib/ipsec/nss"
+	touch "$tree/etc/ipsec.conf" "$tree/etc/ipsec.secrets"
+	# An empty key database, copied by each instance; certutil reads /dev/urandom.
+	unshare -m sh -c "mount --make-rprivate / && mount --bind /dev '$tree/dev' &&
+		chroot '$tree' ipsec initnss" >/dev/null
+}
+
+# The mirror from which this machine takes its own release.
+mirror() {
+	local codename
+	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	apt-get indextargets --format '$(SITE)' "Created-By: Packages" "Release: $codename" |
+		head -n 1 | grep . || fail "apt has no source for $codename"
+}
+
+say() { echo "interop/setup.sh: $*"; }
+fail() { say "$*" >&2; exit 1; }
+
+main "$@"

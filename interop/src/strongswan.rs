@@ -1,0 +1,159 @@
+//! strongSwan from the distribution: charon with its user-space ESP, one instance a namespace.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::process::{Process, run};
+use crate::tunnel::Tunnel;
+use crate::vici::Section;
+use crate::wait::{PATIENCE, until};
+use crate::world::Namespace;
+
+/// A running charon with one connection, `dut`, and its child `net`.
+pub struct StrongSwan {
+    namespace: Namespace,
+    _process: Process,
+}
+
+impl StrongSwan {
+    /// Starts charon in `namespace`, which gets the tunnel's local inner address, and loads the
+    /// tunnel.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start(namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
+        namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
+        let dir = namespace.dir();
+        fs::create_dir(dir.join("swanctl"))?;
+        fs::write(dir.join("strongswan.conf"), daemon_conf(namespace))?;
+        fs::write(dir.join("swanctl/swanctl.conf"), swanctl_conf(tunnel))?;
+
+        let mut command = namespace.command("charon-systemd");
+        command.env("STRONGSWAN_CONF", dir.join("strongswan.conf"));
+        let mut process = Process::spawn(dir, "charon", &mut command)?;
+        let socket = dir.join("vici");
+        process.wait_for(PATIENCE, "its control socket", |_| Ok(socket.exists().then_some(())))?;
+        let strongswan = Self { namespace: namespace.clone(), _process: process };
+        // The socket is there a moment before it answers.
+        until(PATIENCE, "charon to answer", || Ok(strongswan.swanctl("--stats").ok()))?;
+        strongswan.swanctl("--load-all --noprompt")?;
+        Ok(strongswan)
+    }
+
+    /// Brings the tunnel up from this side.
+    ///
+    /// # Errors
+    /// When the peer refuses or is silent, with what swanctl says.
+    pub fn initiate(&self) -> Result<()> {
+        self.swanctl("--initiate --child net --timeout 15").map(drop)
+    }
+
+    /// Deletes the IKE SA from this side.
+    ///
+    /// # Errors
+    /// When there is none, or the peer does not answer.
+    pub fn terminate(&self) -> Result<()> {
+        self.swanctl("--terminate --ike dut --timeout 15").map(drop)
+    }
+
+    /// The established IKE SAs.
+    ///
+    /// # Errors
+    /// When charon does not answer.
+    pub fn established(&self) -> Result<Vec<Section>> {
+        let listed = self.swanctl("--list-sas --raw")?;
+        let mut established = Vec::new();
+        for event in listed.lines().filter(|line| line.starts_with("list-sa event")) {
+            let event = Section::parse(event)?;
+            let sas = event.sections().map(|(_, sa)| sa);
+            established.extend(sas.filter(|sa| sa.value("state") == Some("ESTABLISHED")).cloned());
+        }
+        Ok(established)
+    }
+
+    /// The one child of the one IKE SA.
+    ///
+    /// # Errors
+    /// When there is more or less than one.
+    pub fn child(&self) -> Result<Section> {
+        let sas = self.established()?;
+        let [sa] = sas.as_slice() else { anyhow::bail!("not one IKE SA: {sas:#?}") };
+        let children: Vec<_> =
+            sa.section("child-sas").into_iter().flat_map(Section::sections).collect();
+        let [(_, child)] = children.as_slice() else { anyhow::bail!("not one child: {sa:#?}") };
+        Ok((*child).clone())
+    }
+
+    /// Waits until it holds `count` established IKE SAs.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub fn wait_for_established(&self, count: usize) -> Result<()> {
+        until(PATIENCE, format!("{count} IKE SAs at strongSwan"), || {
+            Ok((self.established()?.len() == count).then_some(()))
+        })
+    }
+
+    fn swanctl(&self, arguments: &str) -> Result<String> {
+        let dir = self.namespace.dir();
+        let mut command = Command::new("swanctl");
+        command.args(arguments.split_whitespace());
+        command.arg("--uri").arg(format!("unix://{}", dir.join("vici").display()));
+        command.env("STRONGSWAN_CONF", dir.join("strongswan.conf"));
+        command.env("SWANCTL_DIR", dir.join("swanctl"));
+        run(&mut command).context("swanctl")
+    }
+}
+
+/// kernel-libipsec before kernel-netlink: the first takes the SAs, the second the rest.
+fn daemon_conf(namespace: &Namespace) -> String {
+    let dir = namespace.dir().display();
+    format!(
+        "charon-systemd {{
+            load = random nonce openssl aes sha1 sha2 hmac kdf gcm ctr chapoly curve25519 pem \
+                   pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink \
+                   socket-default vici updown
+            plugins {{ vici {{ socket = unix://{dir}/vici }} }}
+            filelog {{ file {{ path = {dir}/charon-file.log
+                               default = 1
+                               ike = 2
+                               flush_line = yes }} }}
+            syslog {{ daemon {{ default = -1 }} }}
+            journal {{ default = -1 }}
+            retransmit_timeout = 1.0
+            retransmit_tries = 3
+        }}
+        swanctl {{ load = random openssl pem pkcs1 pkcs8 pubkey x509 }}\n"
+    )
+}
+
+fn swanctl_conf(tunnel: &Tunnel) -> String {
+    let Tunnel { local, remote, ike, esp, secret } = tunnel;
+    format!(
+        "connections {{ dut {{
+            version = 2
+            local_addrs = {}
+            remote_addrs = {}
+            proposals = {ike}
+            encap = yes
+            mobike = no
+            local {{ auth = psk
+                     id = {} }}
+            remote {{ auth = psk
+                      id = {} }}
+            children {{ net {{ local_ts = {}
+                               remote_ts = {}
+                               esp_proposals = {esp}
+                               mode = tunnel }} }}
+        }} }}
+        secrets {{ ike-dut {{ secret = \"{secret}\" }} }}\n",
+        local.outer,
+        remote.outer,
+        local.id,
+        remote.id,
+        local.network(),
+        remote.network()
+    )
+}

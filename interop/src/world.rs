@@ -1,0 +1,324 @@
+//! The ground that a story stands on: its network and its files.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process::run;
+use crate::wait::until;
+
+/// Tells a story in a world of its own. If it fails, what its processes wrote goes to stderr.
+///
+/// # Errors
+/// Those of the story, and when the world cannot be made.
+pub fn story(tell: impl FnOnce(&World) -> Result<()>) -> Result<()> {
+    let world = World::new()?;
+    let told = tell(&world);
+    if told.is_err() {
+        world.print_logs();
+    }
+    told
+}
+
+/// Namespaces and files that only one story uses. All of it is gone after the drop; set
+/// `CYGNET_INTEROP_KEEP` to keep the files.
+pub struct World {
+    name: String,
+    dir: PathBuf,
+}
+
+impl World {
+    /// Makes an empty world, and removes those whose owner has died.
+    ///
+    /// # Errors
+    /// Without root, or when the directory cannot be made.
+    pub fn new() -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "the interop stories need root");
+        remove_leftovers()?;
+        let name = Owner::this_process()?.next_name();
+        let dir = std::env::temp_dir().join(&name);
+        fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(Self { name, dir })
+    }
+
+    /// A network namespace with nothing but its loopback.
+    ///
+    /// # Errors
+    /// When there is one of this role already.
+    pub fn namespace(&self, role: &str) -> Result<Namespace> {
+        let namespace =
+            Namespace { name: format!("{}-{role}", self.name), dir: self.dir.join(role) };
+        run(Command::new("ip").args(["netns", "add", &namespace.name]))?;
+        fs::create_dir(&namespace.dir)?;
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Joins two namespaces by a cable; each end is a device name and an address with prefix.
+    ///
+    /// # Errors
+    /// When a device of that name is there already.
+    pub fn link(&self, a: (&Namespace, &str, &str), b: (&Namespace, &str, &str)) -> Result<()> {
+        let ((a_space, a_device, a_address), (b_space, b_device, b_address)) = (a, b);
+        a_space.ip(&format!(
+            "link add {a_device} type veth peer name {b_device} netns {}",
+            b_space.name
+        ))?;
+        a_space.address(a_device, a_address)?;
+        b_space.address(b_device, b_address)
+    }
+
+    /// Two namespaces on one cable, `eth0` at each end, with [`Tunnel`](crate::Tunnel)'s outer
+    /// addresses.
+    ///
+    /// # Errors
+    /// When the network cannot be made.
+    pub fn pair(&self) -> Result<(Namespace, Namespace)> {
+        let (dut, peer) = (self.namespace("dut")?, self.namespace("peer")?);
+        self.link((&dut, "eth0", "10.77.0.1/24"), (&peer, "eth0", "10.77.0.2/24"))?;
+        Ok((dut, peer))
+    }
+
+    /// What every process of this world has written, to stderr.
+    fn print_logs(&self) {
+        for log in logs(&self.dir) {
+            let text = fs::read(&log).unwrap_or_default();
+            eprintln!("--- {}\n{}", log.display(), String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_logs();
+        }
+        if let Err(error) = remove_namespaces(|name| name.starts_with(&format!("{}-", self.name))) {
+            eprintln!("{error:#}");
+        }
+        if std::env::var_os("CYGNET_INTEROP_KEEP").is_none() {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// A network namespace, and the directory for the files of what runs in it.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    name: String,
+    dir: PathBuf,
+}
+
+impl Namespace {
+    /// Where what runs here keeps its files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command that will run here, and die with the thread that starts it.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "setpriv", "--pdeathsig", "KILL", "--"]);
+        command.arg(program);
+        command
+    }
+
+    /// Runs a program here to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// When it does not exit with 0.
+    pub fn run(&self, program: &str, arguments: &str) -> Result<String> {
+        run(self.command(program).args(arguments.split_whitespace()))
+    }
+
+    /// Runs `ip` on this namespace.
+    ///
+    /// # Errors
+    /// When it complains.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
+    }
+
+    /// Gives a device an address and brings it up.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn address(&self, device: &str, address: &str) -> Result<()> {
+        self.ip(&format!("addr add {address} dev {device}"))?;
+        self.ip(&format!("link set {device} up"))?;
+        Ok(())
+    }
+
+    /// Makes this namespace a router that hides what is behind its other devices behind
+    /// `outside`, ports included.
+    ///
+    /// # Errors
+    /// When the kernel has no NAT.
+    pub fn masquerade(&self, outside: &str) -> Result<()> {
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        run(self.command("sh").args(["-c", forward]))?;
+        let rules = format!(
+            "table ip nat {{
+                chain postrouting {{
+                    type nat hook postrouting priority 100
+                    oifname \"{outside}\" ip protocol udp masquerade to :20000-40000
+                    oifname \"{outside}\" masquerade
+                }}
+            }}\n"
+        );
+        let mut nft =
+            self.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft")?;
+        nft.stdin.take().context("a pipe")?.write_all(rules.as_bytes())?;
+        ensure!(nft.wait()?.success(), "nft refused {rules}");
+        Ok(())
+    }
+
+    /// Sends pings until three are answered.
+    ///
+    /// # Errors
+    /// When five seconds do not suffice.
+    pub fn ping(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
+        self.run("ping", &format!("-n -q -c 3 -i 0.05 -w 5 -I {from} {to}")).map(drop)
+    }
+
+    /// Checks that none of three pings is answered within a second.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn no_ping(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
+        match self.run("ping", &format!("-n -q -c 3 -i 0.05 -W 1 -I {from} {to}")) {
+            Ok(answered) => bail!("{from} reaches {to}, which it should not: {answered}"),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+const PREFIX: &str = "cygnet-interop";
+
+/// Who owns a world. The start time tells a process from a later one with the same id.
+#[derive(PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    started: u64,
+}
+
+impl Owner {
+    fn this_process() -> Result<Self> {
+        Self::of(std::process::id()).context("no /proc entry of this process")
+    }
+
+    fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Field 22; the second is a name in parentheses that may hold spaces (proc(5)).
+        let (_, rest) = stat.rsplit_once(')')?;
+        let started = rest.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    /// The owner of the world with this name, or of a part of it.
+    fn parse(name: &str) -> Option<Self> {
+        let mut fields = name.strip_prefix(PREFIX)?.strip_prefix('-')?.split('-');
+        Some(Self { pid: fields.next()?.parse().ok()?, started: fields.next()?.parse().ok()? })
+    }
+
+    fn next_name(&self) -> String {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        format!("{PREFIX}-{}-{}-{world}", self.pid, self.started)
+    }
+
+    fn is_dead(&self) -> bool {
+        Self::of(self.pid).as_ref() != Some(self)
+    }
+}
+
+/// Removes the worlds whose owner was killed before it could.
+fn remove_leftovers() -> Result<()> {
+    let abandoned = |name: &str| Owner::parse(name).is_some_and(|owner| owner.is_dead());
+    remove_namespaces(abandoned)?;
+    for dir in names_in(&std::env::temp_dir()).into_iter().filter(|name| abandoned(name)) {
+        let _ = fs::remove_dir_all(std::env::temp_dir().join(dir));
+    }
+    Ok(())
+}
+
+/// Ends what runs in the chosen namespaces, and removes them with all their devices. Another test
+/// may be at it at the same time, so what is gone is not an error.
+fn remove_namespaces(chosen: impl Fn(&str) -> bool) -> Result<()> {
+    for name in names_in(Path::new("/run/netns")).into_iter().filter(|name| chosen(name)) {
+        until(Duration::from_secs(5), format!("end of all processes in {name}"), || {
+            let pids = processes_in(&name);
+            for pid in &pids {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+            Ok(pids.is_empty().then_some(()))
+        })?;
+        let _ = run(Command::new("ip").args(["netns", "del", &name]));
+    }
+    Ok(())
+}
+
+fn processes_in(namespace: &str) -> Vec<Pid> {
+    let listed = run(Command::new("ip").args(["netns", "pids", namespace])).unwrap_or_default();
+    listed.lines().filter_map(|pid| Pid::from_raw(pid.trim().parse().ok()?)).collect()
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn logs(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(logs(&path));
+        } else if path.extension().is_some_and(|extension| extension == "log") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+
+    #[test]
+    fn what_a_killed_owner_left_behind_is_removed_with_its_processes() {
+        let world = World::new().unwrap();
+        // Process 1 is older than this.
+        let abandoned = World { name: format!("{PREFIX}-1-1-0"), dir: world.dir.join("abandoned") };
+        fs::create_dir(&abandoned.dir).unwrap();
+        let space = abandoned.namespace("peer").unwrap();
+        let mut sleeper =
+            Process::spawn(space.dir(), "sleeper", space.command("sleep").arg("60")).unwrap();
+        until(Duration::from_secs(5), "the sleeper", || {
+            Ok((!processes_in(&space.name).is_empty()).then_some(()))
+        })
+        .unwrap();
+
+        let _next = World::new().unwrap();
+        assert!(!sleeper.wait_exit(Duration::from_secs(5)).unwrap().success());
+        assert!(!Path::new("/run/netns").join(&space.name).exists());
+    }
+
+    #[test]
+    fn the_world_of_a_living_owner_is_left_alone() {
+        let world = World::new().unwrap();
+        let space = world.namespace("peer").unwrap();
+        let _next = World::new().unwrap();
+        assert!(Path::new("/run/netns").join(&space.name).exists());
+        assert!(world.dir.exists());
+    }
+}
