@@ -295,22 +295,33 @@ mod tests {
     use crate::process::Process;
 
     #[test]
-    fn what_a_killed_owner_left_behind_is_removed_with_its_processes() {
+    fn a_world_takes_its_processes_with_it() {
         let world = World::new().unwrap();
-        // Process 1 is older than this.
-        let abandoned = World { name: format!("{PREFIX}-1-1-0"), dir: world.dir.join("abandoned") };
-        fs::create_dir(&abandoned.dir).unwrap();
-        let space = abandoned.namespace("peer").unwrap();
+        let space = world.namespace("peer").unwrap();
         let mut sleeper =
-            Process::spawn(space.dir(), "sleeper", space.command("sleep").arg("60")).unwrap();
+            Process::spawn(&std::env::temp_dir(), &world.name, space.command("sleep").arg("60"))
+                .unwrap();
         until(Duration::from_secs(5), "the sleeper", || {
             Ok((!processes_in(&space.name).is_empty()).then_some(()))
         })
         .unwrap();
+        fs::remove_file(std::env::temp_dir().join(format!("{}.log", world.name))).unwrap();
 
-        let _next = World::new().unwrap();
+        drop(world);
         assert!(!sleeper.wait_exit(Duration::from_secs(5)).unwrap().success());
         assert!(!Path::new("/run/netns").join(&space.name).exists());
+        assert!(!space.dir.exists());
+    }
+
+    #[test]
+    fn a_dead_owner_is_told_from_a_later_process_with_its_id() {
+        let own = Owner::this_process().unwrap();
+        let name = own.next_name();
+        assert!(!Owner::parse(&format!("{name}-peer")).unwrap().is_dead());
+        let earlier = Owner { started: own.started - 1, ..own };
+        assert!(earlier.is_dead());
+        assert!(Owner::parse("cygnet-interop.cpu0").is_none());
+        assert!(Owner::parse("another-1-1-0").is_none());
     }
 
     #[test]
