@@ -1,0 +1,515 @@
+//! What happens, as a monitor is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zlink::introspect::CustomType;
+
+/// Something that happened, and when.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Seconds since 1970 by the daemon's clock, with a fraction.
+    pub time: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened. `Display` tells it in one line, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// A set-up began.
+    Started {
+        /// The connection's name.
+        connection: String,
+        /// Full exchange or resumption.
+        how: How,
+        /// Where the first datagram goes.
+        remote: String,
+    },
+    /// A peer is authenticated and its child installed.
+    Up {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// Who began.
+        role: Role,
+        /// The authenticated peer.
+        peer: String,
+        /// Where it is.
+        remote: String,
+        /// The IKE suite.
+        suite: String,
+        /// How it went.
+        set_up: SetUp,
+    },
+    /// A child can carry packets.
+    ChildUp {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// The child's configured name.
+        child: String,
+        /// The ESP suite.
+        suite: String,
+        /// The SPI of packets to us, in hexadecimal.
+        spi_in: String,
+        /// The SPI of packets to the peer, in hexadecimal.
+        spi_out: String,
+        /// Our side of the traffic.
+        local_ts: Vec<String>,
+        /// The peer's side of the traffic.
+        remote_ts: Vec<String>,
+        /// ESP in UDP rather than IP protocol 50.
+        udp: bool,
+    },
+    /// A child is gone.
+    ChildDown {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// The child's configured name.
+        child: String,
+        /// Why.
+        why: Gone,
+    },
+    /// An established SA is gone.
+    Down {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// Why.
+        why: Gone,
+    },
+    /// A session sleeps.
+    Suspended {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA that it was.
+        sa: String,
+        /// The length of its ticket, in octets.
+        ticket_len: usize,
+        /// How long it can be resumed.
+        expires_in: Duration,
+    },
+    /// A suspended session is over; the next set-up is a full exchange.
+    SessionLost {
+        /// The connection's name.
+        connection: String,
+        /// Why.
+        why: SessionEnd,
+    },
+    /// A resumption attempt ended without an SA; a full exchange follows.
+    FellBack {
+        /// The connection's name.
+        connection: String,
+        /// Why.
+        why: FallBack,
+    },
+    /// The gateway gave us a ticket.
+    TicketGranted {
+        /// The connection's name.
+        connection: String,
+        /// Its length, in octets.
+        len: usize,
+        /// Its lifetime as the gateway said.
+        lifetime: Duration,
+    },
+    /// The gateway gave us no ticket.
+    TicketDenied {
+        /// The connection's name.
+        connection: String,
+        /// Whether asking again later makes sense.
+        later: bool,
+    },
+    /// We gave a peer a ticket.
+    TicketIssued {
+        /// The connection's name.
+        connection: String,
+        /// To whom.
+        peer: String,
+        /// Its length, in octets.
+        len: usize,
+    },
+    /// We refused a ticket.
+    TicketRefused {
+        /// From where it came.
+        remote: String,
+        /// Why.
+        why: TicketFault,
+    },
+    /// A set-up failed.
+    Failed {
+        /// The connection's name; none when it was not yet known.
+        connection: Option<String>,
+        /// The peer's address.
+        remote: String,
+        /// Who began.
+        role: Role,
+        /// Why.
+        why: Failure,
+    },
+    /// The peer's outside address changed.
+    Moved {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// Its address now.
+        remote: String,
+    },
+    /// This monitor read too slowly: events before this one are missing.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+    /// Something that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How an SA came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, CustomType)]
+#[serde(rename_all = "kebab-case")]
+#[zlink(rename_all = "snake_case")]
+pub enum How {
+    /// `IKE_SA_INIT` and `IKE_AUTH`.
+    Full,
+    /// `IKE_SESSION_RESUME` and `IKE_AUTH`.
+    Resumed,
+}
+
+/// Which side began an SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, CustomType)]
+#[serde(rename_all = "kebab-case")]
+#[zlink(rename_all = "snake_case")]
+pub enum Role {
+    /// We did.
+    Initiator,
+    /// The peer did.
+    Responder,
+}
+
+/// How a set-up went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetUp {
+    /// By which exchange.
+    pub how: How,
+    /// Request-response pairs, with those of a refused attempt before it.
+    pub round_trips: u32,
+    /// From the first datagram to the installed child.
+    pub took: Duration,
+}
+
+/// Why an SA or a child is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gone {
+    /// Somebody asked for it.
+    Command,
+    /// The peer sent a Delete.
+    PeerDeleted,
+    /// The peer does not answer.
+    Unanswered,
+    /// The peer has resumed its session or set up a new SA.
+    Replaced,
+    /// The session was put to sleep.
+    Suspended,
+    /// Its sequence numbers are used up.
+    Exhausted,
+    /// The data plane failed.
+    Plane,
+    /// The peer broke the protocol in an authentic message.
+    PeerFault,
+    /// A reason that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a session cannot be resumed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionEnd {
+    /// The ticket's lifetime is over.
+    Expired,
+    /// The gateway refused it under protection.
+    Refused,
+    /// Somebody ended the connection.
+    Command,
+    /// A full exchange took its place.
+    Replaced,
+    /// A reason that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a resumption fell back to a full exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FallBack {
+    /// `TICKET_NACK`.
+    Nack,
+    /// Another error notify in clear.
+    Error(u16),
+    /// A protected refusal of AUTH or identity.
+    AuthenticationFailed,
+    /// What came back made no sense as an answer.
+    BadAnswer,
+    /// Nobody answered.
+    Silence,
+}
+
+/// Why a presented ticket was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TicketFault {
+    /// Sealed by no key that we hold.
+    UnknownKey,
+    /// Not sealed by us, or altered.
+    Forged,
+    /// Its time is over.
+    Expired,
+    /// It was used before.
+    Used,
+    /// No connection allows it (any more).
+    NotAllowed,
+    /// A reason that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a set-up failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// Nobody answered.
+    Unanswered,
+    /// No common algorithms for the IKE SA.
+    NoIkeProposal,
+    /// No common algorithms for the child.
+    NoEspProposal,
+    /// The traffic selectors have nothing in common.
+    NoTrafficSelectors,
+    /// The peer says that our identity or proof is wrong.
+    RefusedByPeer,
+    /// The peer's proof is wrong.
+    PeerNotAuthentic,
+    /// The peer is somebody else than configured.
+    WrongIdentity,
+    /// There is no secret for the peer's identity.
+    NoSecret,
+    /// The peer answered with this error notify.
+    Notify(u16),
+    /// The peer broke the protocol.
+    Protocol,
+    /// The key exchange failed: an invalid public value.
+    BadKeyExchange,
+    /// The IKE SA stands but the peer gave no child.
+    NoChild,
+    /// The data plane could not install the child.
+    Plane,
+    /// A command ended it.
+    Ended,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { connection, how, remote } => {
+                write!(f, "{connection}: {} with {remote} begins", how.noun())
+            }
+            Self::Up { connection, role, peer, remote, suite, set_up, sa: _ } => {
+                write!(f, "{connection}: up, {peer} at {remote}, {set_up}, {suite}")?;
+                f.write_str(match role {
+                    Role::Initiator => "",
+                    Role::Responder => ", begun by the peer",
+                })
+            }
+            Self::ChildUp {
+                connection,
+                child,
+                suite,
+                spi_in,
+                spi_out,
+                local_ts,
+                remote_ts,
+                udp,
+                sa: _,
+            } => {
+                let form = if *udp { "in UDP" } else { "plain" };
+                let (ours, theirs) = (local_ts.join(","), remote_ts.join(","));
+                write!(f, "{connection}: child {child} up, {ours} = {theirs}, ")?;
+                write!(f, "{suite} {form}, SPIs {spi_in} in, {spi_out} out")
+            }
+            Self::ChildDown { connection, child, why, sa: _ } => {
+                write!(f, "{connection}: child {child} down: {why}")
+            }
+            Self::Down { connection, why, sa: _ } => write!(f, "{connection}: down: {why}"),
+            Self::Suspended { connection, ticket_len, expires_in, sa: _ } => {
+                let seconds = expires_in.as_secs();
+                write!(f, "{connection}: suspended, can be resumed for {seconds} s ")?;
+                write!(f, "with a ticket of {ticket_len} octets")
+            }
+            Self::SessionLost { connection, why } => {
+                write!(f, "{connection}: session cannot be resumed any more: {why}")
+            }
+            Self::FellBack { connection, why } => {
+                write!(f, "{connection}: resumption failed, a full exchange follows: {why}")
+            }
+            Self::TicketGranted { connection, len, lifetime } => {
+                let seconds = lifetime.as_secs();
+                write!(f, "{connection}: got a ticket of {len} octets, good for {seconds} s")
+            }
+            Self::TicketDenied { connection, later: true } => {
+                write!(f, "{connection}: the gateway gives no ticket now")
+            }
+            Self::TicketDenied { connection, later: false } => {
+                write!(f, "{connection}: the gateway gives no ticket")
+            }
+            Self::TicketIssued { connection, peer, len } => {
+                write!(f, "{connection}: gave {peer} a ticket of {len} octets")
+            }
+            Self::TicketRefused { remote, why } => {
+                write!(f, "refused a ticket from {remote}: {why}")
+            }
+            Self::Failed { connection, remote, role, why } => {
+                match connection {
+                    Some(connection) => write!(f, "{connection}: ")?,
+                    None => {}
+                }
+                let whose = match role {
+                    Role::Initiator => "set-up with",
+                    Role::Responder => "set-up by",
+                };
+                write!(f, "{whose} {remote} failed: {why}")
+            }
+            Self::Moved { connection, remote, sa: _ } => {
+                write!(f, "{connection}: the peer is now at {remote}")
+            }
+            Self::Lost { count } => write!(f, "{count} events were missed: read too slowly"),
+            Self::Unknown => f.write_str("an event that this version does not know (try --json)"),
+        }
+    }
+}
+
+impl How {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Full => "full exchange",
+            Self::Resumed => "resumption",
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initiator => "initiator",
+            Self::Responder => "responder",
+        })
+    }
+}
+
+impl fmt::Display for SetUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (noun, trips) = (self.how.noun(), self.round_trips);
+        let plural = if trips == 1 { "" } else { "s" };
+        let milliseconds = self.took.as_secs_f64() * 1e3;
+        write!(f, "{noun} in {trips} round trip{plural} and {milliseconds:.1} ms")
+    }
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "by command",
+            Self::PeerDeleted => "the peer ended it",
+            Self::Unanswered => "the peer does not answer",
+            Self::Replaced => "the peer has resumed its session or set up a new SA",
+            Self::Suspended => "the session was put to sleep",
+            Self::Exhausted => "its sequence numbers are used up",
+            Self::Plane => "the data plane failed",
+            Self::PeerFault => "the peer broke the protocol",
+            Self::Unknown => "for a reason that this version does not know",
+        })
+    }
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "the ticket's lifetime is over",
+            Self::Refused => "the gateway refused it",
+            Self::Command => "ended by command",
+            Self::Replaced => "a full exchange took its place",
+            Self::Unknown => "for a reason that this version does not know",
+        })
+    }
+}
+
+impl fmt::Display for FallBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nack => f.write_str("the gateway refused the ticket (TICKET_NACK)"),
+            Self::Error(notify) => write!(f, "the gateway answered with error notify {notify}"),
+            Self::AuthenticationFailed => {
+                f.write_str("the gateway refused our proof (AUTHENTICATION_FAILED)")
+            }
+            Self::BadAnswer => f.write_str("the gateway's answer makes no sense"),
+            Self::Silence => f.write_str("the gateway does not answer"),
+        }
+    }
+}
+
+impl fmt::Display for TicketFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownKey => "sealed with a key that is not ours any more",
+            Self::Forged => "not sealed by us, or altered",
+            Self::Expired => "its time is over",
+            Self::Used => "it was used before",
+            Self::NotAllowed => "no connection allows it",
+            Self::Unknown => "for a reason that this version does not know",
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unanswered => "the peer does not answer",
+            Self::NoIkeProposal => "no common IKE proposal",
+            Self::NoEspProposal => "no common ESP proposal",
+            Self::NoTrafficSelectors => "no common traffic selectors",
+            Self::RefusedByPeer => {
+                "the peer refused our identity or secret (AUTHENTICATION_FAILED)"
+            }
+            Self::PeerNotAuthentic => "the peer's proof of identity is wrong: check the secret",
+            Self::WrongIdentity => "the peer's identity is not the configured one",
+            Self::NoSecret => "no secret is configured for the peer's identity",
+            Self::Notify(notify) => {
+                return write!(f, "the peer answered with error notify {notify}");
+            }
+            Self::Protocol => "the peer's message breaks the protocol",
+            Self::BadKeyExchange => "the peer's key exchange value is invalid",
+            Self::NoChild => "the peer set up no child SA",
+            Self::Plane => "the data plane could not install the child SA",
+            Self::Ended => "ended by command",
+        })
+    }
+}

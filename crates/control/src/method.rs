@@ -1,0 +1,114 @@
+//! The calls and the parameters of their replies.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::event::Event;
+
+/// A call of [`INTERFACE`](crate::INTERFACE).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "method", content = "parameters")]
+pub enum Method {
+    /// Bring a connection up, by resumption if there is a session.
+    #[serde(rename = "net.cygnet.Control.Up")]
+    Up(ConnectionName),
+    /// End a connection and forget its session.
+    #[serde(rename = "net.cygnet.Control.Down")]
+    Down(ConnectionName),
+    /// Put a connection to sleep.
+    #[serde(rename = "net.cygnet.Control.Suspend")]
+    Suspend(ConnectionName),
+    /// Resume a suspended session.
+    #[serde(rename = "net.cygnet.Control.Resume")]
+    Resume(ConnectionName),
+    /// What there is.
+    #[serde(rename = "net.cygnet.Control.Status")]
+    Status(StatusOf),
+    /// What happens, from now on. To be called with `more`.
+    #[serde(rename = "net.cygnet.Control.Monitor")]
+    Monitor(Nothing),
+}
+
+/// The parameter of `Up`, `Down`, `Suspend` and `Resume`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionName {
+    /// The connection's configured name.
+    pub name: String,
+}
+
+/// The parameter of `Status`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusOf {
+    /// Only the connection of this name; without it, every connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// No parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Each of the replies of `Monitor`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MonitorReply {
+    /// What happened.
+    pub event: Event,
+}
+
+/// Why a call is no call of this interface. Each is an error of
+/// `org.varlink.service`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UnknownMethod {
+    /// The interface has no such method.
+    NotFound,
+    /// A parameter is missing, unknown or of the wrong type.
+    InvalidParameter(&'static str),
+}
+
+impl Method {
+    /// The call of `method`, a name without its interface, with `parameters`.
+    ///
+    /// # Errors
+    /// [`UnknownMethod`] for a method that the interface does not have, and for
+    /// parameters that it does not take.
+    pub fn parse(method: &str, parameters: &Map<String, Value>) -> Result<Self, UnknownMethod> {
+        match method {
+            "Up" => Ok(Self::Up(name(parameters)?)),
+            "Down" => Ok(Self::Down(name(parameters)?)),
+            "Suspend" => Ok(Self::Suspend(name(parameters)?)),
+            "Resume" => Ok(Self::Resume(name(parameters)?)),
+            "Status" => Ok(Self::Status(status_of(parameters)?)),
+            "Monitor" => Ok(Self::Monitor(nothing(parameters)?)),
+            _ => Err(UnknownMethod::NotFound),
+        }
+    }
+}
+
+fn name(parameters: &Map<String, Value>) -> Result<ConnectionName, UnknownMethod> {
+    let name = status_of(parameters)?.name.ok_or(UnknownMethod::InvalidParameter("name"))?;
+    Ok(ConnectionName { name })
+}
+
+fn status_of(parameters: &Map<String, Value>) -> Result<StatusOf, UnknownMethod> {
+    let name = match parameters.get("name") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(_) => return Err(UnknownMethod::InvalidParameter("name")),
+    };
+    only(parameters, &["name"])?;
+    Ok(StatusOf { name })
+}
+
+fn nothing(parameters: &Map<String, Value>) -> Result<Nothing, UnknownMethod> {
+    only(parameters, &[])?;
+    Ok(Nothing {})
+}
+
+/// Refuses parameters that nobody asked for, without repeating their names.
+fn only(parameters: &Map<String, Value>, known: &[&str]) -> Result<(), UnknownMethod> {
+    let stranger = parameters.keys().any(|key| !known.contains(&key.as_str()));
+    if stranger { Err(UnknownMethod::InvalidParameter("parameters")) } else { Ok(()) }
+}
