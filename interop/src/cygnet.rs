@@ -104,33 +104,28 @@ impl Cygnet {
     ///
     /// # Errors
     /// When there is none.
-    pub fn connection(&self) -> Result<Value> {
+    pub fn connection(&self) -> Result<Connection> {
         let status = self.status()?;
         let connections = status.get("connections").and_then(Value::as_array);
         connections
             .into_iter()
             .flatten()
             .find(|connection| connection.get("name").and_then(Value::as_str) == Some("dut"))
-            .cloned()
+            .map(|connection| Connection(connection.clone()))
             .with_context(|| format!("no connection dut in {status:#}"))
     }
 
-    /// Waits until the connection's entry in the status is as `wanted`, and returns it.
+    /// Waits until the connection is in this state, and returns its entry.
     ///
     /// # Errors
     /// When that does not happen, with the last entry.
-    pub fn wait_for_connection(
-        &self,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
-        let mut last = Value::Null;
-        until(PATIENCE, format!("connection dut: {what}"), || {
-            last = self.connection()?;
-            Ok(wanted(&last).then_some(()))
+    pub fn wait_for_state(&self, state: &str) -> Result<Connection> {
+        let mut last = None;
+        until(PATIENCE, format!("connection dut {state}"), || {
+            let connection = last.insert(self.connection()?);
+            Ok((connection.state() == state).then(|| connection.clone()))
         })
-        .with_context(|| format!("the connection was {last:#}"))?;
-        Ok(last)
+        .with_context(|| format!("the connection was {last:#?}"))
     }
 
     /// Begins to follow the daemon's events.
@@ -183,6 +178,60 @@ impl Cygnet {
     }
 }
 
+/// A connection's entry in `cygnet status --json`.
+#[derive(Clone, Debug)]
+pub struct Connection(Value);
+
+impl Connection {
+    /// `down`, `connecting`, `up`, `suspended` or `ending`.
+    pub fn state(&self) -> &str {
+        self.text("/state")
+    }
+
+    /// The IKE suite in strongSwan's spelling, empty when there is no SA.
+    pub fn suite(&self) -> &str {
+        self.text("/sa/suite")
+    }
+
+    /// `full` or `resumed`, empty when there is no SA.
+    pub fn how(&self) -> &str {
+        self.text("/sa/set_up/how")
+    }
+
+    /// Requests that were answered until the SA was up.
+    pub fn round_trips(&self) -> u64 {
+        self.number("/sa/set_up/round_trips")
+    }
+
+    /// Octets of the ticket that is held, 0 when there is none.
+    pub fn ticket(&self) -> u64 {
+        self.number("/ticket/len")
+    }
+
+    /// The child's ESP suite, empty when there is no child.
+    pub fn child_suite(&self) -> &str {
+        self.text("/sa/children/0/suite")
+    }
+
+    /// Whether the child's ESP travels in UDP.
+    pub fn child_in_udp(&self) -> bool {
+        self.0.pointer("/sa/children/0/udp").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// Octets that came and went through the child.
+    pub fn child_bytes(&self) -> (u64, u64) {
+        (self.number("/sa/children/0/bytes_in"), self.number("/sa/children/0/bytes_out"))
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn number(&self, pointer: &str) -> u64 {
+        self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+    }
+}
+
 /// A running `cygnet monitor --json`.
 pub struct Monitor {
     process: Process,
@@ -197,17 +246,37 @@ impl Monitor {
         events(&self.process)
     }
 
-    /// Waits for an event that `wanted` recognises, and returns it.
+    /// Waits for an event of this name, and returns the first.
     ///
     /// # Errors
     /// When none comes, with those that did.
-    pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub fn wait_for(&mut self, name: &str) -> Result<Value> {
+        self.wait_for_nth(name, 1)
+    }
+
+    /// Waits for the `nth` event of this name, counted from 1, and returns it.
+    ///
+    /// # Errors
+    /// When it does not come, with those that did.
+    pub fn wait_for_nth(&mut self, name: &str, nth: usize) -> Result<Value> {
         self.process
-            .wait_for(PATIENCE, &format!("event: {what}"), |process| {
-                Ok(events(process)?.into_iter().find(&wanted))
+            .wait_for(PATIENCE, &format!("event {name}, the {nth}."), |process| {
+                Ok(named(&events(process)?, name).nth(nth - 1).cloned())
             })
             .with_context(|| format!("events: {:#?}", self.events()))
     }
+
+    /// How many events of this name there were.
+    ///
+    /// # Errors
+    /// When a line is not JSON.
+    pub fn count(&self, name: &str) -> Result<usize> {
+        Ok(named(&self.events()?, name).count())
+    }
+}
+
+fn named<'a>(events: &'a [Value], name: &str) -> impl Iterator<Item = &'a Value> {
+    events.iter().filter(move |event| event.get("event").and_then(Value::as_str) == Some(name))
 }
 
 /// Whole lines only: the last may be still being written.

@@ -1,6 +1,12 @@
 //! The ground that the other stories stand on is real: two foreign implementations, each of
 //! which is shown to carry traffic, and a wire whose records tell the truth.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a panic is how a story ends badly"
+)]
+
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
@@ -76,6 +82,28 @@ fn a_libreswan_guest_boots_initiates_and_has_esp_in_its_kernel() -> Result<()> {
         assert_eq!(libreswan.ticket()?, None);
         assert!(libreswan.children()?.is_empty());
         Ok(())
+    })
+}
+
+#[test]
+fn strongswan_and_libreswan_carry_pings_to_each_other() -> Result<()> {
+    story(|world| {
+        let dut = world.namespace("dut")?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha512-x25519", "aes256gcm16");
+        let mut libreswan = Libreswan::start(&dut, &tunnel.reversed(), "")?;
+        let strongswan = StrongSwan::start(&dut, &tunnel)?;
+
+        strongswan.initiate()?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+        libreswan.guest().ping(tunnel.remote.inner, tunnel.local.inner)?;
+        assert_eq!(libreswan.wait_for_children(1)?.len(), 1);
+        assert!(libreswan.kernel_sas()?.contains("espinudp"));
+
+        libreswan.terminate()?;
+        strongswan.wait_for_established(0)?;
+        libreswan.initiate()?;
+        strongswan.wait_for_established(1)?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)
     })
 }
 

@@ -1,0 +1,88 @@
+//! libreswan 5.2 with its kernel's ESP is the client, cygnet the gateway.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a panic is how a story ends badly"
+)]
+
+use anyhow::Result;
+use interop::{Cygnet, Libreswan, Namespace, Tunnel, World, story};
+
+#[test]
+fn it_gets_a_small_ticket_suspends_and_resumes() -> Result<()> {
+    story(|world| {
+        let tunnel = tunnel();
+        let (dut, cygnet, mut libreswan) = initiated(world, &tunnel)?;
+        let mut monitor = cygnet.monitor()?;
+        let ticket = libreswan.ticket()?.expect("a ticket");
+        assert!(ticket <= 256, "{ticket} octets");
+
+        libreswan.suspend()?;
+        libreswan.wait_for_children(0)?;
+        libreswan.initiate()?;
+        libreswan.wait_for_children(1)?;
+        ping_both_ways(&dut, &mut libreswan, &tunnel)?;
+        let up = monitor.wait_for("up")?;
+        assert_eq!((&up["role"], &up["set_up"]["how"]), (&"responder".into(), &"resumed".into()));
+        assert!(libreswan.ticket()?.is_some(), "the next ticket came with the resumed SA");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_ticket_of_a_gateway_that_lost_its_keys_falls_back_to_a_full_exchange() -> Result<()> {
+    story(|world| {
+        let tunnel = tunnel();
+        let (dut, mut cygnet, mut libreswan) = initiated(world, &tunnel)?;
+
+        libreswan.suspend()?;
+        libreswan.wait_for_children(0)?;
+        cygnet.crash_and_restart()?;
+        let mut monitor = cygnet.monitor()?;
+        libreswan.initiate()?;
+        assert_eq!(monitor.wait_for("ticket-refused")?["why"], "unknown-key");
+        libreswan.wait_for_children(1)?;
+        ping_both_ways(&dut, &mut libreswan, &tunnel)?;
+        assert_eq!(monitor.wait_for("up")?["set_up"]["how"], "full");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_delete_from_either_side_ends_the_tunnel() -> Result<()> {
+    story(|world| {
+        let tunnel = tunnel();
+        let (dut, cygnet, mut libreswan) = initiated(world, &tunnel)?;
+
+        libreswan.terminate()?;
+        cygnet.wait_for_state("down")?;
+        libreswan.initiate()?;
+        libreswan.wait_for_children(1)?;
+        ping_both_ways(&dut, &mut libreswan, &tunnel)?;
+        cygnet.down()?;
+        libreswan.wait_for_children(0)?;
+        dut.no_ping(tunnel.local.inner, tunnel.remote.inner)
+    })
+}
+
+fn tunnel() -> Tunnel {
+    Tunnel::new("aes256gcm16-prfsha512-x25519", "aes256gcm16")
+}
+
+/// Brings the tunnel up from libreswan, by a full exchange, and pings through it.
+fn initiated(world: &World, tunnel: &Tunnel) -> Result<(Namespace, Cygnet, Libreswan)> {
+    let dut = world.namespace("dut")?;
+    let mut libreswan = Libreswan::start(&dut, &tunnel.reversed(), "")?;
+    let cygnet = Cygnet::start(&dut, tunnel, "resumption = true")?;
+    libreswan.initiate()?;
+    libreswan.wait_for_children(1)?;
+    cygnet.wait_for_state("up")?;
+    ping_both_ways(&dut, &mut libreswan, tunnel)?;
+    Ok((dut, cygnet, libreswan))
+}
+
+fn ping_both_ways(dut: &Namespace, libreswan: &mut Libreswan, tunnel: &Tunnel) -> Result<()> {
+    dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+    libreswan.guest().ping(tunnel.remote.inner, tunnel.local.inner)
+}

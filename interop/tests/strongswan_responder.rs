@@ -1,0 +1,261 @@
+//! cygnet initiates, strongSwan 5.9 answers.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a panic is how a story ends badly"
+)]
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use interop::{Capture, Cygnet, Namespace, PATIENCE, Packet, StrongSwan, Tunnel, World, story};
+
+#[test]
+fn aes_gcm_with_x25519_carries_pings_both_ways() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let strongswan = up_and_ping_both_ways(world, &tunnel)?;
+        let sas = strongswan.established()?;
+        assert_eq!(sas[0].value("encr-alg"), Some("AES_GCM_16"));
+        assert_eq!(sas[0].value("prf-alg"), Some("PRF_HMAC_SHA2_384"));
+        assert_eq!(sas[0].value("dh-group"), Some("CURVE_25519"));
+        assert_eq!(strongswan.child()?.value("encr-alg"), Some("AES_GCM_16"));
+        assert_eq!(strongswan.child()?.value("encr-keysize"), Some("256"));
+        Ok(())
+    })
+}
+
+#[test]
+fn aes_cbc_with_p256_carries_pings_both_ways() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes128-sha256-ecp256", "aes128gcm16");
+        let strongswan = up_and_ping_both_ways(world, &tunnel)?;
+        let sas = strongswan.established()?;
+        assert_eq!(sas[0].value("encr-alg"), Some("AES_CBC"));
+        assert_eq!(sas[0].value("integ-alg"), Some("HMAC_SHA2_256_128"));
+        assert_eq!(sas[0].value("dh-group"), Some("ECP_256"));
+        assert_eq!(strongswan.child()?.value("encr-keysize"), Some("128"));
+        Ok(())
+    })
+}
+
+#[test]
+fn aes_cbc_with_modp2048_carries_pings_in_chacha20() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256-sha512-prfsha512-modp2048", "chacha20poly1305");
+        let strongswan = up_and_ping_both_ways(world, &tunnel)?;
+        let sas = strongswan.established()?;
+        assert_eq!(sas[0].value("integ-alg"), Some("HMAC_SHA2_512_256"));
+        assert_eq!(sas[0].value("dh-group"), Some("MODP_2048"));
+        assert_eq!(strongswan.child()?.value("encr-alg"), Some("CHACHA20_POLY1305"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_key_share_of_another_group_is_sent_again_in_the_one_asked_for() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let ours = Tunnel::new("aes256gcm16-prfsha384-x25519-ecp256", "aes256gcm16");
+        let theirs = Tunnel::new("aes256gcm16-prfsha384-ecp256", "aes256gcm16").reversed();
+        let _strongswan = StrongSwan::start(&peer, &theirs)?;
+        let cygnet = Cygnet::start(&dut, &ours, "")?;
+        let wire = Capture::start(&dut, "eth0")?;
+
+        cygnet.up()?;
+        dut.ping(ours.local.inner, ours.remote.inner)?;
+        assert_eq!(requests(&wire.packets()?, 34), 2);
+        assert_eq!(cygnet.connection()?.round_trips(), 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn it_comes_up_from_behind_a_nat() -> Result<()> {
+    story(|world| {
+        let (client, router) = (world.namespace("client")?, world.namespace("router")?);
+        let gateway = world.namespace("gateway")?;
+        world.link((&client, "eth0", "10.78.0.2/24"), (&router, "inside", "10.78.0.1/24"))?;
+        world.link((&router, "outside", "10.77.0.1/24"), (&gateway, "eth0", "10.77.0.2/24"))?;
+        client.ip("route add default via 10.78.0.1")?;
+        router.masquerade("outside")?;
+
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let strongswan = StrongSwan::start(&gateway, &tunnel.reversed())?;
+        let mut behind = tunnel.clone();
+        behind.local.outer = Ipv4Addr::new(10, 78, 0, 2);
+        let cygnet = Cygnet::start(&client, &behind, "")?;
+
+        cygnet.up()?;
+        client.ping(tunnel.local.inner, tunnel.remote.inner)?;
+        gateway.ping(tunnel.remote.inner, tunnel.local.inner)?;
+        assert!(cygnet.connection()?.child_in_udp());
+        assert_eq!(strongswan.established()?[0].value("nat-remote"), Some("yes"));
+        Ok(())
+    })
+}
+
+#[test]
+fn down_deletes_the_sa_at_the_peer() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let (dut, cygnet, strongswan) = up(world, &tunnel)?;
+
+        cygnet.down()?;
+        assert_eq!(cygnet.connection()?.state(), "down");
+        strongswan.wait_for_established(0)?;
+        dut.no_ping(tunnel.local.inner, tunnel.remote.inner)
+    })
+}
+
+#[test]
+fn a_delete_from_the_peer_takes_the_connection_down() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let (_dut, cygnet, strongswan) = up(world, &tunnel)?;
+        let mut monitor = cygnet.monitor()?;
+
+        // strongSwan waits for our answer and fails without it.
+        strongswan.terminate()?;
+        assert_eq!(monitor.wait_for("down")?["why"], "peer-deleted");
+        cygnet.wait_for_state("down")?;
+        cygnet.up()?;
+        strongswan.wait_for_established(1)
+    })
+}
+
+#[test]
+fn a_daemon_told_to_end_deletes_its_sas() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let (dut, cygnet, strongswan) = up(world, &tunnel)?;
+
+        assert!(cygnet.stop()?.success());
+        strongswan.wait_for_established(0)?;
+        assert!(!dut.ip("link")?.contains("cygnet0"), "the interface is still there");
+        Ok(())
+    })
+}
+
+#[test]
+fn another_secret_is_refused_once_and_said_clearly() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let strongswan = StrongSwan::start(&peer, &tunnel.reversed().with_secret("another"))?;
+        let cygnet = Cygnet::start(&dut, &tunnel, "")?;
+        refused(&dut, &cygnet, "AUTHENTICATION_FAILED", "refused-by-peer")?;
+        assert!(strongswan.established()?.is_empty());
+        Ok(())
+    })
+}
+
+#[test]
+fn an_identity_that_the_peer_does_not_know_is_refused_once_and_said_clearly() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let _strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+        let mut stranger = tunnel.clone();
+        stranger.local.id = "@stranger".into();
+        let cygnet = Cygnet::start(&dut, &stranger, "")?;
+        refused(&dut, &cygnet, "AUTHENTICATION_FAILED", "refused-by-peer")
+    })
+}
+
+#[test]
+fn a_peer_with_another_identity_than_configured_is_refused() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let mut impostor = tunnel.reversed();
+        impostor.local.id = "@impostor".into();
+        let strongswan = StrongSwan::start(&peer, &impostor)?;
+        let cygnet = Cygnet::start(&dut, &tunnel, "")?;
+        let answer = cygnet.ask(&["up", "dut"])?;
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert_eq!(cygnet.connection()?.state(), "down");
+        strongswan.wait_for_established(0)
+    })
+}
+
+#[test]
+fn without_a_common_proposal_the_reason_is_said_clearly() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let other = Tunnel::new("aes128-sha256-ecp256", "aes256gcm16").reversed();
+        let _strongswan = StrongSwan::start(&peer, &other)?;
+        let cygnet = Cygnet::start(&dut, &tunnel, "")?;
+        refused(&dut, &cygnet, "proposals", "no-ike-proposal")
+    })
+}
+
+#[test]
+fn without_a_ticket_there_is_nothing_to_suspend() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let (dut, cygnet, _strongswan) = up(world, &tunnel)?;
+
+        let answer = cygnet.ask(&["suspend", "dut"])?;
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.complaint.contains("ticket"), "{answer:?}");
+        assert_eq!(cygnet.connection()?.state(), "up");
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)
+    })
+}
+
+/// Brings the tunnel up from cygnet.
+fn up(world: &World, tunnel: &Tunnel) -> Result<(Namespace, Cygnet, StrongSwan)> {
+    let (dut, peer) = world.pair()?;
+    let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+    let cygnet = Cygnet::start(&dut, tunnel, "resumption = true")?;
+    cygnet.up()?;
+    assert_eq!(cygnet.connection()?.state(), "up");
+    Ok((dut, cygnet, strongswan))
+}
+
+/// Brings the tunnel up, pings through it from both ends, and checks what cygnet and the wire say
+/// of it.
+fn up_and_ping_both_ways(world: &World, tunnel: &Tunnel) -> Result<StrongSwan> {
+    let (dut, peer) = world.pair()?;
+    let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+    let cygnet = Cygnet::start(&dut, tunnel, "")?;
+    let wire = Capture::start(&dut, "eth0")?;
+
+    cygnet.up()?;
+    dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+    peer.ping(tunnel.remote.inner, tunnel.local.inner)?;
+
+    let connection = cygnet.connection()?;
+    assert_eq!(connection.how(), "full");
+    assert_eq!(connection.round_trips(), 2);
+    assert_eq!(connection.child_suite(), tunnel.esp);
+    let (bytes_in, bytes_out) = connection.child_bytes();
+    assert!(bytes_in >= 6 * 84 && bytes_out >= 6 * 84, "{bytes_in} in, {bytes_out} out");
+    assert!(strongswan.child()?.number("packets-in") >= 6);
+    let packets = wire.packets()?;
+    assert!(!packets.iter().any(|packet| matches!(packet, Packet::Clear { .. })), "{packets:#?}");
+    Ok(strongswan)
+}
+
+/// Checks that `cygnet up` fails with this reason, without trying again by itself.
+fn refused(dut: &Namespace, cygnet: &Cygnet, said: &str, why: &str) -> Result<()> {
+    let wire = Capture::start(dut, "eth0")?;
+    let mut monitor = cygnet.monitor()?;
+    let answer = cygnet.ask(&["up", "dut"])?;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.complaint.contains(said), "{answer:?}");
+    assert_eq!(monitor.wait_for("failed")?["why"], why);
+    assert_eq!(cygnet.connection()?.state(), "down");
+    let packets = wire.wait_for(PATIENCE, "the exchange", |packets| requests(packets, 34) > 0)?;
+    assert_eq!(requests(&packets, 34), 1);
+    assert!(requests(&packets, 35) <= 1);
+    Ok(())
+}
+
+fn requests(packets: &[Packet], wanted: u8) -> usize {
+    let is_one = |packet: &&Packet| matches!(packet, Packet::Ike { exchange, response: false, .. } if *exchange == wanted);
+    packets.iter().filter(is_one).count()
+}
