@@ -1,0 +1,1 @@
+//! What the fuzz targets run, and the tests that replay their corpora.
