@@ -159,6 +159,25 @@ impl Selector {
             && port_matches
     }
 
+    /// The fewest prefixes that together cover exactly this address range, in
+    /// ascending order: what a route or an index can hold.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + use<> {
+        let (mut next, last, width) = match (self.start, self.end) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (Some(u128::from(u32::from(a))), u128::from(u32::from(b)), 32)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => (Some(u128::from(a)), u128::from(b), 128),
+            // Selector::new admits no mixture.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => (None, 0, 0),
+        };
+        std::iter::from_fn(move || {
+            let first = next.take()?;
+            let (prefix, end) = largest_prefix(first, last, width)?;
+            next = if end < last { end.checked_add(1) } else { None };
+            Some(prefix)
+        })
+    }
+
     /// What both select, if anything: the narrowing of RFC 7296 section 2.9.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
@@ -172,10 +191,42 @@ impl Selector {
         };
         let start = self.start.max(other.start);
         let end = self.end.min(other.end);
-        let ports =
-            (self.start_port.max(other.start_port), self.end_port.min(other.end_port));
+        let ports = (self.start_port.max(other.start_port), self.end_port.min(other.end_port));
         Self::new(start, end, protocol, ports).ok()
     }
+}
+
+/// A subnet: an address whose host bits are zero, and the prefix length.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Prefix {
+    /// The network address.
+    pub address: IpAddr,
+    /// Prefix length, at most 32 or 128.
+    pub len: u8,
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+/// The largest prefix that begins at `first` and does not pass `last`, and its
+/// last address.
+fn largest_prefix(first: u128, last: u128, width: u32) -> Option<(Prefix, u128)> {
+    let aligned = first.trailing_zeros().min(width);
+    let spare = last.checked_sub(first)?;
+    // The largest n with 2^n - 1 <= spare.
+    let fitting = spare.checked_add(1).map_or(width, u128::ilog2);
+    let host_bits = aligned.min(fitting);
+    let end = first | !u128::MAX.checked_shl(host_bits).unwrap_or(0);
+    let address = if width == 32 {
+        IpAddr::V4(u32::try_from(first).ok()?.into())
+    } else {
+        IpAddr::V6(first.into())
+    };
+    let len = u8::try_from(width - host_bits).ok()?;
+    Some((Prefix { address, len }, end))
 }
 
 fn subnet_range(address: IpAddr, prefix: u8) -> (IpAddr, IpAddr) {
@@ -256,4 +307,59 @@ pub struct ChildSpec {
     pub local_ts: Vec<Selector>,
     /// The peer's side: sources of incoming packets.
     pub remote_ts: Vec<Selector>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(start: &str, end: &str) -> Selector {
+        Selector::new(start.parse().unwrap(), end.parse().unwrap(), 0, (0, u16::MAX)).unwrap()
+    }
+
+    fn prefixes(selector: &Selector) -> Vec<String> {
+        selector.prefixes().map(|prefix| prefix.to_string()).collect()
+    }
+
+    #[test]
+    fn a_subnet_is_one_prefix() {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/32", "::/0", "fd00::/8", "fd00::1/128"] {
+            let (address, len) = text.split_once('/').unwrap();
+            let selector = Selector::subnet(address.parse().unwrap(), len.parse().unwrap());
+            assert_eq!(prefixes(&selector), [text]);
+            assert_eq!(selector.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_odd_range_is_cut_into_the_fewest_prefixes() {
+        assert_eq!(
+            prefixes(&range("10.0.0.5", "10.0.0.9")),
+            ["10.0.0.5/32", "10.0.0.6/31", "10.0.0.8/31"]
+        );
+        assert_eq!(prefixes(&range("255.255.255.255", "255.255.255.255")).len(), 1);
+        assert_eq!(prefixes(&range("0.0.0.1", "255.255.255.254")).len(), 62);
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_cover_the_range_without_gap_or_overlap(a: u32, b: u32, is_v6: bool) {
+            let address = |n: u32| -> IpAddr {
+                if is_v6 { IpAddr::V6((u128::from(n) << 64).into()) } else { IpAddr::V4(n.into()) }
+            };
+            let selector = Selector::new(address(a.min(b)), address(a.max(b)), 0, (0, u16::MAX)).unwrap();
+            let pieces: Vec<_> = selector.prefixes().map(|p| Selector::subnet(p.address, p.len)).collect();
+            prop_assert_eq!(pieces.first().unwrap().start(), selector.start());
+            prop_assert_eq!(pieces.last().unwrap().end(), selector.end());
+            for (left, right) in pieces.iter().zip(&pieces[1..]) {
+                let next = match left.end() {
+                    IpAddr::V4(a) => IpAddr::V4((u32::from(a) + 1).into()),
+                    IpAddr::V6(a) => IpAddr::V6((u128::from(a) + 1).into()),
+                };
+                prop_assert_eq!(next, right.start());
+            }
+        }
+    }
 }

@@ -1,0 +1,273 @@
+//! Which child carries an outgoing packet.
+//!
+//! The groups of a plane, each with its children and perhaps a hold. The most
+//! specific remote prefix decides; within a group the newest child whose
+//! selectors match wins. A group that holds while no child serves it claims
+//! its packets, so that they neither leave through a less specific tunnel nor
+//! in clear text.
+//!
+//! The type of a child is the plane's affair (`C`, cheap to clone).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::packet::Flow;
+use crate::plane::{Fault, Hold};
+use crate::range_index::RangeIndex;
+use crate::spec::{ChildId, GroupId, Selector};
+use crate::waiting::{Queued, Waiting};
+
+/// The traffic selectors of a child or a hold: any local with any remote one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selectors {
+    local: Box<[Selector]>,
+    remote: Box<[Selector]>,
+}
+
+impl Selectors {
+    /// Our side and the peer's side.
+    #[must_use]
+    pub fn new(local: Vec<Selector>, remote: Vec<Selector>) -> Self {
+        Self { local: local.into(), remote: remote.into() }
+    }
+
+    /// Whether an outgoing packet is selected.
+    #[must_use]
+    pub fn select(&self, flow: &Flow) -> bool {
+        let is_ours = |s: &Selector| s.contains(flow.source, flow.protocol, flow.source_port());
+        let is_theirs =
+            |s: &Selector| s.contains(flow.destination, flow.protocol, flow.destination_port());
+        self.remote.iter().any(is_theirs) && self.local.iter().any(is_ours)
+    }
+
+    /// Whether an incoming packet is one that its child may carry (RFC 4301 section 5.2).
+    #[must_use]
+    pub fn accept(&self, flow: &Flow) -> bool {
+        let is_ours =
+            |s: &Selector| s.contains(flow.destination, flow.protocol, flow.destination_port());
+        let is_theirs = |s: &Selector| s.contains(flow.source, flow.protocol, flow.source_port());
+        self.remote.iter().any(is_theirs) && self.local.iter().any(is_ours)
+    }
+}
+
+/// What is to become of an outgoing packet.
+pub enum Decision<'a, C> {
+    /// This child carries it.
+    Child(&'a C),
+    /// It waits for a child: [`Held::wait`].
+    Held(Held<'a>),
+    /// It must be dropped.
+    Unmatched,
+}
+
+/// A group without a child that holds its packets.
+pub struct Held<'a> {
+    group: GroupId,
+    waiting: &'a Mutex<Waiting>,
+}
+
+impl Held<'_> {
+    /// The group.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Keeps a packet for the next child of the group.
+    #[must_use]
+    pub fn wait(&self, packet: &[u8]) -> Queued {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(packet)
+    }
+}
+
+/// The policies of a plane.
+pub struct Policies<C> {
+    slots: Vec<Option<Group<C>>>,
+    free: Vec<u32>,
+    slot_of: BTreeMap<GroupId, u32>,
+    group_of: BTreeMap<ChildId, GroupId>,
+    index: RangeIndex,
+}
+
+struct Group<C> {
+    id: GroupId,
+    /// Oldest first.
+    children: Vec<Member<C>>,
+    hold: Option<Selectors>,
+    waiting: Mutex<Waiting>,
+}
+
+struct Member<C> {
+    id: ChildId,
+    selectors: std::sync::Arc<Selectors>,
+    child: C,
+}
+
+impl<C> Default for Policies<C> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            slot_of: BTreeMap::new(),
+            group_of: BTreeMap::new(),
+            index: RangeIndex::default(),
+        }
+    }
+}
+
+impl<C> Policies<C> {
+    /// The child or hold that an outgoing packet belongs to.
+    #[must_use]
+    pub fn lookup(&self, flow: &Flow) -> Decision<'_, C> {
+        self.index
+            .covering(flow.destination)
+            .filter_map(|slot| self.slots.get(slot as usize)?.as_ref())
+            .find_map(|group| group.claim(flow))
+            .unwrap_or(Decision::Unmatched)
+    }
+
+    /// Adds a child to its group, as the newest; the group may be new.
+    /// Returns the packets that waited, to be looked up again.
+    ///
+    /// # Errors
+    /// [`Fault::SpiInUse`] when the id is installed already.
+    pub fn install(
+        &mut self,
+        id: ChildId,
+        group: GroupId,
+        selectors: std::sync::Arc<Selectors>,
+        child: C,
+    ) -> Result<Vec<Box<[u8]>>, Fault> {
+        if self.group_of.contains_key(&id) {
+            return Err(Fault::SpiInUse);
+        }
+        let slot = self.slot_or_new(group)?;
+        let Some(Some(entry)) = self.slots.get_mut(slot as usize) else {
+            return Err(Fault::Unknown);
+        };
+        for selector in &selectors.remote {
+            self.index.insert(selector, slot);
+        }
+        self.group_of.insert(id, group);
+        entry.children.push(Member { id, selectors, child });
+        Ok(entry.waiting_mut().take().into())
+    }
+
+    /// Takes a child out. A group that loses its last child and was never told
+    /// to hold goes on holding what that child selected, without asking for
+    /// another.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when it is not installed.
+    pub fn remove(&mut self, id: ChildId) -> Result<C, Fault> {
+        let group = self.group_of.remove(&id).ok_or(Fault::Unknown)?;
+        let (slot, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
+        let at = entry.children.iter().position(|m| m.id == id).ok_or(Fault::Unknown)?;
+        let member = entry.children.remove(at);
+        if entry.children.is_empty() && entry.hold.is_none() {
+            // Its index entries stay, as those of the hold.
+            entry.hold = Some(Selectors::clone(&member.selectors));
+        } else {
+            for selector in &member.selectors.remote {
+                self.index.remove(selector, slot);
+            }
+        }
+        Ok(member.child)
+    }
+
+    /// Sets what a group holds; the group may be new. Packets that wait go on
+    /// waiting. `true` if one waits and a child must be asked for now.
+    ///
+    /// # Errors
+    /// [`Fault::Full`] when there are too many groups.
+    pub fn hold(&mut self, hold: Hold) -> Result<bool, Fault> {
+        let Hold { group, local_ts, remote_ts, acquire } = hold;
+        let selectors = Selectors::new(local_ts, remote_ts);
+        let slot = self.slot_or_new(group)?;
+        let Some(Some(entry)) = self.slots.get_mut(slot as usize) else {
+            return Err(Fault::Unknown);
+        };
+        for selector in &selectors.remote {
+            self.index.insert(selector, slot);
+        }
+        if let Some(former) = entry.hold.replace(selectors) {
+            for selector in &former.remote {
+                self.index.remove(selector, slot);
+            }
+        }
+        Ok(entry.waiting_mut().arm(acquire))
+    }
+
+    /// Forgets a group. Returns how many packets waited in vain.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when there is no such group, or it still has children.
+    pub fn release(&mut self, group: GroupId) -> Result<u64, Fault> {
+        let (slot, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
+        if !entry.children.is_empty() {
+            return Err(Fault::Unknown);
+        }
+        let waited = entry.waiting_mut().take().len() as u64;
+        for selector in entry.hold.take().iter().flat_map(|hold| &hold.remote) {
+            self.index.remove(selector, slot);
+        }
+        self.slot_of.remove(&group);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = None;
+        }
+        self.free.push(slot);
+        Ok(waited)
+    }
+
+    fn slot_or_new(&mut self, group: GroupId) -> Result<u32, Fault> {
+        if let Some(slot) = self.slot_of.get(&group) {
+            return Ok(*slot);
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                u32::try_from(self.slots.len() - 1).map_err(|_| Fault::Full)?
+            }
+        };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(Group::new(group));
+        }
+        self.slot_of.insert(group, slot);
+        Ok(slot)
+    }
+}
+
+fn group_mut<'a, C>(
+    slot_of: &BTreeMap<GroupId, u32>,
+    slots: &'a mut [Option<Group<C>>],
+    group: GroupId,
+) -> Result<(u32, &'a mut Group<C>), Fault> {
+    let slot = *slot_of.get(&group).ok_or(Fault::Unknown)?;
+    let entry = slots.get_mut(slot as usize).and_then(Option::as_mut).ok_or(Fault::Unknown)?;
+    Ok((slot, entry))
+}
+
+impl<C> Group<C> {
+    fn new(id: GroupId) -> Self {
+        Self { id, children: Vec::new(), hold: None, waiting: Mutex::default() }
+    }
+
+    /// What the group does with a packet, if it is its affair.
+    fn claim(&self, flow: &Flow) -> Option<Decision<'_, C>> {
+        let newest = self.children.iter().rev().find(|member| member.selectors.select(flow));
+        if let Some(member) = newest {
+            return Some(Decision::Child(&member.child));
+        }
+        let is_held = self.children.is_empty()
+            && self.hold.as_ref().is_some_and(|selectors| selectors.select(flow));
+        is_held.then_some(Decision::Held(Held { group: self.id, waiting: &self.waiting }))
+    }
+
+    fn waiting_mut(&mut self) -> &mut Waiting {
+        self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
