@@ -217,6 +217,12 @@ impl MessageKey {
         cbc::decrypt(key_len, sk_e, *iv, text).map_err(|_| OpenFailed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn octets(&self) -> &[u8] {
+        let len = self.cipher.encryption_key_len() + self.cipher.integrity_key_len();
+        self.bytes.split_at(len).0
+    }
+
     fn cbc_keys(&self) -> (&[u8], &[u8]) {
         let (sk_e, rest) = self.bytes.split_at(self.cipher.encryption_key_len());
         (sk_e, rest.split_at(self.cipher.integrity_key_len()).0)
@@ -289,7 +295,3 @@ pub(crate) fn nonce(salt: [u8; SALT_LEN], iv: &[u8; IV_LEN]) -> Nonce {
     last.copy_from_slice(iv);
     Nonce::assume_unique_for_key(nonce)
 }
-
-#[cfg(test)]
-#[path = "aead_tests.rs"]
-mod tests;

@@ -245,7 +245,3 @@ fn algorithm(cipher: EspCipher) -> &'static aead::Algorithm {
         EspCipher::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
     }
 }
-
-#[cfg(test)]
-#[path = "esp_tests.rs"]
-mod tests;

@@ -50,6 +50,21 @@ impl KeyExchange {
         Ok(Self { private, public })
     }
 
+    /// The key pair of a private value from a published vector.
+    #[cfg(test)]
+    pub(crate) fn from_private_octets(group: Group, octets: &[u8]) -> Self {
+        let key = |algorithm| PrivateKey::from_private_key(algorithm, octets).unwrap();
+        let private = match group {
+            Group::X25519 => Private::X25519(key(&agreement::X25519)),
+            Group::P256 => Private::P256(key(&agreement::ECDH_P256)),
+            Group::P384 => Private::P384(key(&agreement::ECDH_P384)),
+            Group::Modp2048 => {
+                Private::Modp2048(modp::Exponent::from_bytes(octets.try_into().unwrap()))
+            }
+        };
+        Self::from_private(private).unwrap()
+    }
+
     /// The group of the exchange.
     #[must_use]
     pub fn group(&self) -> Group {
@@ -144,7 +159,3 @@ fn agreed(key: &PrivateKey, peer_public: &[u8]) -> Result<SharedSecret, BadShare
     let peer = UnparsedPublicKey::new(key.algorithm(), peer_public);
     agreement::agree(key, peer, BadShare, |secret| Ok(SharedSecret::new(secret)))
 }
-
-#[cfg(test)]
-#[path = "kex_tests.rs"]
-mod tests;

@@ -44,6 +44,9 @@ mod secret;
 mod suite;
 mod ticket;
 
+#[cfg(test)]
+mod known_answers;
+
 pub use aead::MessageKey;
 pub use error::{BadShare, CryptoError, EmptySecret, Exhausted, Mismatch, OpenFailed, WrongLength};
 pub use esp::{EspKey, EspOpeningKey, EspSealingKey, SeqRun};
