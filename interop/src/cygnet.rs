@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use control::{Connection, Event, State, Status, What};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::process::Process;
 use crate::tunnel::Tunnel;
@@ -16,7 +16,9 @@ use crate::world::Namespace;
 /// A running `cygnetd` with one connection, `dut`, and its child `net`.
 pub struct Cygnet {
     namespace: Namespace,
-    process: Process,
+    daemon: Process,
+    /// `cygnet monitor --json`, from before the story begins.
+    monitor: Process,
 }
 
 /// What `cygnet` said.
@@ -39,10 +41,8 @@ impl Cygnet {
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
         let dir = namespace.dir();
         fs::write(dir.join("cygnet.toml"), config(tunnel, extra))?;
-        let process = spawn(namespace)?;
-        let mut cygnet = Self { namespace: namespace.clone(), process };
-        cygnet.wait_until_ready()?;
-        Ok(cygnet)
+        let (daemon, monitor) = launch(namespace)?;
+        Ok(Self { namespace: namespace.clone(), daemon, monitor })
     }
 
     /// Brings the connection up, by resumption if its session is suspended.
@@ -82,7 +82,8 @@ impl Cygnet {
     /// # Errors
     /// When it cannot be started.
     pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
-        let output = self.command().args(arguments).output().context("starting cygnet")?;
+        let output =
+            command(&self.namespace).args(arguments).output().context("starting cygnet")?;
         Ok(Answer {
             code: output.status.code(),
             printed: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -90,53 +91,61 @@ impl Cygnet {
         })
     }
 
-    /// `cygnet status --json`.
+    /// What `cygnet status --json` prints.
     ///
     /// # Errors
-    /// When the command fails or does not print JSON.
-    pub fn status(&self) -> Result<Value> {
+    /// When the command fails or prints something else.
+    pub fn status(&self) -> Result<Status> {
         let answer = self.ask(&["status", "--json"])?;
         ensure!(answer.code == Some(0), "cygnet status: {answer:?}");
-        serde_json::from_str(&answer.printed).with_context(|| format!("not JSON: {answer:?}"))
+        serde_json::from_str(&answer.printed).with_context(|| format!("no status: {answer:?}"))
     }
 
     /// The connection's entry in the status.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is not exactly one.
     pub fn connection(&self) -> Result<Connection> {
         let status = self.status()?;
-        let connections = status.get("connections").and_then(Value::as_array);
-        connections
-            .into_iter()
-            .flatten()
-            .find(|connection| connection.get("name").and_then(Value::as_str) == Some("dut"))
-            .map(|connection| Connection(connection.clone()))
-            .with_context(|| format!("no connection dut in {status:#}"))
+        match status.connections.as_slice() {
+            [connection] if connection.name == "dut" => Ok(connection.clone()),
+            others => bail!("not one connection dut: {others:#?}"),
+        }
     }
 
     /// Waits until the connection is in this state, and returns its entry.
     ///
     /// # Errors
     /// When that does not happen, with the last entry.
-    pub fn wait_for_state(&self, state: &str) -> Result<Connection> {
+    pub fn wait_for_state(&self, state: State) -> Result<Connection> {
         let mut last = None;
-        until(PATIENCE, format!("connection dut {state}"), || {
+        until(PATIENCE, format!("connection dut {state:?}"), || {
             let connection = last.insert(self.connection()?);
-            Ok((connection.state() == state).then(|| connection.clone()))
+            Ok((connection.state == state).then(|| connection.clone()))
         })
         .with_context(|| format!("the connection was {last:#?}"))
     }
 
-    /// Begins to follow the daemon's events.
+    /// What `cygnet monitor --json` has printed since the start, oldest first.
     ///
     /// # Errors
-    /// When the command does not start.
-    pub fn monitor(&self) -> Result<Monitor> {
-        let mut command = self.command();
-        command.args(["monitor", "--json"]);
-        let process = Process::spawn(self.namespace.dir(), "monitor", &mut command)?;
-        Ok(Monitor { process })
+    /// When a line is no event.
+    pub fn events(&self) -> Result<Vec<What>> {
+        events(&self.monitor)
+    }
+
+    /// Waits for the event in which `find` finds something, and returns that.
+    ///
+    /// # Errors
+    /// When none comes, with those that did.
+    pub fn wait_for_event<T>(
+        &mut self,
+        what: &str,
+        find: impl Fn(&What) -> Option<T>,
+    ) -> Result<T> {
+        self.monitor
+            .wait_for(PATIENCE, what, |monitor| Ok(events(monitor)?.iter().find_map(&find)))
+            .with_context(|| format!("the events were {:#?}", self.events()))
     }
 
     /// Asks the daemon to end and waits for it.
@@ -144,8 +153,8 @@ impl Cygnet {
     /// # Errors
     /// When it does not end.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        self.process.signal(Signal::TERM)?;
-        self.process.wait_exit(PATIENCE)
+        self.daemon.signal(Signal::TERM)?;
+        self.daemon.wait_exit(PATIENCE)
     }
 
     /// Kills the daemon and starts it again on the same directories.
@@ -153,18 +162,10 @@ impl Cygnet {
     /// # Errors
     /// When it does not come up again.
     pub fn crash_and_restart(&mut self) -> Result<()> {
-        self.process.signal(Signal::KILL)?;
-        self.process.wait_exit(PATIENCE)?;
-        self.process = spawn(&self.namespace)?;
-        self.wait_until_ready()
-    }
-
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let Self { namespace, process } = self;
-        process.wait_for(PATIENCE, "an answer on its control socket", |_| {
-            let status = command(namespace).args(["status", "--json"]).output()?;
-            Ok(status.status.success().then_some(()))
-        })
+        self.daemon.signal(Signal::KILL)?;
+        self.daemon.wait_exit(PATIENCE)?;
+        (self.daemon, self.monitor) = launch(&self.namespace)?;
+        Ok(())
     }
 
     fn succeed(&self, arguments: &[&str]) -> Result<()> {
@@ -172,133 +173,44 @@ impl Cygnet {
         ensure!(answer.code == Some(0), "cygnet {}: {answer:#?}", arguments.join(" "));
         Ok(())
     }
-
-    fn command(&self) -> Command {
-        command(&self.namespace)
-    }
 }
 
-/// A connection's entry in `cygnet status --json`.
-#[derive(Clone, Debug)]
-pub struct Connection(Value);
-
-impl Connection {
-    /// `down`, `connecting`, `up`, `suspended` or `ending`.
-    pub fn state(&self) -> &str {
-        self.text("/state")
-    }
-
-    /// The IKE suite in strongSwan's spelling, empty when there is no SA.
-    pub fn suite(&self) -> &str {
-        self.text("/sa/suite")
-    }
-
-    /// `full` or `resumed`, empty when there is no SA.
-    pub fn how(&self) -> &str {
-        self.text("/sa/set_up/how")
-    }
-
-    /// Requests that were answered until the SA was up.
-    pub fn round_trips(&self) -> u64 {
-        self.number("/sa/set_up/round_trips")
-    }
-
-    /// Octets of the ticket that is held, 0 when there is none.
-    pub fn ticket(&self) -> u64 {
-        self.number("/ticket/len")
-    }
-
-    /// The child's ESP suite, empty when there is no child.
-    pub fn child_suite(&self) -> &str {
-        self.text("/sa/children/0/suite")
-    }
-
-    /// Whether the child's ESP travels in UDP.
-    pub fn child_in_udp(&self) -> bool {
-        self.0.pointer("/sa/children/0/udp").and_then(Value::as_bool).unwrap_or(false)
-    }
-
-    /// Octets that came and went through the child.
-    pub fn child_bytes(&self) -> (u64, u64) {
-        (self.number("/sa/children/0/bytes_in"), self.number("/sa/children/0/bytes_out"))
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn number(&self, pointer: &str) -> u64 {
-        self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
-    }
+/// Starts the daemon, waits until it answers, and follows its events from then on.
+fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
+    let dir = namespace.dir();
+    let mut daemon = namespace.command(program("CYGNETD", "cygnetd")?);
+    daemon.arg("--config").arg(dir.join("cygnet.toml"));
+    daemon.arg("--runtime-dir").arg(dir.join("run"));
+    daemon.arg("--state-dir").arg(dir.join("state"));
+    daemon.args(["--log", "debug"]);
+    let mut daemon = Process::spawn(dir, "cygnetd", &mut daemon)?;
+    daemon.wait_for(PATIENCE, "an answer on its control socket", |_| {
+        Ok(answers(namespace)?.then_some(()))
+    })?;
+    let monitor = Process::spawn(dir, "monitor", command(namespace).args(["monitor", "--json"]))?;
+    // Its call reaches the daemon before this one.
+    ensure!(answers(namespace)?, "the daemon does not answer any more: {}", daemon.output()?);
+    Ok((daemon, monitor))
 }
 
-/// A running `cygnet monitor --json`.
-pub struct Monitor {
-    process: Process,
-}
-
-impl Monitor {
-    /// The events so far, oldest first.
-    ///
-    /// # Errors
-    /// When a line is not JSON.
-    pub fn events(&self) -> Result<Vec<Value>> {
-        events(&self.process)
-    }
-
-    /// Waits for an event of this name, and returns the first.
-    ///
-    /// # Errors
-    /// When none comes, with those that did.
-    pub fn wait_for(&mut self, name: &str) -> Result<Value> {
-        self.wait_for_nth(name, 1)
-    }
-
-    /// Waits for the `nth` event of this name, counted from 1, and returns it.
-    ///
-    /// # Errors
-    /// When it does not come, with those that did.
-    pub fn wait_for_nth(&mut self, name: &str, nth: usize) -> Result<Value> {
-        self.process
-            .wait_for(PATIENCE, &format!("event {name}, the {nth}."), |process| {
-                Ok(named(&events(process)?, name).nth(nth - 1).cloned())
-            })
-            .with_context(|| format!("events: {:#?}", self.events()))
-    }
-
-    /// How many events of this name there were.
-    ///
-    /// # Errors
-    /// When a line is not JSON.
-    pub fn count(&self, name: &str) -> Result<usize> {
-        Ok(named(&self.events()?, name).count())
-    }
-}
-
-fn named<'a>(events: &'a [Value], name: &str) -> impl Iterator<Item = &'a Value> {
-    events.iter().filter(move |event| event.get("event").and_then(Value::as_str) == Some(name))
+fn answers(namespace: &Namespace) -> Result<bool> {
+    Ok(command(namespace).args(["status", "--json"]).output()?.status.success())
 }
 
 /// Whole lines only: the last may be still being written.
-fn events(monitor: &Process) -> Result<Vec<Value>> {
+fn events(monitor: &Process) -> Result<Vec<What>> {
     let output = monitor.output()?;
     let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let parse = |line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"));
+    let parse = |line| {
+        let event: Event =
+            serde_json::from_str(line).with_context(|| format!("no event: {line}"))?;
+        Ok(event.what)
+    };
     whole.lines().map(parse).collect()
 }
 
-fn spawn(namespace: &Namespace) -> Result<Process> {
-    let dir = namespace.dir();
-    let mut command = namespace.command(program("CYGNETD", "cygnetd")?);
-    command.arg("--config").arg(dir.join("cygnet.toml"));
-    command.arg("--runtime-dir").arg(dir.join("run"));
-    command.arg("--state-dir").arg(dir.join("state"));
-    command.args(["--log", "debug"]);
-    Process::spawn(dir, "cygnetd", &mut command)
-}
-
 fn command(namespace: &Namespace) -> Command {
-    // A missing program has been reported when the daemon was started.
+    // A missing program is reported when the daemon is started.
     let cygnet = program("CYGNET", "cygnet").unwrap_or_else(|_| "cygnet".into());
     let mut command = namespace.command(cygnet);
     command.arg("--socket").arg(namespace.dir().join("run/control.sock"));

@@ -20,7 +20,7 @@ mod wait;
 mod world;
 
 pub use capture::{Capture, Packet};
-pub use cygnet::{Answer, Connection, Cygnet, Monitor};
+pub use cygnet::{Answer, Cygnet};
 pub use guest::Guest;
 pub use libreswan::Libreswan;
 pub use process::Process;

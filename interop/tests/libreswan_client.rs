@@ -7,14 +7,14 @@
 )]
 
 use anyhow::Result;
+use control::{How, Role, State, TicketFault, What};
 use interop::{Cygnet, Libreswan, Namespace, Tunnel, World, story};
 
 #[test]
 fn it_gets_a_small_ticket_suspends_and_resumes() -> Result<()> {
     story(|world| {
         let tunnel = tunnel();
-        let (dut, cygnet, mut libreswan) = initiated(world, &tunnel)?;
-        let mut monitor = cygnet.monitor()?;
+        let (dut, mut cygnet, mut libreswan) = initiated(world, &tunnel)?;
         let ticket = libreswan.ticket()?.expect("a ticket");
         assert!(ticket <= 256, "{ticket} octets");
 
@@ -23,8 +23,12 @@ fn it_gets_a_small_ticket_suspends_and_resumes() -> Result<()> {
         libreswan.initiate()?;
         libreswan.wait_for_children(1)?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        let up = monitor.wait_for("up")?;
-        assert_eq!((&up["role"], &up["set_up"]["how"]), (&"responder".into(), &"resumed".into()));
+        cygnet.wait_for_event("a resumption by the peer", |what| match what {
+            What::Up { role: Role::Responder, set_up, .. } => {
+                (set_up.how == How::Resumed).then_some(())
+            }
+            _ => None,
+        })?;
         assert!(libreswan.ticket()?.is_some(), "the next ticket came with the resumed SA");
         Ok(())
     })
@@ -39,12 +43,15 @@ fn a_ticket_of_a_gateway_that_lost_its_keys_falls_back_to_a_full_exchange() -> R
         libreswan.suspend()?;
         libreswan.wait_for_children(0)?;
         cygnet.crash_and_restart()?;
-        let mut monitor = cygnet.monitor()?;
         libreswan.initiate()?;
-        assert_eq!(monitor.wait_for("ticket-refused")?["why"], "unknown-key");
+        let why = cygnet.wait_for_event("ticket refused", |what| match what {
+            What::TicketRefused { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, TicketFault::UnknownKey);
         libreswan.wait_for_children(1)?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        assert_eq!(monitor.wait_for("up")?["set_up"]["how"], "full");
+        assert_eq!(cygnet.connection()?.how, Some(How::Full));
         Ok(())
     })
 }
@@ -56,7 +63,7 @@ fn a_delete_from_either_side_ends_the_tunnel() -> Result<()> {
         let (dut, cygnet, mut libreswan) = initiated(world, &tunnel)?;
 
         libreswan.terminate()?;
-        cygnet.wait_for_state("down")?;
+        cygnet.wait_for_state(State::Down)?;
         libreswan.initiate()?;
         libreswan.wait_for_children(1)?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
@@ -77,7 +84,7 @@ fn initiated(world: &World, tunnel: &Tunnel) -> Result<(Namespace, Cygnet, Libre
     let cygnet = Cygnet::start(&dut, tunnel, "resumption = true")?;
     libreswan.initiate()?;
     libreswan.wait_for_children(1)?;
-    cygnet.wait_for_state("up")?;
+    cygnet.wait_for_state(State::Up)?;
     ping_both_ways(&dut, &mut libreswan, tunnel)?;
     Ok((dut, cygnet, libreswan))
 }

@@ -8,6 +8,7 @@
 )]
 
 use anyhow::Result;
+use control::{Connection, FallBack, How, State, What};
 use interop::{Capture, Cygnet, Libreswan, Namespace, Packet, Tunnel, World, story};
 
 /// The size of every ticket that libreswan 5.2 makes.
@@ -22,15 +23,16 @@ fn a_session_suspends_silently_and_resumes_in_two_round_trips() -> Result<()> {
 
         cygnet.suspend()?;
         let suspended = cygnet.connection()?;
-        assert_eq!((suspended.state(), suspended.ticket()), ("suspended", TICKET));
+        assert_eq!((suspended.state, ticket(&suspended)), (State::Suspended, TICKET));
         dut.no_ping(tunnel.local.inner, tunnel.remote.inner)?;
         assert_eq!(wire.packets()?, [], "a suspended session is silent");
 
         cygnet.resume()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
         let resumed = cygnet.connection()?;
-        assert_eq!((resumed.state(), resumed.how(), resumed.round_trips()), ("up", "resumed", 2));
-        assert_eq!(resumed.ticket(), TICKET, "the next ticket came with the resumed SA");
+        assert_eq!(resumed.state, State::Up);
+        assert_eq!((resumed.how, resumed.round_trips), (Some(How::Resumed), Some(2)));
+        assert_eq!(ticket(&resumed), TICKET, "the next ticket came with the resumed SA");
         assert_eq!(exchanges(&wire.packets()?), [(38, 1), (35, 1)]);
         // The old SA went without a word (RFC 5723 section 4.3.4).
         libreswan.wait_for_children(1)?;
@@ -48,13 +50,13 @@ fn the_form_of_auth_is_found_out_once_and_remembered() -> Result<()> {
         cygnet.resume()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
         let first = cygnet.connection()?;
-        assert_eq!((first.how(), first.round_trips()), ("resumed", 4));
+        assert_eq!((first.how, first.round_trips), (Some(How::Resumed), Some(4)));
 
         cygnet.suspend()?;
         cygnet.resume()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
         let second = cygnet.connection()?;
-        assert_eq!((second.how(), second.round_trips()), ("resumed", 2));
+        assert_eq!((second.how, second.round_trips), (Some(How::Resumed), Some(2)));
         Ok(())
     })
 }
@@ -63,18 +65,21 @@ fn the_form_of_auth_is_found_out_once_and_remembered() -> Result<()> {
 fn a_ticket_whose_key_is_gone_falls_back_to_a_full_exchange() -> Result<()> {
     story(|world| {
         let tunnel = tunnel();
-        let (dut, cygnet, mut libreswan) = up(world, &tunnel, "resume_auth = \"libreswan\"")?;
-        let mut monitor = cygnet.monitor()?;
+        let (dut, mut cygnet, mut libreswan) = up(world, &tunnel, "resume_auth = \"libreswan\"")?;
 
         cygnet.suspend()?;
         libreswan.roll_ticket_key()?;
         libreswan.roll_ticket_key()?;
         cygnet.up()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        assert_eq!(monitor.wait_for("fell-back")?["why"], "nack");
+        let why = cygnet.wait_for_event("fell back", |what| match what {
+            What::FellBack { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, FallBack::Nack);
         let connection = cygnet.connection()?;
-        assert_eq!((connection.state(), connection.how()), ("up", "full"));
-        assert_eq!(connection.ticket(), TICKET);
+        assert_eq!((connection.state, connection.how), (State::Up, Some(How::Full)));
+        assert_eq!(ticket(&connection), TICKET);
         Ok(())
     })
 }
@@ -89,7 +94,7 @@ fn a_ticket_outlives_one_roll_of_its_key() -> Result<()> {
         libreswan.roll_ticket_key()?;
         cygnet.resume()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        assert_eq!(cygnet.connection()?.how(), "resumed");
+        assert_eq!(cygnet.connection()?.how, Some(How::Resumed));
         Ok(())
     })
 }
@@ -103,11 +108,11 @@ fn after_down_the_ticket_is_forgotten() -> Result<()> {
         cygnet.down()?;
         libreswan.wait_for_children(0)?;
         let down = cygnet.connection()?;
-        assert_eq!((down.state(), down.ticket()), ("down", 0));
+        assert_eq!((down.state, down.ticket), (State::Down, None));
         assert_eq!(cygnet.ask(&["resume", "dut"])?.code, Some(1));
         cygnet.up()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        assert_eq!(cygnet.connection()?.how(), "full");
+        assert_eq!(cygnet.connection()?.how, Some(How::Full));
         Ok(())
     })
 }
@@ -122,7 +127,7 @@ fn a_packet_that_wants_to_leave_wakes_the_session() -> Result<()> {
         cygnet.suspend()?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
         let connection = cygnet.connection()?;
-        assert_eq!((connection.state(), connection.how()), ("up", "resumed"));
+        assert_eq!((connection.state, connection.how), (State::Up, Some(How::Resumed)));
         Ok(())
     })
 }
@@ -140,8 +145,13 @@ fn up(world: &World, tunnel: &Tunnel, extra: &str) -> Result<(Namespace, Cygnet,
     cygnet.up()?;
     ping_both_ways(&dut, &mut libreswan, tunnel)?;
     let connection = cygnet.connection()?;
-    assert_eq!((connection.how(), connection.ticket()), ("full", TICKET));
+    assert_eq!((connection.how, ticket(&connection)), (Some(How::Full), TICKET));
     Ok((dut, cygnet, libreswan))
+}
+
+/// Octets of the ticket that we hold.
+fn ticket(connection: &Connection) -> u64 {
+    connection.ticket.as_ref().map_or(0, |ticket| ticket.bytes)
 }
 
 fn ping_both_ways(dut: &Namespace, libreswan: &mut Libreswan, tunnel: &Tunnel) -> Result<()> {

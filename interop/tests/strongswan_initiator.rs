@@ -7,6 +7,7 @@
 )]
 
 use anyhow::Result;
+use control::{Failure, Gone, How, Role, State, What};
 use interop::{Cygnet, Namespace, StrongSwan, Tunnel, World, story};
 
 #[test]
@@ -35,7 +36,7 @@ fn the_peer_is_asked_for_a_key_share_of_a_group_that_we_accept() -> Result<()> {
 
         strongswan.initiate()?;
         peer.ping(ours.remote.inner, ours.local.inner)?;
-        assert_eq!(cygnet.connection()?.suite(), ours.ike);
+        assert_eq!(cygnet.connection()?.suite, Some(ours.ike));
         Ok(())
     })
 }
@@ -44,12 +45,15 @@ fn the_peer_is_asked_for_a_key_share_of_a_group_that_we_accept() -> Result<()> {
 fn a_delete_from_the_initiator_takes_the_connection_down() -> Result<()> {
     story(|world| {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
-        let (_peer, cygnet, strongswan) = initiated(world, &tunnel)?;
-        let mut monitor = cygnet.monitor()?;
+        let (_peer, mut cygnet, strongswan) = initiated(world, &tunnel)?;
 
         strongswan.terminate()?;
-        assert_eq!(monitor.wait_for("down")?["why"], "peer-deleted");
-        cygnet.wait_for_state("down").map(drop)
+        let why = cygnet.wait_for_event("down", |what| match what {
+            What::Down { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, Gone::PeerDeleted);
+        cygnet.wait_for_state(State::Down).map(drop)
     })
 }
 
@@ -70,7 +74,7 @@ fn another_secret_gets_authentication_failed() -> Result<()> {
     story(|world| {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let theirs = tunnel.reversed().with_secret("another");
-        is_refused(world, &tunnel, &theirs, "peer-not-authentic")
+        is_refused(world, &tunnel, &theirs, Failure::PeerNotAuthentic)
     })
 }
 
@@ -80,7 +84,7 @@ fn an_unknown_identity_gets_authentication_failed() -> Result<()> {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let mut theirs = tunnel.reversed();
         theirs.local.id = "@stranger".into();
-        is_refused(world, &tunnel, &theirs, "wrong-identity")
+        is_refused(world, &tunnel, &theirs, Failure::WrongIdentity)
     })
 }
 
@@ -90,7 +94,7 @@ fn initiated(world: &World, tunnel: &Tunnel) -> Result<(Namespace, Cygnet, Stron
     let cygnet = Cygnet::start(&dut, tunnel, "")?;
     let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
     strongswan.initiate()?;
-    cygnet.wait_for_state("up")?;
+    cygnet.wait_for_state(State::Up)?;
     Ok((peer, cygnet, strongswan))
 }
 
@@ -98,32 +102,38 @@ fn carries_pings_both_ways(ike: &str, esp: &str) -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
         let tunnel = Tunnel::new(ike, esp);
-        let cygnet = Cygnet::start(&dut, &tunnel, "")?;
-        let mut monitor = cygnet.monitor()?;
+        let mut cygnet = Cygnet::start(&dut, &tunnel, "")?;
         let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
 
         strongswan.initiate()?;
         peer.ping(tunnel.remote.inner, tunnel.local.inner)?;
         dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
 
-        let up = monitor.wait_for("up")?;
-        assert_eq!((&up["role"], &up["set_up"]["how"]), (&"responder".into(), &"full".into()));
+        let (role, how) = cygnet.wait_for_event("up", |what| match what {
+            What::Up { role, set_up, .. } => Some((*role, set_up.how)),
+            _ => None,
+        })?;
+        assert_eq!((role, how), (Role::Responder, How::Full));
         let connection = cygnet.connection()?;
-        assert_eq!((connection.suite(), connection.child_suite()), (ike, esp));
+        assert_eq!(connection.suite.as_deref(), Some(ike));
+        assert_eq!(connection.children[0].suite, esp);
         assert!(strongswan.child()?.number("packets-in") >= 6);
         Ok(())
     })
 }
 
-fn is_refused(world: &World, ours: &Tunnel, theirs: &Tunnel, why: &str) -> Result<()> {
+fn is_refused(world: &World, ours: &Tunnel, theirs: &Tunnel, failure: Failure) -> Result<()> {
     let (dut, peer) = world.pair()?;
-    let cygnet = Cygnet::start(&dut, ours, "")?;
-    let mut monitor = cygnet.monitor()?;
+    let mut cygnet = Cygnet::start(&dut, ours, "")?;
     let strongswan = StrongSwan::start(&peer, theirs)?;
 
     let refusal = strongswan.initiate().expect_err("an SA with a stranger");
     assert!(format!("{refusal:#}").contains("AUTHENTICATION_FAILED"), "{refusal:#}");
-    assert_eq!(monitor.wait_for("failed")?["why"], why);
-    assert_eq!(cygnet.connection()?.state(), "down");
+    let why = cygnet.wait_for_event("failed", |what| match what {
+        What::Failed { why, .. } => Some(*why),
+        _ => None,
+    })?;
+    assert_eq!(why, failure);
+    assert_eq!(cygnet.connection()?.state, State::Down);
     Ok(())
 }

@@ -9,6 +9,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use control::{Failure, Gone, How, State, What};
 use interop::{Capture, Cygnet, Namespace, PATIENCE, Packet, StrongSwan, Tunnel, World, story};
 
 #[test]
@@ -66,7 +67,7 @@ fn a_key_share_of_another_group_is_sent_again_in_the_one_asked_for() -> Result<(
         cygnet.up()?;
         dut.ping(ours.local.inner, ours.remote.inner)?;
         assert_eq!(requests(&wire.packets()?, 34), 2);
-        assert_eq!(cygnet.connection()?.round_trips(), 3);
+        assert_eq!(cygnet.connection()?.round_trips, Some(3));
         Ok(())
     })
 }
@@ -90,7 +91,7 @@ fn it_comes_up_from_behind_a_nat() -> Result<()> {
         cygnet.up()?;
         client.ping(tunnel.local.inner, tunnel.remote.inner)?;
         gateway.ping(tunnel.remote.inner, tunnel.local.inner)?;
-        assert!(cygnet.connection()?.child_in_udp());
+        assert!(cygnet.connection()?.children[0].udp);
         assert_eq!(strongswan.established()?[0].value("nat-remote"), Some("yes"));
         Ok(())
     })
@@ -103,7 +104,7 @@ fn down_deletes_the_sa_at_the_peer() -> Result<()> {
         let (dut, cygnet, strongswan) = up(world, &tunnel)?;
 
         cygnet.down()?;
-        assert_eq!(cygnet.connection()?.state(), "down");
+        assert_eq!(cygnet.connection()?.state, State::Down);
         strongswan.wait_for_established(0)?;
         dut.no_ping(tunnel.local.inner, tunnel.remote.inner)
     })
@@ -113,13 +114,16 @@ fn down_deletes_the_sa_at_the_peer() -> Result<()> {
 fn a_delete_from_the_peer_takes_the_connection_down() -> Result<()> {
     story(|world| {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
-        let (_dut, cygnet, strongswan) = up(world, &tunnel)?;
-        let mut monitor = cygnet.monitor()?;
+        let (_dut, mut cygnet, strongswan) = up(world, &tunnel)?;
 
         // strongSwan waits for our answer and fails without it.
         strongswan.terminate()?;
-        assert_eq!(monitor.wait_for("down")?["why"], "peer-deleted");
-        cygnet.wait_for_state("down")?;
+        let why = cygnet.wait_for_event("down", |what| match what {
+            What::Down { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, Gone::PeerDeleted);
+        cygnet.wait_for_state(State::Down)?;
         cygnet.up()?;
         strongswan.wait_for_established(1)
     })
@@ -145,7 +149,7 @@ fn another_secret_is_refused_once_and_said_clearly() -> Result<()> {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let strongswan = StrongSwan::start(&peer, &tunnel.reversed().with_secret("another"))?;
         let cygnet = Cygnet::start(&dut, &tunnel, "")?;
-        refused(&dut, &cygnet, "AUTHENTICATION_FAILED", "refused-by-peer")?;
+        refused(&dut, cygnet, "AUTHENTICATION_FAILED", Failure::RefusedByPeer)?;
         assert!(strongswan.established()?.is_empty());
         Ok(())
     })
@@ -157,10 +161,10 @@ fn an_identity_that_the_peer_does_not_know_is_refused_once_and_said_clearly() ->
         let (dut, peer) = world.pair()?;
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let _strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
-        let mut stranger = tunnel.clone();
+        let mut stranger = tunnel;
         stranger.local.id = "@stranger".into();
         let cygnet = Cygnet::start(&dut, &stranger, "")?;
-        refused(&dut, &cygnet, "AUTHENTICATION_FAILED", "refused-by-peer")
+        refused(&dut, cygnet, "AUTHENTICATION_FAILED", Failure::RefusedByPeer)
     })
 }
 
@@ -175,7 +179,7 @@ fn a_peer_with_another_identity_than_configured_is_refused() -> Result<()> {
         let cygnet = Cygnet::start(&dut, &tunnel, "")?;
         let answer = cygnet.ask(&["up", "dut"])?;
         assert_eq!(answer.code, Some(1), "{answer:?}");
-        assert_eq!(cygnet.connection()?.state(), "down");
+        assert_eq!(cygnet.connection()?.state, State::Down);
         strongswan.wait_for_established(0)
     })
 }
@@ -188,7 +192,7 @@ fn without_a_common_proposal_the_reason_is_said_clearly() -> Result<()> {
         let other = Tunnel::new("aes128-sha256-ecp256", "aes256gcm16").reversed();
         let _strongswan = StrongSwan::start(&peer, &other)?;
         let cygnet = Cygnet::start(&dut, &tunnel, "")?;
-        refused(&dut, &cygnet, "proposals", "no-ike-proposal")
+        refused(&dut, cygnet, "proposal", Failure::NoIkeProposal)
     })
 }
 
@@ -201,7 +205,7 @@ fn without_a_ticket_there_is_nothing_to_suspend() -> Result<()> {
         let answer = cygnet.ask(&["suspend", "dut"])?;
         assert_eq!(answer.code, Some(1), "{answer:?}");
         assert!(answer.complaint.contains("ticket"), "{answer:?}");
-        assert_eq!(cygnet.connection()?.state(), "up");
+        assert_eq!(cygnet.connection()?.state, State::Up);
         dut.ping(tunnel.local.inner, tunnel.remote.inner)
     })
 }
@@ -212,7 +216,7 @@ fn up(world: &World, tunnel: &Tunnel) -> Result<(Namespace, Cygnet, StrongSwan)>
     let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
     let cygnet = Cygnet::start(&dut, tunnel, "resumption = true")?;
     cygnet.up()?;
-    assert_eq!(cygnet.connection()?.state(), "up");
+    assert_eq!(cygnet.connection()?.state, State::Up);
     Ok((dut, cygnet, strongswan))
 }
 
@@ -229,11 +233,13 @@ fn up_and_ping_both_ways(world: &World, tunnel: &Tunnel) -> Result<StrongSwan> {
     peer.ping(tunnel.remote.inner, tunnel.local.inner)?;
 
     let connection = cygnet.connection()?;
-    assert_eq!(connection.how(), "full");
-    assert_eq!(connection.round_trips(), 2);
-    assert_eq!(connection.child_suite(), tunnel.esp);
-    let (bytes_in, bytes_out) = connection.child_bytes();
-    assert!(bytes_in >= 6 * 84 && bytes_out >= 6 * 84, "{bytes_in} in, {bytes_out} out");
+    assert_eq!((connection.how, connection.round_trips), (Some(How::Full), Some(2)));
+    assert_eq!(connection.children.len(), 1, "{connection:#?}");
+    let child = &connection.children[0];
+    assert_eq!(child.suite, tunnel.esp);
+    assert!(child.packets_in >= 6 && child.packets_out >= 6, "{child:#?}");
+    // 20 octets of IPv4, 8 of ICMP, 56 of data.
+    assert!(child.bytes_in >= 6 * 84 && child.bytes_out >= 6 * 84, "{child:#?}");
     assert!(strongswan.child()?.number("packets-in") >= 6);
     let packets = wire.packets()?;
     assert!(!packets.iter().any(|packet| matches!(packet, Packet::Clear { .. })), "{packets:#?}");
@@ -241,14 +247,17 @@ fn up_and_ping_both_ways(world: &World, tunnel: &Tunnel) -> Result<StrongSwan> {
 }
 
 /// Checks that `cygnet up` fails with this reason, without trying again by itself.
-fn refused(dut: &Namespace, cygnet: &Cygnet, said: &str, why: &str) -> Result<()> {
+fn refused(dut: &Namespace, mut cygnet: Cygnet, said: &str, failure: Failure) -> Result<()> {
     let wire = Capture::start(dut, "eth0")?;
-    let mut monitor = cygnet.monitor()?;
     let answer = cygnet.ask(&["up", "dut"])?;
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.complaint.contains(said), "{answer:?}");
-    assert_eq!(monitor.wait_for("failed")?["why"], why);
-    assert_eq!(cygnet.connection()?.state(), "down");
+    let why = cygnet.wait_for_event("failed", |what| match what {
+        What::Failed { why, .. } => Some(*why),
+        _ => None,
+    })?;
+    assert_eq!(why, failure);
+    assert_eq!(cygnet.connection()?.state, State::Down);
     let packets = wire.wait_for(PATIENCE, "the exchange", |packets| requests(packets, 34) > 0)?;
     assert_eq!(requests(&packets, 34), 1);
     assert!(requests(&packets, 35) <= 1);
