@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::wait::{PATIENCE, until};
-use crate::world::Namespace;
 
 /// One IPv4 packet outside the tunnel, as far as a stranger can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

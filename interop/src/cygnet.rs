@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use control::{Connection, Event, State, Status, What};
 use rustix::process::Signal;
 
+use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::tunnel::Tunnel;
 use crate::wait::{PATIENCE, until};
-use crate::world::Namespace;
 
 /// A running `cygnetd` with one connection, `dut`, and its child `net`.
 pub struct Cygnet {

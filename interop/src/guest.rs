@@ -10,9 +10,9 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::wait::PATIENCE;
-use crate::world::Namespace;
 
 /// A booted guest whose device `eth0` is a cable to the TAP device it was started on.
 pub struct Guest {

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result};
 
 use crate::guest::Guest;
+use crate::namespace::Namespace;
 use crate::tunnel::Tunnel;
 use crate::wait::{PATIENCE, until};
-use crate::world::Namespace;
 
 /// A running pluto with one connection, `dut`, that is loaded and waits.
 pub struct Libreswan {

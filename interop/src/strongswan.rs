@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::namespace::Namespace;
 use crate::process::{Process, run};
 use crate::tunnel::Tunnel;
 use crate::vici::Section;
 use crate::wait::{PATIENCE, until};
-use crate::world::Namespace;
 
 /// A running charon with one connection, `dut`, and its child `net`.
 pub struct StrongSwan {

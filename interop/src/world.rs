@@ -1,16 +1,16 @@
 //! The ground that a story stands on: its network and its files.
 
-use std::fs;
-use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::namespace::Namespace;
+use crate::owner::Owner;
 use crate::process::run;
 use crate::wait::until;
 
@@ -44,7 +44,11 @@ impl World {
         remove_leftovers()?;
         let name = Owner::this_process()?.next_name();
         let dir = std::env::temp_dir().join(&name);
-        fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+        // For root alone: the files hold secrets.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("making {}", dir.display()))?;
         Ok(Self { name, dir })
     }
 
@@ -53,12 +57,7 @@ impl World {
     /// # Errors
     /// When there is one of this role already.
     pub fn namespace(&self, role: &str) -> Result<Namespace> {
-        let namespace =
-            Namespace { name: format!("{}-{role}", self.name), dir: self.dir.join(role) };
-        run(Command::new("ip").args(["netns", "add", &namespace.name]))?;
-        fs::create_dir(&namespace.dir)?;
-        namespace.ip("link set lo up")?;
-        Ok(namespace)
+        Namespace::make(format!("{}-{role}", self.name), self.dir.join(role))
     }
 
     /// Joins two namespaces by a cable; each end is a device name and an address with prefix.
@@ -69,7 +68,7 @@ impl World {
         let ((a_space, a_device, a_address), (b_space, b_device, b_address)) = (a, b);
         a_space.ip(&format!(
             "link add {a_device} type veth peer name {b_device} netns {}",
-            b_space.name
+            b_space.name()
         ))?;
         a_space.address(a_device, a_address)?;
         b_space.address(b_device, b_address)
@@ -106,136 +105,6 @@ impl Drop for World {
         if std::env::var_os("CYGNET_INTEROP_KEEP").is_none() {
             let _ = fs::remove_dir_all(&self.dir);
         }
-    }
-}
-
-/// A network namespace, and the directory for the files of what runs in it.
-#[derive(Clone, Debug)]
-pub struct Namespace {
-    name: String,
-    dir: PathBuf,
-}
-
-impl Namespace {
-    /// Where what runs here keeps its files.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// A command that will run here, and die with the thread that starts it.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "setpriv", "--pdeathsig", "KILL", "--"]);
-        command.arg(program);
-        command
-    }
-
-    /// Runs a program here to its end and returns what it printed.
-    ///
-    /// # Errors
-    /// When it does not exit with 0.
-    pub fn run(&self, program: &str, arguments: &str) -> Result<String> {
-        run(self.command(program).args(arguments.split_whitespace()))
-    }
-
-    /// Runs `ip` on this namespace.
-    ///
-    /// # Errors
-    /// When it complains.
-    pub fn ip(&self, arguments: &str) -> Result<String> {
-        run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
-    }
-
-    /// Gives a device an address and brings it up.
-    ///
-    /// # Errors
-    /// When there is no such device.
-    pub fn address(&self, device: &str, address: &str) -> Result<()> {
-        self.ip(&format!("addr add {address} dev {device}"))?;
-        self.ip(&format!("link set {device} up"))?;
-        Ok(())
-    }
-
-    /// Makes this namespace a router that hides what is behind its other devices behind
-    /// `outside`, ports included.
-    ///
-    /// # Errors
-    /// When the kernel has no NAT.
-    pub fn masquerade(&self, outside: &str) -> Result<()> {
-        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-        run(self.command("sh").args(["-c", forward]))?;
-        let rules = format!(
-            "table ip nat {{
-                chain postrouting {{
-                    type nat hook postrouting priority 100
-                    oifname \"{outside}\" ip protocol udp masquerade to :20000-40000
-                    oifname \"{outside}\" masquerade
-                }}
-            }}\n"
-        );
-        let mut nft =
-            self.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft")?;
-        nft.stdin.take().context("a pipe")?.write_all(rules.as_bytes())?;
-        ensure!(nft.wait()?.success(), "nft refused {rules}");
-        Ok(())
-    }
-
-    /// Sends pings until three are answered.
-    ///
-    /// # Errors
-    /// When five seconds do not suffice.
-    pub fn ping(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
-        self.run("ping", &format!("-n -q -c 3 -i 0.05 -w 5 -I {from} {to}")).map(drop)
-    }
-
-    /// Checks that none of three pings is answered within a second.
-    ///
-    /// # Errors
-    /// When one is.
-    pub fn no_ping(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
-        match self.run("ping", &format!("-n -q -c 3 -i 0.05 -W 1 -I {from} {to}")) {
-            Ok(answered) => bail!("{from} reaches {to}, which it should not: {answered}"),
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-const PREFIX: &str = "cygnet-interop";
-
-/// Who owns a world. The start time tells a process from a later one with the same id.
-#[derive(PartialEq, Eq)]
-struct Owner {
-    pid: u32,
-    started: u64,
-}
-
-impl Owner {
-    fn this_process() -> Result<Self> {
-        Self::of(std::process::id()).context("no /proc entry of this process")
-    }
-
-    fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Field 22; the second is a name in parentheses that may hold spaces (proc(5)).
-        let (_, rest) = stat.rsplit_once(')')?;
-        let started = rest.split_whitespace().nth(19)?.parse().ok()?;
-        Some(Self { pid, started })
-    }
-
-    /// The owner of the world with this name, or of a part of it.
-    fn parse(name: &str) -> Option<Self> {
-        let mut fields = name.strip_prefix(PREFIX)?.strip_prefix('-')?.split('-');
-        Some(Self { pid: fields.next()?.parse().ok()?, started: fields.next()?.parse().ok()? })
-    }
-
-    fn next_name(&self) -> String {
-        static WORLDS: AtomicU32 = AtomicU32::new(0);
-        let world = WORLDS.fetch_add(1, Ordering::Relaxed);
-        format!("{PREFIX}-{}-{}-{world}", self.pid, self.started)
-    }
-
-    fn is_dead(&self) -> bool {
-        Self::of(self.pid).as_ref() != Some(self)
     }
 }
 
@@ -302,26 +171,15 @@ mod tests {
             Process::spawn(&std::env::temp_dir(), &world.name, space.command("sleep").arg("60"))
                 .unwrap();
         until(Duration::from_secs(5), "the sleeper", || {
-            Ok((!processes_in(&space.name).is_empty()).then_some(()))
+            Ok((!processes_in(space.name()).is_empty()).then_some(()))
         })
         .unwrap();
         fs::remove_file(std::env::temp_dir().join(format!("{}.log", world.name))).unwrap();
 
         drop(world);
         assert!(!sleeper.wait_exit(Duration::from_secs(5)).unwrap().success());
-        assert!(!Path::new("/run/netns").join(&space.name).exists());
-        assert!(!space.dir.exists());
-    }
-
-    #[test]
-    fn a_dead_owner_is_told_from_a_later_process_with_its_id() {
-        let own = Owner::this_process().unwrap();
-        let name = own.next_name();
-        assert!(!Owner::parse(&format!("{name}-peer")).unwrap().is_dead());
-        let earlier = Owner { started: own.started - 1, ..own };
-        assert!(earlier.is_dead());
-        assert!(Owner::parse("cygnet-interop.cpu0").is_none());
-        assert!(Owner::parse("another-1-1-0").is_none());
+        assert!(!Path::new("/run/netns").join(space.name()).exists());
+        assert!(!space.dir().exists());
     }
 
     #[test]
@@ -329,7 +187,7 @@ mod tests {
         let world = World::new().unwrap();
         let space = world.namespace("peer").unwrap();
         let _next = World::new().unwrap();
-        assert!(Path::new("/run/netns").join(&space.name).exists());
+        assert!(Path::new("/run/netns").join(space.name()).exists());
         assert!(world.dir.exists());
     }
 }
