@@ -43,6 +43,25 @@ fn two_strongswans_carry_pings_through_esp_and_nothing_in_clear() -> Result<()> 
 }
 
 #[test]
+fn strongswan_has_the_older_algorithms_too() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256-sha512-prfsha512-modp2048", "chacha20poly1305");
+        let client = StrongSwan::start(&dut, &tunnel)?;
+        let gateway = StrongSwan::start(&peer, &tunnel.reversed())?;
+
+        client.initiate()?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+        let sas = gateway.established()?;
+        assert_eq!(sas[0].value("encr-alg"), Some("AES_CBC"));
+        assert_eq!(sas[0].value("integ-alg"), Some("HMAC_SHA2_512_256"));
+        assert_eq!(sas[0].value("dh-group"), Some("MODP_2048"));
+        assert_eq!(gateway.child()?.value("encr-alg"), Some("CHACHA20_POLY1305"));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_strongswan_with_another_secret_is_refused_by_strongswan() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
@@ -126,7 +145,7 @@ fn a_router_hides_addresses_and_ports_of_what_is_behind_it() -> Result<()> {
         strongswan.initiate()?;
         client.ping(tunnel.local.inner, tunnel.remote.inner)?;
 
-        peer.wait_for_established(1)?;
+        assert_eq!(peer.established()?[0].value("nat-remote"), Some("yes"));
         let packets = wire.packets()?;
         let requests: Vec<_> = packets
             .iter()
