@@ -26,7 +26,7 @@ const MAX_KEY_LEN: usize = 32 + 64;
 ///
 /// It is kept as it was derived and set up for every message, since an SA
 /// mostly waits: it takes about a hundred octets and nothing on the heap.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub struct MessageKey {
     /// SK_e | SK_a.
     bytes: [u8; MAX_KEY_LEN],

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
 
 use crate::aead::{ICV_LEN, IV_LEN, SALT_LEN, expanded, gcm_algorithm, nonce};
 use crate::error::{Exhausted, OpenFailed, WrongLength};
@@ -24,7 +24,7 @@ const LAST: u64 = u32::MAX as u64;
 
 /// Key material of one direction of a child, as it was derived: not yet good
 /// for packets.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub struct EspKey {
     /// key | salt.
     bytes: [u8; Self::MAX_LEN],

@@ -45,7 +45,7 @@ impl KeyExchange {
                 let point = computed_public(key)?;
                 point.as_ref().strip_prefix(&[UNCOMPRESSED]).ok_or(CryptoError::Module)?.into()
             }
-            Private::Modp2048(exponent) => Box::new(exponent.public()) as Box<[u8]>,
+            Private::Modp2048(exponent) => exponent.public(),
         };
         Ok(Self { private, public })
     }
@@ -99,8 +99,7 @@ impl KeyExchange {
                 agreed(key, &[&[UNCOMPRESSED], peer_public].concat())
             }
             Private::Modp2048(exponent) => {
-                let peer = peer_public.first_chunk().ok_or(BadShare)?;
-                exponent.agree(peer).map(|secret| SharedSecret::new(secret.as_slice()))
+                exponent.agree(peer_public.first_chunk().ok_or(BadShare)?)
             }
         }
     }

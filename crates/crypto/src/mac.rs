@@ -76,4 +76,19 @@ mod tests {
         let other = CookieKey::generate(&mut Provider::seeded(2));
         assert_eq!(other.verify(&[b"ab", b"c"], &tag), Err(Mismatch));
     }
+
+    /// 16 octets of SPIs, 16 of the address, 2 of the port.
+    #[test]
+    fn an_ipv6_address_is_hashed_with_all_its_octets() {
+        let addr = "[2001:db8::1]:4500".parse().unwrap();
+        let hash = nat_detection_hash([1; 8], [2; 8], addr);
+        let input = [
+            &[1; 8][..],
+            &[2; 8],
+            &[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            &4500u16.to_be_bytes(),
+        ];
+        let expected = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &input.concat());
+        assert_eq!(hash, expected.as_ref());
+    }
 }

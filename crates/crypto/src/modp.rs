@@ -1,10 +1,11 @@
 //! The 2048-bit MODP group (RFC 3526 section 3), which the module lacks.
 
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
-use crypto_bigint::{U320, U2048};
+use crypto_bigint::{EncodedUint, U320, U2048};
 use zeroize::Zeroizing;
 
 use crate::error::BadShare;
+use crate::kex::SharedSecret;
 use crate::provider::Provider;
 
 use group14::Prime;
@@ -25,7 +26,7 @@ mod group14 {
 }
 
 /// Octets of the prime, of a public value and of a shared secret.
-pub(crate) const LEN: usize = 256;
+const LEN: usize = 256;
 
 type Element = ConstMontyForm<Prime, { U2048::LIMBS }>;
 
@@ -42,23 +43,24 @@ impl Exponent {
         Self(Zeroizing::new(U320::from_be_slice(bytes.as_slice())))
     }
 
-    /// 2^x mod p.
-    pub(crate) fn public(&self) -> [u8; LEN] {
-        encoded(self.power(&Element::new(&U2048::from_u8(2))))
+    /// 2^x mod p, padded to the length of p.
+    pub(crate) fn public(&self) -> Box<[u8]> {
+        self.power(&Element::new(&U2048::from_u8(2))).as_slice().into()
     }
 
-    /// y^x mod p.
-    pub(crate) fn agree(&self, peer_public: &[u8; LEN]) -> Result<Zeroizing<[u8; LEN]>, BadShare> {
+    /// y^x mod p, padded to the length of p.
+    pub(crate) fn agree(&self, peer_public: &[u8; LEN]) -> Result<SharedSecret, BadShare> {
         let y = U2048::from_be_slice(peer_public);
         if !is_acceptable(&y) {
             return Err(BadShare);
         }
-        Ok(Zeroizing::new(encoded(self.power(&Element::new(&y)))))
+        Ok(SharedSecret::new(self.power(&Element::new(&y)).as_slice()))
     }
 
     /// Constant time in base and exponent.
-    fn power(&self, base: &Element) -> Zeroizing<U2048> {
-        Zeroizing::new(base.pow_bounded_exp(&self.0, U320::BITS).retrieve())
+    fn power(&self, base: &Element) -> Zeroizing<EncodedUint<{ U2048::LIMBS }>> {
+        let power = Zeroizing::new(base.pow_bounded_exp(&self.0, U320::BITS).retrieve());
+        Zeroizing::new(power.to_be_bytes())
     }
 }
 
@@ -67,12 +69,6 @@ impl Exponent {
 fn is_acceptable(y: &U2048) -> bool {
     let largest = Prime::PARAMS.modulus().as_ref().wrapping_sub(&U2048::from_u8(2));
     *y > U2048::ONE && *y <= largest
-}
-
-fn encoded(value: Zeroizing<U2048>) -> [u8; LEN] {
-    let mut out = [0; LEN];
-    out.copy_from_slice(value.to_be_bytes().as_ref());
-    out
 }
 
 #[cfg(test)]

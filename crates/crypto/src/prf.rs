@@ -43,18 +43,16 @@ pub(crate) fn prf_plus(prf: PrfAlg, key: &[u8], seed: &[&[u8]], out: &mut [u8]) 
     seed.iter().for_each(|part| input.extend_from_slice(part));
     input.push(0);
 
-    let mut block = PrfKey::filled_by(prf, |_| {});
     for (count, piece) in (1u8..=255).zip(out.chunks_mut(block_len)) {
         if let Some(last) = input.last_mut() {
             *last = count;
         }
         // T1 has no block before it.
         let skipped = if count == 1 { block_len } else { 0 };
-        block = PrfKey::filled_by(prf, |out| sign_into(&key, input.split_at(skipped).1, out));
+        let block = PrfKey::filled_by(prf, |out| sign_into(&key, input.split_at(skipped).1, out));
         piece.copy_from_slice(block.bytes().split_at(piece.len()).0);
         input.split_at_mut(block_len).0.copy_from_slice(block.bytes());
     }
-    drop(block);
 }
 
 fn sign_into(key: &hmac::Key, data: &[u8], out: &mut [u8]) {

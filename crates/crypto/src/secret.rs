@@ -5,7 +5,7 @@
 //! cannot prevent; so owners that live long are boxed once and stay put.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{EmptySecret, Mismatch};
 use crate::prf;
@@ -90,7 +90,7 @@ impl Mac {
 }
 
 /// As many octets as a PRF has output, and which PRF that is.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub(crate) struct PrfKey {
     bytes: [u8; MAX_PRF_LEN],
     #[zeroize(skip)]

@@ -4,7 +4,7 @@
 
 use crypto::{
     EspCipher, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite, KeyLen, Mac, Nonces, PrfAlg,
-    SignedOctets, SkD, public_key_operations,
+    SignedOctets, SkD, nat_detection_hash, public_key_operations,
 };
 use serde_json::Value;
 
@@ -160,4 +160,18 @@ fn a_resumption_takes_no_public_key_operation() {
 fn an_sk_d_of_the_wrong_length_is_refused() {
     let refused = SkD::from_ticket(PrfAlg::HmacSha256, &[0; 64]).err();
     assert_eq!(refused, Some(crypto::WrongLength { expected: 32, got: 64 }));
+}
+
+/// The payloads of NAT_DETECTION_SOURCE_IP and NAT_DETECTION_DESTINATION_IP in
+/// the first IKE_SA_INIT (RFC 7296 section 2.23).
+#[test]
+fn addresses_are_hashed_as_libreswan_hashed_them() {
+    let capture = Capture::read();
+    let request = hex(capture.0["all_messages"][0]["raw"].as_str().unwrap());
+    let (spi_i, spi_r) = (request[..8].try_into().unwrap(), request[8..16].try_into().unwrap());
+    for (notify, address) in [(16388u16, "10.9.0.1:500"), (16389, "10.9.0.2:500")] {
+        let hash = nat_detection_hash(spi_i, spi_r, address.parse().unwrap());
+        let body = [&[0, 0][..], &notify.to_be_bytes(), &hash].concat();
+        assert!(request.windows(body.len()).any(|window| window == body));
+    }
 }
