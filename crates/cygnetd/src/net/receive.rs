@@ -1,0 +1,205 @@
+//! The receiving end of all sockets, for one thread.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use quinn_udp::{EcnCodepoint, RecvMeta};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::socket::{Kind, Port};
+use super::{IkeDatagram, NAT_KEEPALIVE, NON_ESP_MARKER, Net};
+use crate::wake::Wake;
+
+/// Buffers of one receive call. Under load each holds up to 64 datagrams.
+const BUFFERS: usize = 8;
+/// The largest datagram, or row of datagrams, that the kernel hands over.
+const BUFFER_LEN: usize = 65_536;
+/// Receives from one socket before the others have their turn.
+const ROUNDS: usize = 16;
+
+/// Takes ESP packets as they come.
+pub trait EspSink {
+    /// A row of ESP packets from one source. They may be opened in place.
+    fn packets(&mut self, run: EspRun<'_>);
+    /// Nothing more has been received for now: deliver.
+    fn flush(&mut self);
+}
+
+/// ESP packets of `stride` octets each, the last perhaps shorter.
+pub struct EspRun<'a> {
+    /// The packets, each from its SPI to its ICV.
+    pub packets: &'a mut [u8],
+    /// Octets from one packet to the next; at least 1.
+    pub stride: usize,
+    /// Where they came from. The port is 0 for IP protocol 50.
+    pub source: SocketAddr,
+    /// Whether they were inside UDP.
+    pub udp: bool,
+    /// Whether the path marked them "congestion experienced".
+    pub congestion_experienced: bool,
+}
+
+/// Receives from all sockets.
+pub struct Receiver {
+    net: Arc<Net>,
+    buffers: Vec<Box<[u8]>>,
+}
+
+impl Receiver {
+    /// For one thread; the sockets have one reader.
+    #[must_use]
+    pub fn new(net: Arc<Net>) -> Self {
+        let buffers = (0..BUFFERS).map(|_| vec![0; BUFFER_LEN].into_boxed_slice()).collect();
+        Self { net, buffers }
+    }
+
+    /// Receives until `stop` is raised.
+    ///
+    /// # Errors
+    /// When waiting fails; receiving goes on after any other failure.
+    pub fn run(&mut self, stop: &Wake, sink: &mut impl EspSink) -> io::Result<()> {
+        let net = Arc::clone(&self.net);
+        let mut is_ready = vec![false; net.ports.len()];
+        while wait(&net.ports, stop, &mut is_ready)? {
+            let ready = net.ports.iter().zip(&is_ready).filter(|(_, ready)| **ready);
+            for (port, _) in ready {
+                self.drain(port, sink);
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, port: &Port, sink: &mut impl EspSink) {
+        for _ in 0..ROUNDS {
+            match self.receive_once(port, sink) {
+                Ok(()) => sink.flush(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.net.count(|counters| &counters.receive_failures);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive_once(&mut self, port: &Port, sink: &mut impl EspSink) -> io::Result<()> {
+        let mut meta = [RecvMeta::default(); BUFFERS];
+        let received = {
+            let mut slices = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
+            let mut slices: [IoSliceMut<'_>; BUFFERS] =
+                std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+            port.receive(&mut slices, &mut meta)?
+        };
+        for (buffer, meta) in self.buffers.iter_mut().zip(&meta).take(received) {
+            let Some(octets) = buffer.get_mut(..meta.len) else { continue };
+            match port.kind() {
+                Kind::Ike => deliver_ike(&self.net, port, meta, octets),
+                Kind::NatT => demultiplex(&self.net, port, meta, octets, sink),
+                Kind::RawEsp => deliver_raw(&self.net, meta, octets, sink),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blocks until a socket is readable. `false` when `stop` is raised.
+fn wait(ports: &[Port], stop: &Wake, is_ready: &mut [bool]) -> io::Result<bool> {
+    let mut fds: Vec<_> = ports.iter().map(|port| PollFd::new(port, PollFlags::IN)).collect();
+    fds.push(PollFd::new(stop, PollFlags::IN));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    for (ready, fd) in is_ready.iter_mut().zip(&fds) {
+        *ready = !fd.revents().is_empty();
+    }
+    Ok(fds.last().is_some_and(|stop| stop.revents().is_empty()))
+}
+
+fn deliver_ike(net: &Net, port: &Port, meta: &RecvMeta, octets: &[u8]) {
+    for datagram in octets.chunks(meta.stride.max(1)) {
+        push_ike(net, port, meta, datagram, false);
+    }
+}
+
+/// What a datagram on the NAT traversal port is (RFC 3948 section 2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    Ike,
+    Keepalive,
+    Esp,
+    Runt,
+}
+
+pub(super) fn content_of(datagram: &[u8]) -> Content {
+    if datagram == NAT_KEEPALIVE {
+        return Content::Keepalive;
+    }
+    match datagram.first_chunk::<4>() {
+        Some(&NON_ESP_MARKER) => Content::Ike,
+        Some(_) => Content::Esp,
+        None => Content::Runt,
+    }
+}
+
+/// The kernel joins datagrams of one source whatever they contain, so a row of
+/// ESP ends where something else stands.
+fn demultiplex(
+    net: &Net,
+    port: &Port,
+    meta: &RecvMeta,
+    octets: &mut [u8],
+    sink: &mut impl EspSink,
+) {
+    let stride = meta.stride.max(1);
+    let mut rest = octets;
+    while !rest.is_empty() {
+        let row = rest.chunks(stride).take_while(|d| content_of(d) == Content::Esp).count();
+        let packets = rest.split_off_mut(..(row * stride).min(rest.len())).unwrap_or_default();
+        if !packets.is_empty() {
+            sink.packets(EspRun {
+                packets,
+                stride,
+                source: meta.addr,
+                udp: true,
+                congestion_experienced: meta.ecn == Some(EcnCodepoint::Ce),
+            });
+        }
+        let other = rest.split_off_mut(..stride.min(rest.len())).unwrap_or_default();
+        match content_of(other) {
+            Content::Ike => {
+                push_ike(net, port, meta, other.get(4..).unwrap_or_default(), true);
+            }
+            Content::Keepalive => net.count(|counters| &counters.keepalives),
+            Content::Runt if other.is_empty() => {}
+            Content::Runt | Content::Esp => net.count(|counters| &counters.runts),
+        }
+    }
+}
+
+/// A raw IPv4 socket shows the IP header, an IPv6 one does not.
+fn deliver_raw(net: &Net, meta: &RecvMeta, octets: &mut [u8], sink: &mut impl EspSink) {
+    let header_len = match (meta.addr, octets.first()) {
+        (SocketAddr::V4(_), Some(first)) => usize::from(first & 0x0f) * 4,
+        (SocketAddr::V6(_), _) | (_, None) => 0,
+    };
+    let Some(packets) = octets.get_mut(header_len..).filter(|packet| !packet.is_empty()) else {
+        net.count(|counters| &counters.runts);
+        return;
+    };
+    sink.packets(EspRun {
+        stride: packets.len(),
+        packets,
+        source: SocketAddr::new(meta.addr.ip(), 0),
+        udp: false,
+        congestion_experienced: meta.ecn == Some(EcnCodepoint::Ce),
+    });
+}
+
+fn push_ike(net: &Net, port: &Port, meta: &RecvMeta, message: &[u8], nat_t: bool) {
+    let address: IpAddr = meta.dst_ip.unwrap_or_else(|| port.local().ip());
+    let mut local = port.local();
+    local.set_ip(address);
+    net.inbox.push(IkeDatagram { local, remote: meta.addr, octets: message.to_vec(), nat_t });
+}

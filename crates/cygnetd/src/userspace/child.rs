@@ -1,0 +1,114 @@
+//! One child with both halves, as the packet threads use it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use esp::inbound::Inbound;
+use esp::outbound::Outbound;
+use esp::plane::Traffic;
+use esp::policy::Selectors;
+use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath};
+
+pub(super) struct Child {
+    id: ChildId,
+    group: GroupId,
+    selectors: Arc<Selectors>,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+    path: RwLock<OuterPath>,
+    /// The other source that was reported last.
+    reported: Mutex<Option<SocketAddr>>,
+    is_exhausted: AtomicBool,
+    received: Counter,
+    sent: Counter,
+}
+
+/// Packets and octets of one direction.
+#[derive(Default)]
+struct Counter {
+    packets: AtomicU64,
+    octets: AtomicU64,
+}
+
+impl Counter {
+    fn add(&self, packets: u64, octets: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.octets.fetch_add(octets, Ordering::Relaxed);
+    }
+}
+
+impl Child {
+    pub(super) fn new(spec: ChildSpec) -> Self {
+        let ChildSpec { id, group, inbound, outbound, path, local_ts, remote_ts } = spec;
+        let selectors = Arc::new(Selectors::new(local_ts, remote_ts));
+        Self {
+            id,
+            group,
+            inbound: Inbound::new(inbound, Arc::clone(&selectors)),
+            outbound: Outbound::new(outbound),
+            selectors,
+            path: RwLock::new(path),
+            reported: Mutex::new(None),
+            is_exhausted: AtomicBool::new(false),
+            received: Counter::default(),
+            sent: Counter::default(),
+        }
+    }
+
+    pub(super) const fn id(&self) -> ChildId {
+        self.id
+    }
+
+    pub(super) const fn group(&self) -> GroupId {
+        self.group
+    }
+
+    pub(super) const fn selectors(&self) -> &Arc<Selectors> {
+        &self.selectors
+    }
+
+    pub(super) fn path(&self) -> OuterPath {
+        *self.path.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn move_to(&self, path: OuterPath) {
+        *self.path.write().unwrap_or_else(PoisonError::into_inner) = path;
+        *self.reported.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether an authentic packet, the newest so far, shows a source that was
+    /// not reported yet. Only UDP encapsulation crosses a NAT.
+    pub(super) fn has_moved(&self, source: SocketAddr) -> bool {
+        let path = self.path();
+        let is_encapsulated = path.encapsulation == Encapsulation::Udp;
+        let is_new = is_encapsulated && source != path.remote;
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_worth_telling = is_new && *reported != Some(source);
+        *reported = is_new.then_some(source);
+        is_worth_telling
+    }
+
+    /// `true` the first time.
+    pub(super) fn exhaust(&self) -> bool {
+        !self.is_exhausted.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn count_received(&self, packets: u64, octets: u64) {
+        self.received.add(packets, octets);
+    }
+
+    pub(super) fn count_sent(&self, packets: u64, octets: u64) {
+        self.sent.add(packets, octets);
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            bytes_in: of(&self.received.octets),
+            packets_in: of(&self.received.packets),
+            bytes_out: of(&self.sent.octets),
+            packets_out: of(&self.sent.packets),
+        }
+    }
+}

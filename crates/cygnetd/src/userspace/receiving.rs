@@ -1,0 +1,147 @@
+//! The receiving thread: ESP packets from the sockets, opened, into the TUN device.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use esp::discard::Discard;
+use esp::inbound::{self, Run};
+use esp::mss;
+use esp::packet;
+use esp::plane::PlaneEvent;
+
+use super::Shared;
+use super::child::Child;
+use super::tables::Lookup;
+use crate::net::{EspRun, EspSink, Receiver};
+use crate::tun::TunWriter;
+
+/// Receives until the plane stops.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut delivery = Delivery { shared, writer: TunWriter::default() };
+    let mut receiver = Receiver::new(Arc::clone(&shared.net));
+    if let Err(error) = receiver.run(&shared.stop, &mut delivery) {
+        tracing::error!(%error, "receiving has ended");
+    }
+}
+
+struct Delivery<'a> {
+    shared: &'a Shared,
+    writer: TunWriter,
+}
+
+impl EspSink for Delivery<'_> {
+    fn packets(&mut self, run: EspRun<'_>) {
+        let EspRun { packets, stride, source, udp, congestion_experienced } = run;
+        let source = Source { address: source, udp, congestion_experienced };
+        let mut rest = packets.chunks_mut(stride.max(1));
+        loop {
+            let lookup = self.shared.tables.read();
+            let opened = self.open_while_there_is_room(&lookup, &source, &mut rest);
+            drop(lookup);
+            match opened {
+                ControlFlow::Continue(()) => self.flush(),
+                ControlFlow::Break(()) => return,
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.writer.flush(&self.shared.tun).is_err() {
+            self.shared.discards.count(Discard::NotDelivered);
+        }
+    }
+}
+
+struct Source {
+    address: std::net::SocketAddr,
+    udp: bool,
+    congestion_experienced: bool,
+}
+
+impl Delivery<'_> {
+    /// `Break` at the end of the packets, `Continue` when the writer is full.
+    fn open_while_there_is_room(
+        &mut self,
+        lookup: &Lookup,
+        source: &Source,
+        packets: &mut std::slice::ChunksMut<'_, u8>,
+    ) -> ControlFlow<()> {
+        let mut current: Option<Row<'_>> = None;
+        while !self.writer.is_full() {
+            let Some(packet) = packets.next() else {
+                return self.end(current, source, ControlFlow::Break(()));
+            };
+            let spi = match inbound::spi(packet) {
+                Ok(spi) => spi,
+                Err(reason) => {
+                    self.shared.discards.count(reason);
+                    continue;
+                }
+            };
+            let row = match current.take() {
+                Some(row) if row.spi == spi => current.insert(row),
+                former => {
+                    let _ = self.end(former, source, ControlFlow::Break(()));
+                    let Some(child) = lookup.inbound.get(&spi) else {
+                        self.shared.discards.count(Discard::UnknownSpi);
+                        continue;
+                    };
+                    current.insert(Row::new(spi, child))
+                }
+            };
+            if let Err(reason) = row.open(packet, source, &mut self.writer, self.shared.tun.mtu()) {
+                self.shared.discards.count(reason);
+            }
+        }
+        self.end(current, source, ControlFlow::Continue(()))
+    }
+
+    fn end(&self, row: Option<Row<'_>>, source: &Source, flow: ControlFlow<()>) -> ControlFlow<()> {
+        if let Some(Row { child, packets, octets, has_newest, .. }) = row {
+            child.count_received(packets, octets);
+            if has_newest && source.udp && child.has_moved(source.address) {
+                let event = PlaneEvent::MappingChanged(child.id(), source.address);
+                self.shared.events.push(event);
+            }
+        }
+        flow
+    }
+}
+
+/// Packets of one child in a row: their replay window is locked and their
+/// counters are written once.
+struct Row<'a> {
+    spi: u32,
+    child: &'a Child,
+    run: Run<'a>,
+    packets: u64,
+    octets: u64,
+    has_newest: bool,
+}
+
+impl<'a> Row<'a> {
+    fn new(spi: u32, child: &'a Child) -> Self {
+        let run = child.inbound.run();
+        Self { spi, child, run, packets: 0, octets: 0, has_newest: false }
+    }
+
+    fn open(
+        &mut self,
+        packet: &mut [u8],
+        source: &Source,
+        writer: &mut TunWriter,
+        mtu: u16,
+    ) -> Result<(), Discard> {
+        let opened = self.run.open(packet)?;
+        let inner = packet.get(opened.range).ok_or(Discard::BadInner)?;
+        let copy = writer.push(inner).ok_or(Discard::NotDelivered)?;
+        mss::clamp(copy, &opened.inner, mtu);
+        if source.congestion_experienced {
+            packet::set_congestion_experienced(copy);
+        }
+        self.packets += 1;
+        self.octets += opened.inner.total_len as u64;
+        self.has_newest |= opened.is_newest;
+        Ok(())
+    }
+}
