@@ -56,9 +56,9 @@ registry! {
     REDIRECT = 16407, "RFC 5685; data: a gateway identity, maybe a nonce";
     REDIRECTED_FROM = 16408, "RFC 5685; data: a gateway identity";
     TICKET_LT_OPAQUE = 16409, "RFC 5723 section 7.1; data: seconds, four octets, then the ticket";
-    TICKET_REQUEST = 16410, "RFC 5723 section 7.3";
-    TICKET_ACK = 16411, "RFC 5723 section 7.4";
-    TICKET_NACK = 16412, "RFC 5723 section 7.5";
+    TICKET_REQUEST = 16410, "RFC 5723 section 7";
+    TICKET_ACK = 16411, "RFC 5723 section 7";
+    TICKET_NACK = 16412, "RFC 5723 section 7";
     TICKET_OPAQUE = 16413, "RFC 5723 section 7.2; data: the ticket";
     LINK_ID = 16414, "RFC 5739";
     USE_WESP_MODE = 16415, "RFC 5840";

@@ -40,8 +40,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 }
 
 fn emit(message: &Message<'_>) -> Vec<u8> {
-    let header = Header { next: PayloadType::NONE, length: 0, ..message.header };
-    let mut builder = MessageBuilder::new(Vec::new(), header);
+    let mut builder = MessageBuilder::new(Vec::new(), message.header);
     for payload in &message.payloads {
         builder.payload(payload);
     }

@@ -29,6 +29,13 @@ fn an_empty_message_is_a_header() {
 }
 
 #[test]
+fn a_received_header_can_head_an_answer_of_other_payloads() {
+    let received = Header { next: PayloadType::SK, length: 999, ..header(ExchangeType::AUTH) };
+    let message = MessageBuilder::new(Vec::new(), received).finish().unwrap();
+    assert!(Message::parse(&message).unwrap().payloads.is_empty());
+}
+
+#[test]
 fn a_proposal_is_laid_out_as_in_figures_7_and_8() {
     let mut m = builder();
     let transforms = [
