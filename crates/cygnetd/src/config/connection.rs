@@ -1,0 +1,396 @@
+//! `[connections.NAME]`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esp::spec::Selector;
+use ike::config::{Auth, ChildConfig, Connection, ResumeAuth, ResumeTrigger, Resumption};
+use ike::identity::{Id, IdPattern};
+use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
+
+use super::diagnostic::{Findings, Place, one_of};
+use super::reader::{Item, Section, Wrong};
+use super::secret::{Secret, shared};
+use super::value::{check_name, days, duration, inner_address, minutes, outer_address, selector};
+use super::{ConnectionSettings, Start, Tickets};
+
+/// What connections depend on.
+pub(super) struct Surroundings<'a> {
+    /// `listen` of `[daemon]`; empty means all.
+    pub(super) listen: &'a [IpAddr],
+    pub(super) tickets: Tickets,
+    pub(super) secrets: &'a [Secret],
+    /// Whether all secrets could be read: if not, one may seem to be missing.
+    pub(super) secrets_are_good: bool,
+}
+
+/// Reads a connection. `None` when something is wrong with it.
+pub(super) fn read(
+    name: &str,
+    mut section: Section<'_>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<(Connection, ConnectionSettings)> {
+    named(name, &section, findings);
+    let addresses = addresses(&mut section, around, findings);
+    let name: Arc<str> = name.into();
+    let settings = settings(&name, &mut section, &addresses, findings);
+    let resumption = resumption(&mut section, &addresses, around.tickets, findings);
+    let proposals = ike_proposals(&mut section, findings);
+    let liveness =
+        section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
+    let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
+    let identities = identities(&mut section, around, findings);
+    let child = child(&mut section, findings);
+    section.finish(findings);
+    let (local_id, remote_id, auth) = identities?;
+    let child = child?;
+    let liveness = liveness.unwrap_or(Duration::from_secs(30));
+    Some((
+        Connection {
+            name,
+            local_addrs: addresses.local,
+            remote_addrs: addresses.remote,
+            remote_port: addresses.port,
+            remote_nat_port: addresses.nat_port,
+            local_id,
+            remote_id,
+            auth,
+            proposals,
+            child,
+            force_encapsulation,
+            liveness: (!liveness.is_zero()).then_some(liveness),
+            resumption,
+        },
+        settings,
+    ))
+}
+
+fn named(name: &str, section: &Section<'_>, findings: &mut Findings) {
+    if let Err(wrong) = check_name(name) {
+        wrong.report(&section.place, findings);
+    }
+}
+
+struct Addresses {
+    local: Vec<IpAddr>,
+    remote: Vec<IpAddr>,
+    port: u16,
+    nat_port: u16,
+}
+
+fn addresses(
+    section: &mut Section<'_>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Addresses {
+    let local = section.list(findings, "local_addrs", |item| {
+        let address = outer_address(item)?;
+        if around.listen.is_empty() || around.listen.contains(&address) {
+            return Ok(address);
+        }
+        Err(Wrong::new(
+            format!("the daemon does not listen at {address}"),
+            "see listen in [daemon]",
+        ))
+    });
+    let remote = section.list(findings, "remote_addrs", outer_address);
+    if remote.as_ref().is_some_and(Vec::is_empty) {
+        let place = section.place_of_value("remote_addrs");
+        findings.error(
+            &place,
+            "this list is empty",
+            "leave it out for a connection that only answers",
+        );
+    }
+    let mut port = |key| section.get(findings, key, |item| item.integer(1..=u16::MAX));
+    let addresses = Addresses {
+        port: port("remote_port").unwrap_or(500),
+        nat_port: port("remote_nat_port").unwrap_or(4500),
+        local: local.unwrap_or_default(),
+        remote: remote.unwrap_or_default(),
+    };
+    same_family(section, &addresses, around.listen, findings);
+    addresses
+}
+
+/// An initiator sends its first datagram from the first to the first.
+fn same_family(
+    section: &Section<'_>,
+    addresses: &Addresses,
+    listen: &[IpAddr],
+    findings: &mut Findings,
+) {
+    let Some(remote) = addresses.remote.first() else { return };
+    let ours = if addresses.local.is_empty() { listen } else { &addresses.local };
+    if !ours.is_empty() && ours.iter().all(|local| local.is_ipv4() != remote.is_ipv4()) {
+        let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
+        let place = section.place_of_value("remote_addrs");
+        findings.error(&place, format!("no address of ours is {family}, as {remote} is"), "");
+    } else if addresses.local.first().is_some_and(|local| local.is_ipv4() != remote.is_ipv4()) {
+        let message = "the first of local_addrs and of remote_addrs must be of one family";
+        findings.error(&section.place_of_value("local_addrs"), message, "they are used first");
+    }
+}
+
+fn settings(
+    name: &Arc<str>,
+    section: &mut Section<'_>,
+    addresses: &Addresses,
+    findings: &mut Findings,
+) -> ConnectionSettings {
+    const STARTS: [(&str, Start); 3] =
+        [("manual", Start::Manual), ("on-boot", Start::OnBoot), ("on-traffic", Start::OnTraffic)];
+    let start = section.get(findings, "start", |item| item.word(&STARTS)).unwrap_or(Start::Manual);
+    if start != Start::Manual {
+        needs_remote(section, "start", addresses, findings);
+    }
+    let inner_addrs = section.list(findings, "inner_addrs", inner_address).unwrap_or_default();
+    ConnectionSettings { name: Arc::clone(name), inner_addrs, start }
+}
+
+fn needs_remote(section: &Section<'_>, key: &str, addresses: &Addresses, findings: &mut Findings) {
+    if addresses.remote.is_empty() && !section.has("remote_addrs") {
+        let message = format!("{} has no remote_addrs: it can only answer", section.title);
+        findings.error(
+            &section.place_of_value(key),
+            message,
+            "add remote_addrs, or use \"manual\"",
+        );
+    }
+}
+
+fn resumption(
+    section: &mut Section<'_>,
+    addresses: &Addresses,
+    tickets: Tickets,
+    findings: &mut Findings,
+) -> Resumption {
+    const TRIGGERS: [(&str, ResumeTrigger); 2] =
+        [("manual", ResumeTrigger::Manual), ("on-traffic", ResumeTrigger::OnTraffic)];
+    const FORMS: [(&str, ResumeAuth); 3] = [
+        ("auto", ResumeAuth::Auto),
+        ("rfc5723", ResumeAuth::Rfc5723),
+        ("libreswan", ResumeAuth::Libreswan),
+    ];
+    let standard = Resumption::default();
+    let enabled = section.get(findings, "resumption", Item::flag);
+    let trigger = section.get(findings, "resume", |item| item.word(&TRIGGERS));
+    let auth = section.get(findings, "resume_auth", |item| item.word(&FORMS));
+    let max_age = section.get(findings, "max_age", |item| duration(item, minutes(1)..=days(365)));
+    if trigger == Some(ResumeTrigger::OnTraffic) {
+        needs_remote(section, "resume", addresses, findings);
+    }
+    Resumption {
+        enabled: enabled.unwrap_or(standard.enabled),
+        trigger: trigger.unwrap_or(standard.trigger),
+        auth: auth.unwrap_or(standard.auth),
+        lifetime: tickets.lifetime,
+        max_age: max_age.unwrap_or(standard.max_age),
+    }
+}
+
+fn ike_proposals(section: &mut Section<'_>, findings: &mut Findings) -> Vec<IkeProposal> {
+    let read = |item| proposal(item, IKE_KEYWORDS);
+    let list = section.list(findings, "proposals", read);
+    not_empty(section, "proposals", list.as_deref(), findings);
+    list.filter(|list| !list.is_empty()).unwrap_or_else(IkeProposal::defaults)
+}
+
+fn esp_proposals(section: &mut Section<'_>, findings: &mut Findings) -> Vec<EspProposal> {
+    let read = |item| proposal(item, ESP_KEYWORDS);
+    let list = section.list(findings, "esp_proposals", read);
+    not_empty(section, "esp_proposals", list.as_deref(), findings);
+    list.filter(|list| !list.is_empty()).unwrap_or_else(EspProposal::defaults)
+}
+
+/// An empty list is an error of its own only where no element was refused.
+fn not_empty<T>(section: &Section<'_>, key: &str, list: Option<&[T]>, findings: &mut Findings) {
+    if list.is_some_and(<[T]>::is_empty) && findings.is_good() {
+        let place = section.place_of_value(key);
+        findings.error(&place, "this list is empty", "leave it out for the default");
+    }
+}
+
+/// A proposal in strongSwan's spelling; a word that is wrong is marked alone.
+fn proposal<T>(item: Item<'_>, keywords: &[&str]) -> Result<T, Wrong>
+where
+    T: std::str::FromStr<Err = BadProposal>,
+{
+    let text = item.text()?;
+    text.parse().map_err(|error: BadProposal| {
+        let word = match &error {
+            BadProposal::Unknown(word) | BadProposal::Misplaced(word) => Some(word.as_str()),
+            BadProposal::MixedCiphers | BadProposal::Missing(_) => None,
+        };
+        let help = match &error {
+            BadProposal::Unknown(word) => one_of(word, keywords),
+            BadProposal::Misplaced(_) | BadProposal::MixedCiphers | BadProposal::Missing(_) => {
+                String::new()
+            }
+        };
+        let wrong = Wrong::new(error.to_string(), help);
+        match word.and_then(|word| place_of_word(item, text, word)) {
+            Some(place) => wrong.at(place),
+            None => wrong,
+        }
+    })
+}
+
+/// Where a word of a proposal is, if the text is in the file as it is.
+fn place_of_word(item: Item<'_>, text: &str, word: &str) -> Option<Place> {
+    let place = item.place();
+    let is_verbatim = place.end - place.start == text.len() + 2;
+    let before: usize =
+        text.split('-').take_while(|other| *other != word).map(|other| other.len() + 1).sum();
+    let start = place.start + 1 + before;
+    let is_there = is_verbatim && !word.is_empty();
+    is_there.then(|| Place { file: place.file, start, end: start + word.len() })
+}
+
+fn identities(
+    section: &mut Section<'_>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<(Id, IdPattern, Auth)> {
+    let local = side(section, "local", findings);
+    let remote = side(section, "remote", findings);
+    let (local, remote) = (local?, remote?);
+    let local_id = match local.id {
+        Some(IdPattern::Exact(id)) => id,
+        Some(IdPattern::Any) => {
+            findings.error(&local.place, "we must be somebody: this id stands for anybody", "");
+            return None;
+        }
+        None if local.is_wrong => return None,
+        None => {
+            let message = format!("there is no id in {}", local.title);
+            findings.error(&local.place, message, "id = \"@name\", an address or \"user@host\"");
+            return None;
+        }
+    };
+    if remote.is_wrong {
+        return None;
+    }
+    let remote_id = remote.id.unwrap_or(IdPattern::Any);
+    let Some(keys) = shared(around.secrets, &local_id, &remote_id) else {
+        if around.secrets_are_good {
+            no_secret(&remote.place, &local_id, &remote_id, findings);
+        }
+        return None;
+    };
+    Some((local_id, remote_id, Auth::PreShared(Arc::new(keys))))
+}
+
+fn no_secret(place: &Place, local: &Id, remote: &IdPattern, findings: &mut Findings) {
+    let whom = match remote {
+        IdPattern::Any => "any peer".to_owned(),
+        IdPattern::Exact(id) => id.to_string(),
+    };
+    let message = format!("there is no secret for {local} and {whom}");
+    findings.error(place, message, "add a section [secrets.NAME]");
+}
+
+/// `[connections.NAME.local]` or `.remote`.
+struct Side {
+    title: String,
+    /// Of the id, or of the section.
+    place: Place,
+    id: Option<IdPattern>,
+    is_wrong: bool,
+}
+
+fn side(parent: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<Side> {
+    if !parent.has(key) {
+        let message = format!("there is no section \"{key}\" in {}", parent.title);
+        let help = format!("auth = \"psk\" and an id belong in {}", parent.subtitle(key));
+        findings.error(&parent.place, message, help);
+        return None;
+    }
+    let mut section = parent.section(findings, key)?;
+    let auth = section.get(findings, "auth", |item| item.word(&[("psk", ())]));
+    let auth_is_wrong = section.has("auth") && auth.is_none();
+    let id = section.get(findings, "id", pattern);
+    let side = Side {
+        title: section.title.clone(),
+        place: section.place_of_value("id"),
+        is_wrong: auth_is_wrong || section.has("id") && id.is_none(),
+        id,
+    };
+    section.finish(findings);
+    Some(side)
+}
+
+fn pattern(item: Item<'_>) -> Result<IdPattern, Wrong> {
+    match item.text()? {
+        "%any" => Ok(IdPattern::Any),
+        text if text.contains('*') => {
+            let help = "write one identity, or \"%any\"";
+            Err(Wrong::new("patterns with * are not supported", help))
+        }
+        _ => item.parsed().map(IdPattern::Exact),
+    }
+}
+
+fn child(parent: &mut Section<'_>, findings: &mut Findings) -> Option<ChildConfig> {
+    let mut children = parent.sections(findings, "children").into_iter();
+    let Some((name, mut section)) = children.next() else {
+        if !parent.has("children") {
+            let message = format!("there is no child in {}", parent.title);
+            let help =
+                format!("add {} with local_ts and remote_ts", parent.subtitle("children.net"));
+            findings.error(&parent.place, message, help);
+        }
+        return None;
+    };
+    for (_, another) in children {
+        let message = "this version sets up one child for a connection";
+        findings.error(&another.place, message, "put its selectors into the first child");
+    }
+    named(name, &section, findings);
+    let local_ts = selectors(&mut section, "local_ts", findings);
+    let remote_ts = selectors(&mut section, "remote_ts", findings);
+    let proposals = esp_proposals(&mut section, findings);
+    if let (Some(local), Some(remote)) = (&local_ts, &remote_ts) {
+        families(&section, local, remote, findings);
+    }
+    section.finish(findings);
+    Some(ChildConfig { name: name.into(), local_ts: local_ts?, remote_ts: remote_ts?, proposals })
+}
+
+fn selectors(
+    section: &mut Section<'_>,
+    key: &'static str,
+    findings: &mut Findings,
+) -> Option<Vec<Selector>> {
+    if !section.has(key) {
+        let message = format!("there is no {key} in {}", section.title);
+        findings.error(&section.place, message, format!("{key} = [\"10.0.0.0/8\"]"));
+    }
+    let list = section.list(findings, key, selector)?;
+    if list.is_empty() && findings.is_good() {
+        findings.error(&section.place_of_value(key), "this list is empty", "[\"10.0.0.0/8\"]");
+    }
+    (!list.is_empty()).then_some(list)
+}
+
+/// A packet has two addresses of one family.
+fn families(
+    section: &Section<'_>,
+    local: &[Selector],
+    remote: &[Selector],
+    findings: &mut Findings,
+) {
+    let has = |list: &[Selector], v4| list.iter().any(|it| it.start().is_ipv4() == v4);
+    for (is_v4, family) in [(true, "IPv4"), (false, "IPv6")] {
+        let (missing, present) = match (has(local, is_v4), has(remote, is_v4)) {
+            (true, false) => ("remote_ts", "local_ts"),
+            (false, true) => ("local_ts", "remote_ts"),
+            (true, true) | (false, false) => continue,
+        };
+        let message = format!("{present} has {family} but {missing} has not");
+        let help = "no packet could match: both need the same families";
+        findings.error(&section.place_of_value(missing), message, help);
+    }
+}

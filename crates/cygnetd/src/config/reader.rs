@@ -1,0 +1,249 @@
+//! Sections and values of a parsed file, read with their places.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Findings, Place, did_you_mean, one_of};
+
+/// A value and its place.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) value: &'a Spanned<DeValue<'a>>,
+    pub(super) file: usize,
+}
+
+/// What is wrong with a value, and what to do about it.
+pub(super) struct Wrong {
+    message: String,
+    help: String,
+    place: Option<Place>,
+}
+
+impl Wrong {
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), place: None }
+    }
+
+    /// The part of the value that is meant.
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// Reports it at `place`, unless a part was meant.
+    pub(super) fn report(self, place: &Place, findings: &mut Findings) {
+        let place = self.place.as_ref().unwrap_or(place);
+        findings.error(place, self.message, self.help);
+    }
+}
+
+/// A table. Every key that is read is remembered; those that are not are
+/// reported by [`Section::finish`].
+pub(super) struct Section<'a> {
+    /// How it is called in messages: `[connections.office]`.
+    pub(super) title: String,
+    /// Its name.
+    pub(super) place: Place,
+    file: usize,
+    table: &'a DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(title: String, place: Place, table: &'a DeTable<'a>) -> Self {
+        Self { title, file: place.file, place, table, known: Vec::new() }
+    }
+
+    /// The value of `key` read by `read`; `None` if it is not there or wrong.
+    pub(super) fn get<T>(
+        &mut self,
+        findings: &mut Findings,
+        key: &'static str,
+        read: impl FnOnce(Item<'a>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let item = self.item(key)?;
+        match read(item) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                item.refuse(findings, wrong);
+                None
+            }
+        }
+    }
+
+    /// As [`Section::get`], every element of a list.
+    pub(super) fn list<T>(
+        &mut self,
+        findings: &mut Findings,
+        key: &'static str,
+        read: impl Fn(Item<'a>) -> Result<T, Wrong>,
+    ) -> Option<Vec<T>> {
+        let item = self.item(key)?;
+        let Some(list) = item.value.get_ref().as_array() else {
+            item.refuse(findings, item.expected("a list: [\"...\"]"));
+            return None;
+        };
+        let mut values = Vec::new();
+        for value in list.iter() {
+            let element = Item { value, file: self.file };
+            match read(element) {
+                Ok(value) => values.push(value),
+                Err(wrong) => element.refuse(findings, wrong),
+            }
+        }
+        Some(values)
+    }
+
+    /// The table `key`.
+    pub(super) fn section(&mut self, findings: &mut Findings, key: &'static str) -> Option<Self> {
+        let item = self.item(key)?;
+        let place = self.place_of(key);
+        let title = self.subtitle(key);
+        section(item, place, title, findings)
+    }
+
+    /// All tables in the table `key`, in the order of the file.
+    pub(super) fn sections(
+        &mut self,
+        findings: &mut Findings,
+        key: &'static str,
+    ) -> Vec<(&'a str, Self)> {
+        let Some(of) = self.section(findings, key) else { return Vec::new() };
+        let mut entries: Vec<_> = of.table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let mut sections = Vec::new();
+        for (name, value) in entries {
+            let place = Place::new(self.file, &name.span());
+            let title = of.subtitle(name.get_ref());
+            let item = Item { value, file: self.file };
+            if let Some(section) = section(item, place, title, findings) {
+                sections.push((&**name.get_ref(), section));
+            }
+        }
+        sections
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The place of `key`'s value, or of the section if there is none.
+    pub(super) fn place_of_value(&self, key: &str) -> Place {
+        self.table
+            .get(key)
+            .map_or_else(|| self.place.clone(), |it| Place::new(self.file, &it.span()))
+    }
+
+    /// The place of `key` itself, or of the section if it is not there.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        let found = self.table.get_key_value(key);
+        found.map_or_else(|| self.place.clone(), |(it, _)| Place::new(self.file, &it.span()))
+    }
+
+    /// Reports the keys that nobody has read.
+    pub(super) fn finish(self, findings: &mut Findings) {
+        for key in self.table.keys() {
+            if !self.known.contains(&&**key.get_ref()) {
+                let place = Place::new(self.file, &key.span());
+                let message = format!("there is no \"{}\" in {}", key.get_ref(), self.title);
+                let help = did_you_mean(key.get_ref(), self.known.iter().copied());
+                findings.error(&place, message, help.unwrap_or_default());
+            }
+        }
+    }
+
+    fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.push(key);
+        self.table.get(key).map(|value| Item { value, file: self.file })
+    }
+
+    /// What a section in this one is called.
+    pub(super) fn subtitle(&self, key: &str) -> String {
+        match self.title.strip_prefix('[').and_then(|title| title.strip_suffix(']')) {
+            Some(title) => format!("[{title}.{key}]"),
+            None => format!("[{key}]"),
+        }
+    }
+}
+
+fn section<'a>(
+    item: Item<'a>,
+    place: Place,
+    title: String,
+    findings: &mut Findings,
+) -> Option<Section<'a>> {
+    match item.value.get_ref().as_table() {
+        Some(table) => Some(Section::new(title, place, table)),
+        None => {
+            let what = format!("a section: {title}");
+            item.refuse(findings, item.expected(what));
+            None
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn place(self) -> Place {
+        Place::new(self.file, &self.value.span())
+    }
+
+    pub(super) fn text(self) -> Result<&'a str, Wrong> {
+        self.value.get_ref().as_str().ok_or_else(|| self.expected("text in quotes"))
+    }
+
+    pub(super) fn flag(self) -> Result<bool, Wrong> {
+        self.value.get_ref().as_bool().ok_or_else(|| self.expected("true or false"))
+    }
+
+    /// An integer in `range`.
+    pub(super) fn integer<T>(self, range: RangeInclusive<T>) -> Result<T, Wrong>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
+        let what = || format!("a number from {} to {}", range.start(), range.end());
+        let integer = self.value.get_ref().as_integer().ok_or_else(|| self.expected(what()))?;
+        let value = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        value
+            .and_then(|value| T::try_from(value).ok())
+            .filter(|value| range.contains(value))
+            .ok_or_else(|| Wrong::new("this number is out of range", what()))
+    }
+
+    /// Text that can be parsed, by a type whose errors are sentences.
+    pub(super) fn parsed<T>(self) -> Result<T, Wrong>
+    where
+        T: std::str::FromStr<Err: fmt::Display>,
+    {
+        self.text()?.parse().map_err(|error: T::Err| Wrong::new(error.to_string(), ""))
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(self, words: &[(&str, T)]) -> Result<T, Wrong> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map(|&(_, value)| value).ok_or_else(|| {
+            let known: Vec<_> = words.iter().map(|&(word, _)| word).collect();
+            Wrong::new(format!("\"{text}\" is not possible here"), one_of(text, &known))
+        })
+    }
+
+    pub(super) fn expected(self, what: impl fmt::Display) -> Wrong {
+        let found = match self.value.get_ref() {
+            DeValue::String(_) => "text",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a section",
+        };
+        Wrong::new(format!("this is {found}"), format!("must be {what}"))
+    }
+
+    pub(super) fn refuse(self, findings: &mut Findings, wrong: Wrong) {
+        wrong.report(&self.place(), findings);
+    }
+}

@@ -1,0 +1,25 @@
+//! Events in the control interface's words.
+
+use std::time::SystemTime;
+
+use control::{Event, What};
+
+/// The same event for a monitor. Both sides have one serialised form
+/// (a test walks through all of them), so the way leads through it.
+pub(super) fn tell(time: SystemTime, event: &ike::event::Event) -> Event {
+    let value = serde_json::to_value(event);
+    let what = value.and_then(serde_json::from_value).unwrap_or_else(|error| {
+        tracing::error!("an event has no words in the control interface: {error}");
+        What::Unknown
+    });
+    Event { time: seconds(time), what }
+}
+
+/// That events are missing before the one at `time`.
+pub(super) fn lost(time: SystemTime, count: u64) -> Event {
+    Event { time: seconds(time), what: What::Lost { count } }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
