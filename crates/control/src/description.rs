@@ -60,8 +60,9 @@ const STATUS: &[&str] = &["Tells what there is, of every connection or of the on
 const MONITOR: &[&str] = &[
     "Tells what happens, from now on: call it with 'more'. Every event has",
     "'time' (seconds since 1970, with a fraction) and 'event' (its kind);",
-    "the other members depend on the kind. A monitor that reads too slowly",
-    "misses events and is told how many: kind 'lost', member 'count'.",
+    "the other members depend on the kind. The first is of kind 'listening'.",
+    "A monitor that reads too slowly misses events and is told how many: kind",
+    "'lost', member 'count'.",
 ];
 
 fn status() -> Vec<Field<'static>> {

@@ -164,6 +164,11 @@ pub enum What {
         /// Its address now.
         remote: String,
     },
+    /// The first event of every monitor: from here on it is told everything.
+    Listening {
+        /// The daemon's version.
+        version: String,
+    },
     /// This monitor read too slowly: events before this one are missing.
     Lost {
         /// How many.
@@ -379,9 +384,8 @@ impl fmt::Display for What {
                 write!(f, "refused a ticket from {remote}: {why}")
             }
             Self::Failed { connection, remote, role, why } => {
-                match connection {
-                    Some(connection) => write!(f, "{connection}: ")?,
-                    None => {}
+                if let Some(connection) = connection {
+                    write!(f, "{connection}: ")?;
                 }
                 let whose = match role {
                     Role::Initiator => "set-up with",
@@ -392,6 +396,7 @@ impl fmt::Display for What {
             Self::Moved { connection, remote, sa: _ } => {
                 write!(f, "{connection}: the peer is now at {remote}")
             }
+            Self::Listening { version } => write!(f, "cygnetd {version} tells what happens"),
             Self::Lost { count } => write!(f, "{count} events were missed: read too slowly"),
             Self::Unknown => f.write_str("an event that this version does not know (try --json)"),
         }

@@ -141,6 +141,7 @@ impl Client<'_> {
         };
         let mut events = self.service.events.subscribe();
         let stream = Arc::clone(&self.stream);
+        self.send_event(event::listening()).await?;
         let mut missed = 0;
         loop {
             let next = tokio::select! {

@@ -20,6 +20,13 @@ pub(super) fn lost(time: SystemTime, count: u64) -> Event {
     Event { time: seconds(time), what: What::Lost { count } }
 }
 
+/// That a monitor is told everything from now on.
+#[expect(clippy::disallowed_methods, reason = "the daemon has a clock; the core has none")]
+pub(super) fn listening() -> Event {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Event { time: seconds(SystemTime::now()), what: What::Listening { version } }
+}
+
 fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -1,0 +1,67 @@
+//! up, down, suspend, resume.
+
+use std::io::Write as _;
+
+use control::{Client, ClientError, Connection};
+
+use crate::Problem;
+use crate::format::{plain, set_up, span, write};
+
+pub(crate) async fn up(mut client: Client, name: &str) -> Result<(), Problem> {
+    unless_interrupted(name, client.up(name)).await?;
+    tell_set_up(client, name).await
+}
+
+pub(crate) async fn resume(mut client: Client, name: &str) -> Result<(), Problem> {
+    unless_interrupted(name, client.resume(name)).await?;
+    tell_set_up(client, name).await
+}
+
+pub(crate) async fn down(mut client: Client, name: &str) -> Result<(), Problem> {
+    client.down(name).await?;
+    line(format_args!("{name} is down"))
+}
+
+pub(crate) async fn suspend(mut client: Client, name: &str) -> Result<(), Problem> {
+    client.suspend(name).await?;
+    let ticket = entry(&mut client, name).await?.and_then(|it| it.ticket);
+    match ticket {
+        Some(ticket) => {
+            let good = span(ticket.remaining_seconds);
+            line(format_args!("{name} is suspended: it can be resumed for {good}"))
+        }
+        None => line(format_args!("{name} is suspended")),
+    }
+}
+
+/// The daemon carries on without us: a set-up belongs to it, not to a terminal.
+async fn unless_interrupted(
+    name: &str,
+    call: impl Future<Output = Result<(), ClientError>>,
+) -> Result<(), Problem> {
+    tokio::select! {
+        done = call => Ok(done?),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Err(Problem::Interrupted(name.to_owned()))
+        }
+    }
+}
+
+async fn tell_set_up(mut client: Client, name: &str) -> Result<(), Problem> {
+    let how = entry(&mut client, name).await?.and_then(|it| set_up(&it));
+    match how {
+        Some(how) => line(format_args!("{name} is up: {how}")),
+        None => line(format_args!("{name} is up")),
+    }
+}
+
+async fn entry(client: &mut Client, name: &str) -> Result<Option<Connection>, ClientError> {
+    Ok(client.status(Some(name)).await?.connections.into_iter().next())
+}
+
+fn line(text: std::fmt::Arguments<'_>) -> Result<(), Problem> {
+    let mut output = Vec::new();
+    writeln!(output, "{}", plain(&text.to_string()))?;
+    Ok(write(&output)?)
+}
