@@ -89,6 +89,19 @@ impl KeyExchange {
     /// # Errors
     /// [`BadShare`].
     pub fn agree(self, peer_public: &[u8]) -> Result<SharedSecret, BadShare> {
+        self.shared_with(peer_public)
+    }
+
+    /// As [`Self::agree`], but handed back when there is no such secret: a
+    /// forged value must not cost us the exchange.
+    ///
+    /// # Errors
+    /// The exchange itself.
+    pub fn try_agree(self, peer_public: &[u8]) -> Result<SharedSecret, Self> {
+        self.shared_with(peer_public).map_err(|BadShare| self)
+    }
+
+    fn shared_with(&self, peer_public: &[u8]) -> Result<SharedSecret, BadShare> {
         if peer_public.len() != self.group().public_len() {
             return Err(BadShare);
         }

@@ -21,6 +21,9 @@ pub struct Config {
     pub limits: Limits,
     /// Which SPIs this endpoint chooses.
     pub shard: Shard,
+    /// How long a ticket key seals; it then opens for as long again. Not
+    /// shorter than any ticket's lifetime (RFC 5723 section 6.2).
+    pub ticket_key_rotation: Duration,
     /// Our IKE port: 500, or what was configured.
     pub port: u16,
     /// Our port for UDP-encapsulated IKE and ESP: 4500, or what was configured.
@@ -84,8 +87,13 @@ impl PreShared {
     #[must_use]
     pub fn with(&self, peer: &Id) -> Option<&Psk> {
         let named = self.keys.iter().find(|key| key.owners.contains(peer));
-        let anybody = || self.keys.iter().find(|key| key.owners.is_empty());
-        named.or_else(anybody).map(|key| &key.secret)
+        named.map(|key| &key.secret).or_else(|| self.for_anybody())
+    }
+
+    /// The key that is shared with every peer.
+    #[must_use]
+    pub fn for_anybody(&self) -> Option<&Psk> {
+        self.keys.iter().find(|key| key.owners.is_empty()).map(|key| &key.secret)
     }
 }
 

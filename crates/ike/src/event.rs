@@ -65,6 +65,9 @@ pub enum Command {
 pub enum Output {
     /// Send this.
     Transmit(Transmit),
+    /// Send one octet 0xff by this path, so that a NAT keeps its mapping
+    /// (RFC 3948 section 2.3).
+    Keepalive(Path),
     /// Have the plane do this and report the end of it.
     Plane(plane::CommandId, plane::Command),
     /// The end of a [`Command`].
@@ -333,8 +336,6 @@ pub enum FallBack {
     Error(u16),
     /// A protected refusal of AUTH or identity.
     AuthenticationFailed,
-    /// What came back made no sense as an answer.
-    BadAnswer,
     /// Nobody answered.
     Silence,
 }

@@ -2,11 +2,22 @@
 //! commands in; datagrams and effects out. No IO, no clock, no thread.
 #![forbid(unsafe_code)]
 
+mod accept;
 pub mod config;
+mod context;
+mod cookie;
+mod endpoint;
 pub mod event;
+mod exchange;
 pub mod fault;
 pub mod identity;
 pub mod proposal;
+mod sa;
+pub mod session;
 pub mod status;
+mod table;
 pub mod time;
 pub mod wire;
+
+pub use endpoint::Endpoint;
+pub use sa::Why;

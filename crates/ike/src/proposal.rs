@@ -1,0 +1,475 @@
+//! Proposals: what is offered, what is chosen (RFC 7296 sections 2.7 and 3.3),
+//! and strongSwan's spelling of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crypto::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+
+use crate::wire::{Encr, Esn, Integ, KeMethod, Prf, Transform, TransformType};
+
+/// One proposal for an IKE SA: alternatives of each kind, the best first.
+///
+/// Either all its ciphers are AEAD, or none is (RFC 5282 section 8).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IkeProposal {
+    ciphers: Vec<Cipher>,
+    integrity: Vec<CbcIntegrity>,
+    prfs: Vec<PrfAlg>,
+    groups: Vec<Group>,
+}
+
+/// One proposal for a child: alternatives, the best first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EspProposal {
+    ciphers: Vec<EspCipher>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cipher {
+    Gcm(KeyLen),
+    Cbc(KeyLen),
+}
+
+/// Text that is not a proposal.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadProposal {
+    /// A keyword that stands for no algorithm here.
+    #[error("unknown or unsupported algorithm '{0}'")]
+    Unknown(String),
+    /// AEAD and other ciphers in one proposal.
+    #[error("AEAD ciphers (gcm) and CBC ciphers need separate proposals")]
+    MixedCiphers,
+    /// Nothing of a kind that must be there.
+    #[error("no {0} algorithm")]
+    Missing(&'static str),
+    /// An algorithm of a kind that has no place there.
+    #[error("'{0}' has no place in this kind of proposal")]
+    Misplaced(String),
+}
+
+/// Keywords of IKE proposals, for hints about typing errors.
+pub const IKE_KEYWORDS: &[&str] = &[
+    "aes128",
+    "aes192",
+    "aes256",
+    "aes128gcm16",
+    "aes192gcm16",
+    "aes256gcm16",
+    "sha256",
+    "sha384",
+    "sha512",
+    "prfsha256",
+    "prfsha384",
+    "prfsha512",
+    "x25519",
+    "curve25519",
+    "ecp256",
+    "ecp384",
+    "modp2048",
+];
+
+/// Keywords of ESP proposals, for hints about typing errors.
+pub const ESP_KEYWORDS: &[&str] =
+    &["aes128gcm16", "aes192gcm16", "aes256gcm16", "chacha20poly1305"];
+
+impl IkeProposal {
+    /// What is offered where nothing is configured: AEAD first, then AES-CBC.
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        let prfs = vec![PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512];
+        let groups = vec![Group::X25519, Group::P256, Group::P384, Group::Modp2048];
+        let integrity = vec![
+            CbcIntegrity::HmacSha256_128,
+            CbcIntegrity::HmacSha384_192,
+            CbcIntegrity::HmacSha512_256,
+        ];
+        let gcm = vec![Cipher::Gcm(KeyLen::L256), Cipher::Gcm(KeyLen::L128)];
+        let cbc = vec![Cipher::Cbc(KeyLen::L256), Cipher::Cbc(KeyLen::L128)];
+        vec![
+            Self {
+                ciphers: gcm,
+                integrity: Vec::new(),
+                prfs: prfs.clone(),
+                groups: groups.clone(),
+            },
+            Self { ciphers: cbc, integrity, prfs, groups },
+        ]
+    }
+
+    /// The proposal of exactly this suite.
+    #[must_use]
+    pub fn of(suite: IkeSuite) -> Self {
+        let (cipher, integrity) = match suite.cipher {
+            IkeCipher::AesGcm16(len) => (Cipher::Gcm(len), Vec::new()),
+            IkeCipher::AesCbc(len, integrity) => (Cipher::Cbc(len), vec![integrity]),
+        };
+        Self { ciphers: vec![cipher], integrity, prfs: vec![suite.prf], groups: vec![suite.group] }
+    }
+
+    /// Whether this suite is one of its combinations.
+    #[must_use]
+    pub fn allows(&self, suite: IkeSuite) -> bool {
+        let transforms: Vec<_> = Self::of(suite).transforms().collect();
+        self.agree(&transforms, None) == Some(suite)
+    }
+
+    /// The groups, the best first. Never empty.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Its transforms, in the order in which they are offered.
+    pub fn transforms(&self) -> impl Iterator<Item = Transform> {
+        let ciphers = self.ciphers.iter().map(|&c| cipher_transform(c));
+        let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
+        let prfs = self.prfs.iter().map(|&p| prf_transform(p));
+        let groups = self.groups.iter().map(|&g| Transform::ke(group_number(g)));
+        ciphers.chain(prfs).chain(integrity).chain(groups)
+    }
+
+    /// The suite that this proposal and `offered` have in common, by our
+    /// preference, but with the group `keyed` whose value the peer has already
+    /// sent if both sides accept it: that saves a round trip.
+    #[must_use]
+    pub fn agree(&self, offered: &[Transform], keyed: Option<Group>) -> Option<IkeSuite> {
+        if !only_kinds(offered, &IKE_KINDS) {
+            return None;
+        }
+        let cipher = *self.ciphers.iter().find(|&&c| offered.contains(&cipher_transform(c)))?;
+        let cipher = match cipher {
+            Cipher::Gcm(len) => {
+                absent_or_none(offered, Transform::integ(Integ::NONE)).then_some(())?;
+                IkeCipher::AesGcm16(len)
+            }
+            Cipher::Cbc(len) => {
+                let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
+                IkeCipher::AesCbc(len, *self.integrity.iter().find(is_offered)?)
+            }
+        };
+        let prf = *self.prfs.iter().find(|&&p| offered.contains(&prf_transform(p)))?;
+        let in_common = |g: Group| {
+            self.groups.contains(&g) && offered.contains(&Transform::ke(group_number(g)))
+        };
+        let group = keyed
+            .filter(|&g| in_common(g))
+            .or_else(|| self.groups.iter().copied().find(|&g| in_common(g)))?;
+        Some(IkeSuite { cipher, prf, group })
+    }
+}
+
+impl EspProposal {
+    /// What is offered where nothing is configured.
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        vec![Self {
+            ciphers: vec![
+                EspCipher::AesGcm16(KeyLen::L256),
+                EspCipher::AesGcm16(KeyLen::L128),
+                EspCipher::ChaCha20Poly1305,
+            ],
+        }]
+    }
+
+    /// The proposal of exactly this cipher.
+    #[must_use]
+    pub fn of(cipher: EspCipher) -> Self {
+        Self { ciphers: vec![cipher] }
+    }
+
+    /// Its transforms, in the order in which they are offered. Sequence numbers
+    /// have 32 bits.
+    pub fn transforms(&self) -> impl Iterator<Item = Transform> {
+        let ciphers = self.ciphers.iter().map(|&c| esp_transform(c));
+        ciphers.chain(std::iter::once(Transform::esn(Esn::NO_ESN)))
+    }
+
+    /// The cipher that this proposal and `offered` have in common, by our preference.
+    #[must_use]
+    pub fn agree(&self, offered: &[Transform]) -> Option<EspCipher> {
+        let acceptable = only_kinds(offered, &ESP_KINDS)
+            && offered.contains(&Transform::esn(Esn::NO_ESN))
+            && absent_or_none(offered, Transform::integ(Integ::NONE))
+            // The first child has no key exchange of its own (RFC 7296 section 1.2).
+            && absent_or_none(offered, Transform::ke(KeMethod::NONE));
+        if !acceptable {
+            return None;
+        }
+        self.ciphers.iter().copied().find(|&c| offered.contains(&esp_transform(c)))
+    }
+}
+
+const IKE_KINDS: [TransformType; 4] =
+    [TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE];
+const ESP_KINDS: [TransformType; 4] =
+    [TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
+
+/// A proposal with a type of transform that we do not know is not acceptable
+/// (RFC 7296 section 3.3.6).
+fn only_kinds(offered: &[Transform], kinds: &[TransformType]) -> bool {
+    offered.iter().all(|transform| kinds.contains(&transform.kind))
+}
+
+/// Whether an optional kind of transform is left out, or "none" is on offer.
+fn absent_or_none(offered: &[Transform], none: Transform) -> bool {
+    offered.contains(&none) || offered.iter().all(|transform| transform.kind != none.kind)
+}
+
+const fn cipher_transform(cipher: Cipher) -> Transform {
+    match cipher {
+        Cipher::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
+        Cipher::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
+    }
+}
+
+const fn esp_transform(cipher: EspCipher) -> Transform {
+    match cipher {
+        EspCipher::AesGcm16(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
+        EspCipher::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
+    }
+}
+
+const fn prf_transform(prf: PrfAlg) -> Transform {
+    Transform::prf(match prf {
+        PrfAlg::HmacSha256 => Prf::HMAC_SHA2_256,
+        PrfAlg::HmacSha384 => Prf::HMAC_SHA2_384,
+        PrfAlg::HmacSha512 => Prf::HMAC_SHA2_512,
+    })
+}
+
+const fn integrity_transform(integrity: CbcIntegrity) -> Transform {
+    Transform::integ(match integrity {
+        CbcIntegrity::HmacSha256_128 => Integ::HMAC_SHA2_256_128,
+        CbcIntegrity::HmacSha384_192 => Integ::HMAC_SHA2_384_192,
+        CbcIntegrity::HmacSha512_256 => Integ::HMAC_SHA2_512_256,
+    })
+}
+
+/// The number of a group in proposals and Key Exchange payloads.
+#[must_use]
+pub const fn group_number(group: Group) -> KeMethod {
+    match group {
+        Group::X25519 => KeMethod::CURVE25519,
+        Group::P256 => KeMethod::P256,
+        Group::P384 => KeMethod::P384,
+        Group::Modp2048 => KeMethod::MODP_2048,
+    }
+}
+
+/// The group with a number, if it is one of ours.
+#[must_use]
+pub const fn group_of(number: KeMethod) -> Option<Group> {
+    match number {
+        KeMethod::CURVE25519 => Some(Group::X25519),
+        KeMethod::P256 => Some(Group::P256),
+        KeMethod::P384 => Some(Group::P384),
+        KeMethod::MODP_2048 => Some(Group::Modp2048),
+        _ => None,
+    }
+}
+
+/// What a keyword stands for.
+enum Keyword {
+    Cipher(Cipher),
+    ChaCha20Poly1305,
+    Integrity(CbcIntegrity),
+    Prf(PrfAlg),
+    Group(Group),
+}
+
+fn keyword(text: &str) -> Option<Keyword> {
+    Some(match text {
+        "aes128" => Keyword::Cipher(Cipher::Cbc(KeyLen::L128)),
+        "aes192" => Keyword::Cipher(Cipher::Cbc(KeyLen::L192)),
+        "aes256" => Keyword::Cipher(Cipher::Cbc(KeyLen::L256)),
+        "aes128gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L128)),
+        "aes192gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L192)),
+        "aes256gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L256)),
+        "chacha20poly1305" => Keyword::ChaCha20Poly1305,
+        "sha256" => Keyword::Integrity(CbcIntegrity::HmacSha256_128),
+        "sha384" => Keyword::Integrity(CbcIntegrity::HmacSha384_192),
+        "sha512" => Keyword::Integrity(CbcIntegrity::HmacSha512_256),
+        "prfsha256" => Keyword::Prf(PrfAlg::HmacSha256),
+        "prfsha384" => Keyword::Prf(PrfAlg::HmacSha384),
+        "prfsha512" => Keyword::Prf(PrfAlg::HmacSha512),
+        "x25519" | "curve25519" => Keyword::Group(Group::X25519),
+        "ecp256" => Keyword::Group(Group::P256),
+        "ecp384" => Keyword::Group(Group::P384),
+        "modp2048" => Keyword::Group(Group::Modp2048),
+        _ => return None,
+    })
+}
+
+/// As in `aes256gcm16-prfsha384-x25519` or `aes256-sha256-modp2048`. Without
+/// an explicit PRF those of the integrity algorithms are meant.
+impl FromStr for IkeProposal {
+    type Err = BadProposal;
+
+    fn from_str(text: &str) -> Result<Self, BadProposal> {
+        let mut proposal = Self {
+            ciphers: Vec::new(),
+            integrity: Vec::new(),
+            prfs: Vec::new(),
+            groups: Vec::new(),
+        };
+        for word in text.split('-') {
+            match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
+                Keyword::Cipher(cipher) => proposal.ciphers.push(cipher),
+                Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
+                Keyword::Prf(prf) => proposal.prfs.push(prf),
+                Keyword::Group(group) => proposal.groups.push(group),
+                Keyword::ChaCha20Poly1305 => {
+                    return Err(BadProposal::Misplaced(word.to_owned()));
+                }
+            }
+        }
+        proposal.complete()
+    }
+}
+
+impl IkeProposal {
+    fn complete(mut self) -> Result<Self, BadProposal> {
+        let is_aead = |c: &Cipher| matches!(c, Cipher::Gcm(_));
+        let aead = self.ciphers.first().map(is_aead).ok_or(BadProposal::Missing("encryption"))?;
+        if self.ciphers.iter().any(|c| is_aead(c) != aead) {
+            return Err(BadProposal::MixedCiphers);
+        }
+        if self.prfs.is_empty() {
+            self.prfs = self.integrity.iter().map(|&i| prf_beside(i)).collect();
+        }
+        if aead {
+            // strongSwan takes the hash beside an AEAD cipher for the PRF, too.
+            self.integrity.clear();
+        } else if self.integrity.is_empty() {
+            return Err(BadProposal::Missing("integrity"));
+        }
+        if self.prfs.is_empty() {
+            return Err(BadProposal::Missing("prf"));
+        }
+        if self.groups.is_empty() {
+            return Err(BadProposal::Missing("key exchange"));
+        }
+        Ok(self)
+    }
+}
+
+const fn prf_beside(integrity: CbcIntegrity) -> PrfAlg {
+    match integrity {
+        CbcIntegrity::HmacSha256_128 => PrfAlg::HmacSha256,
+        CbcIntegrity::HmacSha384_192 => PrfAlg::HmacSha384,
+        CbcIntegrity::HmacSha512_256 => PrfAlg::HmacSha512,
+    }
+}
+
+/// As in `aes256gcm16` or `aes256gcm16-chacha20poly1305`.
+impl FromStr for EspProposal {
+    type Err = BadProposal;
+
+    fn from_str(text: &str) -> Result<Self, BadProposal> {
+        let cipher = |word: &str| match keyword(word) {
+            Some(Keyword::Cipher(Cipher::Gcm(len))) => Ok(EspCipher::AesGcm16(len)),
+            Some(Keyword::ChaCha20Poly1305) => Ok(EspCipher::ChaCha20Poly1305),
+            Some(_) => Err(BadProposal::Misplaced(word.to_owned())),
+            None => Err(BadProposal::Unknown(word.to_owned())),
+        };
+        Ok(Self { ciphers: text.split('-').map(cipher).collect::<Result<_, _>>()? })
+    }
+}
+
+impl fmt::Display for IkeProposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ciphers = self.ciphers.iter().map(|cipher| match cipher {
+            Cipher::Gcm(len) => format!("aes{}gcm16", len.bits()),
+            Cipher::Cbc(len) => format!("aes{}", len.bits()),
+        });
+        let integrity = self.integrity.iter().map(|integrity| match integrity {
+            CbcIntegrity::HmacSha256_128 => "sha256".to_owned(),
+            CbcIntegrity::HmacSha384_192 => "sha384".to_owned(),
+            CbcIntegrity::HmacSha512_256 => "sha512".to_owned(),
+        });
+        let prfs = self.prfs.iter().map(|prf| format!("prfsha{}", prf.output_len() * 8));
+        let groups = self.groups.iter().map(ToString::to_string);
+        let words: Vec<_> = ciphers.chain(integrity).chain(prfs).chain(groups).collect();
+        f.write_str(&words.join("-"))
+    }
+}
+
+impl fmt::Display for EspProposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.ciphers.iter().map(ToString::to_string).collect();
+        f.write_str(&words.join("-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ike(text: &str) -> IkeProposal {
+        text.parse().unwrap()
+    }
+
+    fn offered(text: &str) -> Vec<Transform> {
+        ike(text).transforms().collect()
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let all = IkeProposal::defaults().into_iter().map(|p| p.to_string());
+        for text in all.chain(["aes256gcm16-prfsha384-x25519".to_owned()]) {
+            assert_eq!(ike(&text).to_string(), text);
+        }
+        for proposal in EspProposal::defaults() {
+            assert_eq!(proposal.to_string().parse(), Ok(proposal));
+        }
+    }
+
+    #[test]
+    fn a_prf_not_named_is_that_of_the_integrity_algorithm() {
+        assert_eq!(ike("aes128-sha256-ecp256"), ike("aes128-sha256-prfsha256-ecp256"));
+    }
+
+    #[test]
+    fn what_is_missing_or_misplaced_is_named() {
+        let fault = |text: &str| text.parse::<IkeProposal>().err();
+        assert_eq!(fault("aes256gcm16-prfsha256"), Some(BadProposal::Missing("key exchange")));
+        assert_eq!(fault("aes256gcm16-x25519"), Some(BadProposal::Missing("prf")));
+        assert_eq!(fault("aes256-prfsha256-x25519"), Some(BadProposal::Missing("integrity")));
+        assert_eq!(fault("x25519"), Some(BadProposal::Missing("encryption")));
+        assert_eq!(fault("3des-sha1-modp1024"), Some(BadProposal::Unknown("3des".into())));
+        assert_eq!(fault("aes256-aes256gcm16-sha256-x25519"), Some(BadProposal::MixedCiphers));
+        assert!("sha256".parse::<EspProposal>().is_err());
+    }
+
+    #[test]
+    fn the_best_of_ours_that_is_on_offer_is_chosen() {
+        let ours = ike("aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp256");
+        let suite = ours.agree(&offered("aes128gcm16-prfsha256-ecp256"), None).unwrap();
+        assert_eq!(suite.to_string(), "aes128gcm16-prfsha256-ecp256");
+        let theirs = offered("aes128gcm16-aes256gcm16-prfsha256-prfsha384-ecp256-x25519");
+        let suite = ours.agree(&theirs, None).unwrap();
+        assert_eq!(suite.to_string(), "aes256gcm16-prfsha384-x25519");
+        let suite = ours.agree(&theirs, Some(Group::P256)).unwrap();
+        assert_eq!(suite.group, Group::P256);
+        assert!(ours.agree(&offered("aes256-sha256-ecp256"), None).is_none());
+    }
+
+    #[test]
+    fn a_proposal_with_an_unknown_kind_of_transform_is_not_chosen() {
+        let ours = ike("aes256gcm16-prfsha256-x25519");
+        let mut theirs = offered("aes256gcm16-prfsha256-x25519");
+        theirs.push(Transform::new(TransformType::ADDKE1, 36));
+        assert!(ours.agree(&theirs, None).is_none());
+    }
+
+    #[test]
+    fn esp_without_32_bit_sequence_numbers_is_not_chosen() {
+        let ours: EspProposal = "aes256gcm16".parse().unwrap();
+        let mut theirs: Vec<_> = ours.transforms().collect();
+        assert_eq!(ours.agree(&theirs), Some(EspCipher::AesGcm16(KeyLen::L256)));
+        theirs.pop();
+        theirs.push(Transform::esn(Esn::ESN));
+        assert_eq!(ours.agree(&theirs), None);
+    }
+}

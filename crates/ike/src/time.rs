@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// [`std::time::Instant`] stands still during sleep on Linux: after a night
 /// in a bag, a liveness check or a lease would still seem fresh.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Instant(u64);
 
 impl Instant {

@@ -1,0 +1,145 @@
+//! What every SA of an endpoint shares: randomness, outputs, counters, tickets
+//! and sessions.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::Provider;
+use esp::plane;
+use esp::spec::{ChildId, GroupId, Spi};
+
+use crate::config::{Connection, Limits, Retransmission};
+use crate::event::{Event, Output, Path, RequestId, Transmit};
+use crate::fault::{Discard, Refusal};
+use crate::session::{SessionStore, TicketIssuer};
+use crate::status::Counters;
+use crate::wire::IkeSpi;
+
+pub(crate) struct Context {
+    pub(crate) provider: Provider,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    pub(crate) sessions: SessionStore,
+    pub(crate) issuer: TicketIssuer,
+    pub(crate) spis: SpiPool,
+    pub(crate) retransmission: Retransmission,
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: plane::Capabilities,
+    /// Our port for UDP encapsulation.
+    pub(crate) nat_port: u16,
+    /// A responder takes the first that fits.
+    pub(crate) connections: Arc<[Arc<Connection>]>,
+    /// Which SA a child belongs to.
+    pub(crate) owners: BTreeMap<ChildId, IkeSpi>,
+    /// Which child a command of the plane installs.
+    pub(crate) installing: BTreeMap<plane::CommandId, ChildId>,
+    names: Names,
+}
+
+/// The last of each kind of name that was given.
+#[derive(Default)]
+struct Names {
+    command: u64,
+    child: u64,
+    group: u64,
+}
+
+impl Context {
+    pub(crate) fn new(
+        provider: Provider,
+        issuer: TicketIssuer,
+        (retransmission, limits): (Retransmission, Limits),
+        capabilities: plane::Capabilities,
+        nat_port: u16,
+        connections: Arc<[Arc<Connection>]>,
+    ) -> Self {
+        Self {
+            provider,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            sessions: SessionStore::default(),
+            issuer,
+            spis: SpiPool::default(),
+            retransmission,
+            limits,
+            capabilities,
+            nat_port,
+            connections,
+            owners: BTreeMap::new(),
+            installing: BTreeMap::new(),
+            names: Names::default(),
+        }
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn transmit(&mut self, path: Path, datagram: &Arc<[u8]>) {
+        let datagram = Arc::clone(datagram);
+        self.outputs.push_back(Output::Transmit(Transmit { path, datagram }));
+    }
+
+    pub(crate) fn submit(&mut self, command: plane::Command) -> plane::CommandId {
+        self.names.command += 1;
+        let id = plane::CommandId(self.names.command);
+        self.outputs.push_back(Output::Plane(id, command));
+        id
+    }
+
+    pub(crate) fn reply(&mut self, waiting: Vec<RequestId>, result: Result<(), Refusal>) {
+        let replies = waiting.into_iter().map(|id| Output::Reply(id, result));
+        self.outputs.extend(replies);
+    }
+
+    pub(crate) fn discard(&mut self, why: Discard) {
+        self.counters.discard(why);
+    }
+
+    pub(crate) fn new_child(&mut self) -> ChildId {
+        self.names.child += 1;
+        ChildId(self.names.child)
+    }
+
+    pub(crate) fn new_group(&mut self) -> GroupId {
+        self.names.group += 1;
+        GroupId(self.names.group)
+    }
+
+    /// An SPI for packets to us that no child of this endpoint uses.
+    pub(crate) fn new_spi(&mut self) -> Spi {
+        self.spis.allocate(&mut self.provider)
+    }
+
+    /// `wait`, between three quarters and all of it: peers that lost the same
+    /// gateway must not come back in step.
+    pub(crate) fn jittered(&mut self, wait: Duration) -> Duration {
+        let [chance] = self.provider.array();
+        wait - wait / 1024 * u32::from(chance)
+    }
+}
+
+/// The inbound ESP SPIs of an endpoint.
+#[derive(Default)]
+pub(crate) struct SpiPool {
+    used: BTreeSet<u32>,
+}
+
+impl SpiPool {
+    fn allocate(&mut self, provider: &mut Provider) -> Spi {
+        loop {
+            let candidate = u32::from_be_bytes(provider.array());
+            // With at most 2^20 SAs a second draw is rare and a third rarer.
+            if let Some(spi) = Spi::new(candidate)
+                && self.used.insert(candidate)
+            {
+                return spi;
+            }
+        }
+    }
+
+    pub(crate) fn free(&mut self, spi: Spi) {
+        self.used.remove(&spi.get());
+    }
+}

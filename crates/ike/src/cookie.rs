@@ -1,0 +1,78 @@
+//! Stateless cookies (RFC 7296 section 2.6): a stranger must show that it
+//! receives what we send to its address before it costs us memory.
+
+use std::time::Duration;
+
+use crypto::{CookieKey, Provider};
+
+use crate::event::Path;
+use crate::time::Instant;
+use crate::wire::IkeSpi;
+
+/// A secret makes cookies for this long, and is then good for as long again.
+const ROTATE_EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) struct Cookies {
+    current: CookieKey,
+    previous: CookieKey,
+    rotate_at: Instant,
+}
+
+impl Cookies {
+    pub(crate) fn new(provider: &mut Provider, now: Instant) -> Self {
+        Self {
+            current: CookieKey::generate(provider),
+            previous: CookieKey::generate(provider),
+            rotate_at: now + ROTATE_EVERY,
+        }
+    }
+
+    /// The cookie for whoever sent this from there.
+    pub(crate) fn make(
+        &mut self,
+        provider: &mut Provider,
+        now: Instant,
+        (path, spi_i, nonce): (&Path, IkeSpi, &[u8]),
+    ) -> [u8; 32] {
+        self.rotate_if_due(provider, now);
+        bind(path, spi_i, nonce, |parts| self.current.tag(parts))
+    }
+
+    /// Whether we made this cookie for whoever sent it, not long ago.
+    pub(crate) fn is_good(
+        &mut self,
+        provider: &mut Provider,
+        now: Instant,
+        (path, spi_i, nonce): (&Path, IkeSpi, &[u8]),
+        cookie: &[u8],
+    ) -> bool {
+        self.rotate_if_due(provider, now);
+        bind(path, spi_i, nonce, |parts| {
+            self.current.verify(parts, cookie).is_ok()
+                || self.previous.verify(parts, cookie).is_ok()
+        })
+    }
+
+    fn rotate_if_due(&mut self, provider: &mut Provider, now: Instant) {
+        if now < self.rotate_at {
+            return;
+        }
+        let fresh = CookieKey::generate(provider);
+        self.previous = std::mem::replace(&mut self.current, fresh);
+        if now >= self.rotate_at + ROTATE_EVERY {
+            // Nothing has asked for a whole period: the last one is stale, too.
+            self.previous = CookieKey::generate(provider);
+        }
+        self.rotate_at = now + ROTATE_EVERY;
+    }
+}
+
+/// `Ni | IPi | SPIi` of RFC 7296 section 2.6, and the port: behind one NAT
+/// there may be many.
+fn bind<R>(path: &Path, spi_i: IkeSpi, nonce: &[u8], f: impl FnOnce(&[&[u8]]) -> R) -> R {
+    let address = match path.remote.ip() {
+        std::net::IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(a) => a.octets(),
+    };
+    f(&[nonce, &address, &path.remote.port().to_be_bytes(), &spi_i.0])
+}

@@ -1,0 +1,65 @@
+//! The exchanges: what each accepts, what it says, what it makes of the answer.
+
+pub(crate) mod auth;
+pub(crate) mod child;
+pub(crate) mod informational;
+pub(crate) mod nat;
+pub(crate) mod sa_init;
+pub(crate) mod session_resume;
+
+use std::sync::Arc;
+
+use crypto::Nonces;
+
+use crate::event::Role;
+use crate::fault::Discard;
+use crate::wire::{PayloadType, Payloads};
+
+/// What a message of an exchange must and must not hold. Everything else is
+/// optional: RFC 7296 section 1.2 lets any message carry notifies and vendor ids.
+pub(crate) struct Shape {
+    pub(crate) required: &'static [PayloadType],
+    pub(crate) forbidden: &'static [PayloadType],
+}
+
+impl Shape {
+    /// Whether a message has this shape.
+    pub(crate) fn check(&self, payloads: &Payloads<'_>) -> Result<(), Discard> {
+        let has = |kind: &PayloadType| payloads.iter().any(|payload| payload.kind() == *kind);
+        if !self.required.iter().all(has) {
+            return Err(Discard::MissingPayload);
+        }
+        if self.forbidden.iter().any(has) { Err(Discard::BadPayload) } else { Ok(()) }
+    }
+}
+
+/// What both sides said in the first exchange, as AUTH covers it
+/// (RFC 7296 section 2.15).
+pub(crate) struct Transcript {
+    /// The request that was answered, so the one with the cookie.
+    pub(crate) request: Arc<[u8]>,
+    pub(crate) response: Arc<[u8]>,
+    ni: Box<[u8]>,
+    nr: Box<[u8]>,
+}
+
+impl Transcript {
+    pub(crate) fn new(
+        (request, ni): (Arc<[u8]>, &[u8]),
+        (response, nr): (Arc<[u8]>, &[u8]),
+    ) -> Self {
+        Self { request, response, ni: ni.into(), nr: nr.into() }
+    }
+
+    pub(crate) fn nonces(&self) -> Nonces<'_> {
+        Nonces { initiator: &self.ni, responder: &self.nr }
+    }
+
+    /// The message that `signer` sent, and the nonce that it received.
+    pub(crate) fn signed_by(&self, signer: Role) -> (&[u8], &[u8]) {
+        match signer {
+            Role::Initiator => (&self.request, &self.nr),
+            Role::Responder => (&self.response, &self.ni),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! IKE_SA_INIT (RFC 7296 section 1.2).
+//!
+//! ```text
+//! HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS) -->
+//!                   <-- HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS)
+//! ```
+
+use std::sync::Arc;
+
+use crypto::{Group, IkeSuite, KeyExchange, Provider};
+
+use crate::config::Connection;
+use crate::event::Path;
+use crate::exchange::{Shape, nat};
+use crate::proposal::{IkeProposal, group_number, group_of};
+use crate::sa::protection::{Spis, Unsendable};
+use crate::wire::{
+    ExchangeType, Flags, HashAlgorithm, Header, Ke, MessageBuilder, NewProposal, NotifyType,
+    PayloadType, Payloads, Protocol, SaPayload, Transform,
+};
+
+/// What a request must hold.
+pub(crate) const REQUEST: Shape = Shape {
+    required: &[PayloadType::SA, PayloadType::KE, PayloadType::NONCE],
+    forbidden: &[PayloadType::SK, PayloadType::SKF],
+};
+
+/// What a response must hold that is not an error.
+pub(crate) const RESPONSE: Shape = REQUEST;
+
+/// The hashes that we could verify signatures with (RFC 7427 section 4).
+const HASHES: [HashAlgorithm; 3] =
+    [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
+
+/// What an initiator says.
+pub(crate) struct Request<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) spis: Spis,
+    pub(crate) path: Path,
+    pub(crate) cookie: Option<&'a [u8]>,
+    pub(crate) key_exchange: &'a KeyExchange,
+    pub(crate) nonce: &'a [u8],
+}
+
+impl Request<'_> {
+    pub(crate) fn build(&self, provider: &mut Provider) -> Result<Arc<[u8]>, Unsendable> {
+        let flags = Flags { initiator: true, response: false };
+        let mut builder = start(self.spis, ExchangeType::SA_INIT, flags);
+        if let Some(cookie) = self.cookie {
+            builder.notify(NotifyType::COOKIE, cookie);
+        }
+        offer(&mut builder, &self.connection.proposals);
+        builder
+            .ke(group_number(self.key_exchange.group()), self.key_exchange.public())
+            .nonce(self.nonce);
+        let pretend = self.connection.force_encapsulation;
+        nat::announce(&mut builder, provider, self.spis, &self.path, pretend);
+        hash_algorithms(&mut builder);
+        finish(builder)
+    }
+}
+
+/// What a responder says when it accepts.
+pub(crate) struct Response<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) spis: Spis,
+    pub(crate) path: Path,
+    pub(crate) chosen: Chosen,
+    pub(crate) key_exchange: &'a KeyExchange,
+    pub(crate) nonce: &'a [u8],
+}
+
+impl Response<'_> {
+    pub(crate) fn build(&self, provider: &mut Provider) -> Result<Arc<[u8]>, Unsendable> {
+        let flags = Flags { initiator: false, response: true };
+        let mut builder = start(self.spis, ExchangeType::SA_INIT, flags);
+        let transforms: Vec<_> = IkeProposal::of(self.chosen.suite).transforms().collect();
+        builder
+            .sa(&[ike_proposal(self.chosen.number, &transforms)])
+            .ke(group_number(self.key_exchange.group()), self.key_exchange.public())
+            .nonce(self.nonce);
+        let pretend = self.connection.force_encapsulation;
+        nat::announce(&mut builder, provider, self.spis, &self.path, pretend);
+        hash_algorithms(&mut builder);
+        finish(builder)
+    }
+}
+
+/// A suite, and the number of the proposal that it was chosen from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) number: u8,
+    pub(crate) suite: IkeSuite,
+}
+
+/// The suite that a responder chooses: the best of ours that is on offer.
+pub(crate) fn choose(
+    ours: &[IkeProposal],
+    offered: SaPayload<'_>,
+    keyed: Option<Group>,
+) -> Option<Chosen> {
+    let agree = |ours: &IkeProposal| {
+        offered.offered().ok()?.filter(|p| p.protocol == Protocol::IKE).find_map(|theirs| {
+            let transforms: Vec<_> = theirs.transforms().collect();
+            let suite = ours.agree(&transforms, keyed)?;
+            Some(Chosen { number: theirs.number, suite })
+        })
+    };
+    ours.iter().find_map(agree)
+}
+
+/// The suite in a response, if it is one that we offered.
+pub(crate) fn accepted(ours: &[IkeProposal], answer: SaPayload<'_>) -> Option<IkeSuite> {
+    let chosen = answer.accepted().ok()?;
+    let offered = ours.get(usize::from(chosen.number).checked_sub(1)?)?;
+    let transforms: Vec<_> = chosen.transforms().collect();
+    let one_of_each = transforms
+        .iter()
+        .enumerate()
+        .all(|(i, t)| transforms.iter().skip(i + 1).all(|other| other.kind != t.kind));
+    let acceptable = one_of_each && chosen.protocol == Protocol::IKE;
+    acceptable.then(|| offered.agree(&transforms, None)).flatten()
+}
+
+/// The group and value in a Key Exchange payload, if the group is one of ours.
+pub(crate) fn key_share<'a>(payloads: &Payloads<'a>) -> Option<(Group, &'a [u8])> {
+    let Ke { group, data } = payloads.ke()?;
+    Some((group_of(group)?, data))
+}
+
+/// An initial message that ends an exchange without state: a notify alone.
+pub(crate) fn bare_answer(
+    request: &Header,
+    kind: NotifyType,
+    data: &[u8],
+) -> Result<Arc<[u8]>, Unsendable> {
+    let flags = Flags { initiator: false, response: true };
+    let spis = (request.spi_i, request.spi_r);
+    let header = Header::new(spis, request.exchange, flags, request.message_id);
+    let mut builder = MessageBuilder::new(Vec::new(), header);
+    builder.notify(kind, data);
+    finish(builder)
+}
+
+pub(super) fn start(spis: Spis, exchange: ExchangeType, flags: Flags) -> MessageBuilder {
+    let header = Header::new((spis.initiator, spis.responder), exchange, flags, 0);
+    MessageBuilder::new(Vec::with_capacity(512), header)
+}
+
+pub(super) fn finish(builder: MessageBuilder) -> Result<Arc<[u8]>, Unsendable> {
+    builder.finish().map(Into::into).map_err(|_| Unsendable)
+}
+
+fn offer(builder: &mut MessageBuilder, proposals: &[IkeProposal]) {
+    let transforms: Vec<Vec<_>> = proposals.iter().map(|p| p.transforms().collect()).collect();
+    let numbered: Vec<_> = (1..).zip(&transforms).map(|(n, t)| ike_proposal(n, t)).collect();
+    builder.sa(&numbered);
+}
+
+const fn ike_proposal(number: u8, transforms: &[Transform]) -> NewProposal<'_> {
+    NewProposal { number, protocol: Protocol::IKE, spi: &[], transforms }
+}
+
+fn hash_algorithms(builder: &mut MessageBuilder) {
+    let octets: Vec<u8> = HASHES.iter().flat_map(|hash| hash.0.to_be_bytes()).collect();
+    builder.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS, &octets);
+}

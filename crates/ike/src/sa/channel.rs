@@ -1,0 +1,181 @@
+//! An authenticated peer that can be talked to: keys, way and windows. What an
+//! established SA and one that is being deleted have in common.
+
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::event::Path;
+use crate::fault::{Discard, PeerFault};
+use crate::sa::protection::{Authentic, OpenFault, Protection, Unsendable};
+use crate::sa::window::{Answered, Fingerprint, Flight, InFlight, Place, Task, Unanswered, Window};
+use crate::time::Instant;
+use crate::wire::{ExchangeType, Header, MessageBuilder, NotifyType, Protected};
+
+pub(crate) struct Channel {
+    pub(crate) protection: Protection,
+    pub(crate) path: Path,
+    pub(crate) window: Window,
+}
+
+/// A request of the peer, not yet answered.
+pub(crate) struct Incoming<'d> {
+    pub(crate) message: Authentic<'d>,
+    pub(crate) ticket: AnswerTicket,
+}
+
+/// The right to answer one request, once.
+#[derive(Clone, Copy)]
+pub(crate) struct AnswerTicket {
+    pub(crate) exchange: ExchangeType,
+    pub(crate) id: u32,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) path: Path,
+}
+
+/// A request that leads to nothing more here.
+pub(crate) enum Refused {
+    /// It changed nothing.
+    Discard(Discard),
+    /// It is authentic and wrong; the peer has been told so.
+    Peer(PeerFault),
+    /// A message of ours could not be built.
+    Unsendable,
+}
+
+impl From<Unsendable> for Refused {
+    fn from(_: Unsendable) -> Self {
+        Self::Unsendable
+    }
+}
+
+impl Channel {
+    /// Sends the next request, if the window is open and something waits.
+    pub(crate) fn pump(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        tries: u32,
+    ) -> Result<(), Unsendable> {
+        let Some((id, task)) = self.window.next_task() else { return Ok(()) };
+        let exchange = ExchangeType::INFORMATIONAL;
+        let datagram = self
+            .protection
+            .request(&mut cx.provider, exchange, id, |builder| fill(task, builder))?;
+        let flight = Flight::launch(cx, now, self.path, datagram, tries);
+        self.window.in_flight = Some(InFlight { id, task, flight });
+        Ok(())
+    }
+
+    /// Sends the request in flight again if it is time.
+    pub(crate) fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Result<(), Unanswered> {
+        match &mut self.window.in_flight {
+            Some(in_flight) => in_flight.flight.retransmit(cx, now, self.path),
+            None => Ok(()),
+        }
+    }
+
+    /// When to call [`Self::retransmit`].
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.window.in_flight.as_ref().map(|in_flight| in_flight.flight.due())
+    }
+
+    /// Opens a request. A repeated one is answered again from the cache.
+    pub(crate) fn receive_request<'d>(
+        &mut self,
+        cx: &mut Context,
+        path: Path,
+        header: &Header,
+        datagram: &'d mut [u8],
+    ) -> Result<Incoming<'d>, Refused> {
+        match self.window.place(header.message_id) {
+            Place::Next => {}
+            Place::Before => {
+                let answered = self.window.answered.as_ref();
+                if let Some(response) = answered.and_then(|a| a.again(header.message_id, datagram))
+                {
+                    cx.transmit(path, response);
+                }
+                return Err(Refused::Discard(Discard::Retransmission));
+            }
+            Place::Outside => return Err(Refused::Discard(Discard::OutsideWindow)),
+        }
+        let ticket = AnswerTicket {
+            exchange: header.exchange,
+            id: header.message_id,
+            fingerprint: Fingerprint::of(datagram),
+            path,
+        };
+        match self.protection.open(header, datagram) {
+            Ok(message) => {
+                self.window.accept();
+                Ok(Incoming { message, ticket })
+            }
+            Err(OpenFault::Discard(why)) => Err(Refused::Discard(why)),
+            Err(OpenFault::Peer(fault)) => {
+                self.window.accept();
+                self.answer_fault(cx, ticket, fault)?;
+                Err(Refused::Peer(fault))
+            }
+        }
+    }
+
+    /// Opens a response to the request in flight.
+    pub(crate) fn receive_response<'d>(
+        &mut self,
+        header: &Header,
+        datagram: &'d mut [u8],
+    ) -> Result<(Task, Authentic<'d>), OpenFault> {
+        let waits = self.window.in_flight.as_ref().is_some_and(|f| f.id == header.message_id);
+        if !waits || header.exchange != ExchangeType::INFORMATIONAL {
+            return Err(OpenFault::Discard(Discard::Unexpected));
+        }
+        let message = self.protection.open(header, datagram)?;
+        match self.window.complete(header.message_id) {
+            Some(task) => Ok((task, message)),
+            None => Err(OpenFault::Discard(Discard::Unexpected)),
+        }
+    }
+
+    /// Answers a request and keeps the answer for when it is asked for again.
+    pub(crate) fn answer(
+        &mut self,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Result<(), Unsendable> {
+        let AnswerTicket { exchange, id, fingerprint, path } = ticket;
+        let response = self.protection.response(&mut cx.provider, exchange, id, fill)?;
+        cx.transmit(path, &response);
+        self.window.answered = Some(Answered::new(id, fingerprint, Arc::clone(&response)));
+        Ok(())
+    }
+
+    /// Tells the peer what is wrong with its request.
+    pub(crate) fn answer_fault(
+        &mut self,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        fault: PeerFault,
+    ) -> Result<(), Unsendable> {
+        let (kind, data) = fault.notify();
+        self.answer(cx, ticket, |builder| {
+            builder.notify(kind, data.as_slice());
+        })
+    }
+}
+
+/// The payloads of an INFORMATIONAL request.
+fn fill(task: Task, builder: &mut MessageBuilder<Protected>) {
+    match task {
+        Task::Liveness => {}
+        Task::Delete => {
+            builder.delete_ike();
+        }
+        Task::Reject => {
+            builder.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
+        }
+        Task::AskTicket => {
+            builder.notify(NotifyType::TICKET_REQUEST, &[]);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The end of an SA: telling the peer, and remembering what was last said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::event::{Path, RequestId};
+use crate::exchange::informational::Asked;
+use crate::fault::Discard;
+use crate::sa::channel::{Channel, Incoming, Refused};
+use crate::sa::protection::OpenFault;
+use crate::sa::window::{Answered, Task};
+use crate::sa::{IkeSa, Outcome, Why};
+use crate::time::{Instant, Now};
+use crate::wire::{ExchangeType, Header, NotifyType};
+
+/// Transmissions of a Delete: a peer that is gone must not keep us waiting for
+/// as long as one that may only be slow.
+const DELETE_TRIES: u32 = 4;
+
+/// How long a last answer is kept: longer than a peer's retransmissions of the
+/// request that it answers.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// We are telling the peer that it is over. The child is already gone.
+pub(crate) struct Deleting {
+    connection: Arc<str>,
+    channel: Channel,
+    waiting: Vec<RequestId>,
+}
+
+impl Deleting {
+    /// Sends the end of it, or waits with it until the window is open.
+    pub(crate) fn begin(
+        cx: &mut Context,
+        now: Now,
+        connection: Arc<str>,
+        mut channel: Channel,
+        task: Task,
+        waiting: Vec<RequestId>,
+    ) -> Option<IkeSa> {
+        channel.window.clear_queue();
+        channel.window.push(task);
+        let sa = Box::new(Self { connection, channel, waiting });
+        sa.go_on(cx, now)
+    }
+
+    pub(crate) const fn connection(&self) -> &Arc<str> {
+        &self.connection
+    }
+
+    /// Whoever else wants to know of the end.
+    pub(crate) fn wait(&mut self, id: RequestId) {
+        self.waiting.push(id);
+    }
+
+    fn go_on(mut self: Box<Self>, cx: &mut Context, now: Now) -> Option<IkeSa> {
+        match self.channel.pump(cx, now.instant, DELETE_TRIES) {
+            Ok(()) => Some(IkeSa::Deleting(self)),
+            Err(_) => {
+                self.over(cx);
+                None
+            }
+        }
+    }
+
+    fn over(self: Box<Self>, cx: &mut Context) {
+        cx.reply(self.waiting, Ok(()));
+    }
+
+    pub(crate) fn receive(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        if header.flags.response {
+            self.receive_response(cx, now, header, datagram)
+        } else {
+            self.receive_request(cx, now, path, header, datagram)
+        }
+    }
+
+    fn receive_response(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        match self.channel.receive_response(header, datagram) {
+            Ok((Task::Delete | Task::Reject, _)) | Err(OpenFault::Peer(_)) => {
+                self.over(cx);
+                Outcome::gone()
+            }
+            Ok((Task::Liveness | Task::AskTicket, _)) => {
+                Outcome { sa: self.go_on(cx, now), then: super::Then::Nothing }
+            }
+            Err(OpenFault::Discard(why)) => Outcome::discard(cx, why, IkeSa::Deleting(self)),
+        }
+    }
+
+    /// Both sides may end it at once (RFC 7296 section 1.4.1); all else that
+    /// the peer still asks for is declined.
+    fn receive_request(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        let Incoming { message, ticket } =
+            match self.channel.receive_request(cx, path, header, datagram) {
+                Ok(incoming) => incoming,
+                Err(Refused::Discard(why)) => {
+                    return Outcome::discard(cx, why, IkeSa::Deleting(self));
+                }
+                Err(Refused::Peer(_) | Refused::Unsendable) => {
+                    self.over(cx);
+                    return Outcome::gone();
+                }
+            };
+        let deleted = header.exchange == ExchangeType::INFORMATIONAL
+            && Asked::of(message.payloads()).delete_ike;
+        let answered = self.channel.answer(cx, ticket, |builder| {
+            if header.exchange != ExchangeType::INFORMATIONAL {
+                builder.notify(NotifyType::TEMPORARY_FAILURE, &[]);
+            }
+        });
+        if answered.is_ok() && !deleted {
+            return Outcome::keep(IkeSa::Deleting(self));
+        }
+        let answered = self.channel.window.answered.take();
+        self.over(cx);
+        Outcome { sa: Closed::after(answered, now), then: super::Then::Nothing }
+    }
+
+    pub(crate) fn due(&self) -> Option<(Instant, Why)> {
+        self.channel.due().map(|due| (due, Why::Retransmit))
+    }
+
+    pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        if self.channel.retransmit(cx, now.instant).is_ok() {
+            return Outcome::keep(IkeSa::Deleting(self));
+        }
+        self.over(cx);
+        Outcome::gone()
+    }
+}
+
+/// It is over. A peer that missed our last answer gets it again.
+pub(crate) struct Closed {
+    answered: Answered,
+    until: Instant,
+}
+
+impl Closed {
+    pub(crate) fn after(answered: Option<Answered>, now: Now) -> Option<IkeSa> {
+        let until = now.instant + LINGER;
+        answered.map(|answered| IkeSa::Closed(Box::new(Self { answered, until })))
+    }
+
+    pub(crate) fn receive(
+        self: Box<Self>,
+        cx: &mut Context,
+        path: Path,
+        header: &Header,
+        datagram: &[u8],
+    ) -> Outcome {
+        let response = self.answered.again(header.message_id, datagram);
+        let why = match response.filter(|_| !header.flags.response) {
+            Some(response) => {
+                cx.transmit(path, response);
+                Discard::Retransmission
+            }
+            None => Discard::UnknownSpi,
+        };
+        Outcome::discard(cx, why, IkeSa::Closed(self))
+    }
+
+    pub(crate) const fn due(&self) -> (Instant, Why) {
+        (self.until, Why::Linger)
+    }
+
+    pub(crate) fn timeout(self: Box<Self>, now: Now) -> Outcome {
+        if now.instant < self.until { Outcome::keep(IkeSa::Closed(self)) } else { Outcome::gone() }
+    }
+}

@@ -1,0 +1,353 @@
+//! An SA that a stranger asked for: our answer is out, IKE_AUTH has not come.
+
+use std::sync::Arc;
+
+use crypto::{IkeSuite, KeyExchange, Skeyseed};
+use esp::spec::Encapsulation;
+
+use crate::config::{Connection, ResumeAuth};
+use crate::context::Context;
+use crate::event::{Event, How, Path, Role, TicketFault};
+use crate::exchange::auth::{self, Basis, Claim, Expectation, PeerAuthenticated, Proof, identity};
+use crate::exchange::nat::Nat;
+use crate::exchange::{Transcript, child};
+use crate::fault::{Discard, Failure, PeerFault};
+use crate::identity::{Id, IdPattern};
+use crate::sa::authenticating::AUTH_ID;
+use crate::sa::channel::{AnswerTicket, Channel};
+use crate::sa::closing::Closed;
+use crate::sa::established::{Answer, Established, Founded, TicketAnswer};
+use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
+use crate::sa::window::{Fingerprint, Window};
+use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
+use crate::session::{AuthForm, AuthMethod, Presented};
+use crate::time::{Instant, Now};
+use crate::wire::{ExchangeType, Header, NotifyType, Payloads};
+
+pub(crate) struct HalfOpen {
+    pub(crate) secrets: Secrets,
+    pub(crate) asked: Asked,
+}
+
+/// What the first exchange settled.
+pub(crate) struct Asked {
+    pub(crate) spis: Spis,
+    pub(crate) path: Path,
+    pub(crate) suite: IkeSuite,
+    pub(crate) transcript: Transcript,
+    pub(crate) ground: Ground,
+    pub(crate) nat: Nat,
+    pub(crate) encapsulation: Encapsulation,
+    pub(crate) started: Instant,
+    pub(crate) expires: Instant,
+}
+
+/// The keys, or what they will be made of. The agreement waits for IKE_AUTH: a
+/// stranger that sends only the first message costs half as much.
+pub(crate) enum Secrets {
+    /// Our half of the key exchange and the peer's public value.
+    Agreement {
+        /// Our half.
+        key_exchange: KeyExchange,
+        /// The peer's.
+        public: Box<[u8]>,
+    },
+    /// The keys.
+    Keys(Box<Keys>),
+}
+
+/// What the SA rests on.
+pub(crate) enum Ground {
+    /// A full exchange: who the peer is will be seen.
+    Fresh,
+    /// A ticket, and the connection that allows it.
+    Resumed(Box<Presented>, Arc<Connection>),
+}
+
+/// Who has arrived, and through which connection.
+struct Admitted {
+    connection: Arc<Connection>,
+    peer: PeerAuthenticated,
+    supersedes: Supersedes,
+}
+
+impl HalfOpen {
+    pub(crate) fn receive(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        let fits = !header.flags.response && header.message_id == AUTH_ID;
+        if !fits {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::HalfOpen(self));
+        }
+        if header.exchange != ExchangeType::AUTH {
+            return Outcome::discard(cx, Discard::WrongExchange, IkeSa::HalfOpen(self));
+        }
+        let ticket = AnswerTicket {
+            exchange: ExchangeType::AUTH,
+            id: AUTH_ID,
+            fingerprint: Fingerprint::of(datagram),
+            path,
+        };
+        let Some((keys, asked)) = self.with_keys() else {
+            cx.discard(Discard::BadPayload);
+            return Outcome::gone();
+        };
+        match keys.protection.open(header, datagram) {
+            Ok(message) => asked.authenticate(cx, now, keys, ticket, &message),
+            Err(OpenFault::Discard(why)) => {
+                let secrets = Secrets::Keys(keys);
+                Outcome::discard(cx, why, IkeSa::HalfOpen(Box::new(Self { secrets, asked })))
+            }
+            Err(OpenFault::Peer(fault)) => refuse(cx, now, keys, ticket, fault, Failure::Protocol),
+        }
+    }
+
+    /// Makes the keys when they are first needed. `None` if the peer's public
+    /// value is not one: nothing can come of this SA.
+    fn with_keys(self: Box<Self>) -> Option<(Box<Keys>, Asked)> {
+        let Self { secrets, asked } = *self;
+        let keys = match secrets {
+            Secrets::Keys(keys) => keys,
+            Secrets::Agreement { key_exchange, public } => {
+                let shared = key_exchange.agree(&public).ok()?;
+                let nonces = asked.transcript.nonces();
+                let seed = Skeyseed::initial(asked.suite.prf, nonces, shared);
+                responder_keys(asked.spis, asked.suite, seed, &asked.transcript)
+            }
+        };
+        Some((keys, asked))
+    }
+
+    pub(crate) const fn due(&self) -> (Instant, Why) {
+        (self.asked.expires, Why::HalfOpen)
+    }
+
+    pub(crate) fn timeout(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        if now.instant < self.asked.expires {
+            return Outcome::keep(IkeSa::HalfOpen(self));
+        }
+        cx.counters.failed += 1;
+        let (remote, role) = (self.asked.path.remote, Role::Responder);
+        cx.emit(Event::Failed { connection: None, remote, role, why: Failure::Unanswered });
+        Outcome::gone()
+    }
+}
+
+impl Asked {
+    fn authenticate(
+        self,
+        cx: &mut Context,
+        now: Now,
+        keys: Box<Keys>,
+        ticket: AnswerTicket,
+        message: &Authentic<'_>,
+    ) -> Outcome {
+        let payloads = message.payloads();
+        match self.admit(cx, &keys, ticket.path, payloads) {
+            Ok(admitted) => self.establish(cx, now, *keys, ticket, payloads, admitted),
+            Err(why) => {
+                let fault = PeerFault::AuthenticationFailed;
+                refuse(cx, now, keys, ticket, fault, why)
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        cx: &mut Context,
+        keys: &Keys,
+        path: Path,
+        payloads: &Payloads<'_>,
+    ) -> Result<Admitted, Failure> {
+        match &self.ground {
+            Ground::Fresh => self.admit_new(cx, keys, path, payloads),
+            Ground::Resumed(presented, connection) => {
+                self.admit_resumed(cx, keys, payloads, presented, connection)
+            }
+        }
+    }
+
+    /// A peer whose identity and proof fit a connection.
+    fn admit_new(
+        &self,
+        cx: &Context,
+        keys: &Keys,
+        path: Path,
+        payloads: &Payloads<'_>,
+    ) -> Result<Admitted, Failure> {
+        auth::REQUEST.check(payloads).map_err(|_| Failure::Protocol)?;
+        let claim = Claim::of(payloads, Role::Initiator).ok_or(Failure::WrongIdentity)?;
+        let wanted = wanted_id(payloads)?;
+        let fits = |connection: &&Arc<Connection>| {
+            connection.serves(path.local.ip(), path.remote.ip())
+                && connection.remote_id.accepts(&claim.id)
+                && wanted.as_ref().is_none_or(|id| *id == connection.local_id)
+                && connection.proposals.iter().any(|p| p.allows(self.suite))
+        };
+        let connection = cx.connections.iter().find(fits).ok_or(Failure::WrongIdentity)?;
+        let expectation = Expectation::configured(connection);
+        let proof = expectation.proof(Some(&claim.id)).ok_or(Failure::NoSecret)?;
+        let peer = self.verify(keys, claim, &[proof])?;
+        let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
+        let supersedes = if initial_contact { Supersedes::All } else { Supersedes::None };
+        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes })
+    }
+
+    /// The holder of a ticket, and of the session's SK_d.
+    fn admit_resumed(
+        &self,
+        cx: &mut Context,
+        keys: &Keys,
+        payloads: &Payloads<'_>,
+        presented: &Presented,
+        connection: &Arc<Connection>,
+    ) -> Result<Admitted, Failure> {
+        auth::RESUMED_REQUEST.check(payloads).map_err(|_| Failure::Protocol)?;
+        let claim = Claim::of(payloads, Role::Initiator).ok_or(Failure::WrongIdentity)?;
+        let wanted = wanted_id(payloads)?;
+        let state = &presented.state;
+        let same =
+            claim.id == state.initiator && wanted.as_ref().is_none_or(|id| *id == state.responder);
+        if !same {
+            return Err(Failure::WrongIdentity);
+        }
+        let peer = self.verify(keys, claim, acceptable(connection.resumption.auth))?;
+        // Two attempts with one ticket may be under way: the first to get here wins (B4).
+        if cx.issuer.mark_used(presented.id, presented.expires).is_err() {
+            cx.counters.tickets_refused += 1;
+            let (remote, why) = (self.path.remote, TicketFault::Used);
+            cx.emit(Event::TicketRefused { remote, why });
+            return Err(Failure::PeerNotAuthentic);
+        }
+        let supersedes = Supersedes::Resumed(presented.old_spi);
+        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes })
+    }
+
+    fn verify(
+        &self,
+        keys: &Keys,
+        claim: Claim<'_>,
+        acceptable: &[Proof<'_>],
+    ) -> Result<PeerAuthenticated, Failure> {
+        let with = (self.suite.prf, &keys.their_p);
+        PeerAuthenticated::verify(with, &self.transcript, Role::Initiator, claim, acceptable)
+    }
+
+    fn establish(
+        self,
+        cx: &mut Context,
+        now: Now,
+        keys: Keys,
+        ticket: AnswerTicket,
+        payloads: &Payloads<'_>,
+        admitted: Admitted,
+    ) -> Outcome {
+        let Admitted { connection, peer, supersedes } = admitted;
+        let Self { suite, transcript, ground, nat, encapsulation, started, .. } = self;
+        let our_id = connection.local_id.clone();
+        let basis = match peer.form() {
+            Some(form) => Basis::Session(form),
+            None => Basis::Credentials(connection.auth.clone()),
+        };
+        let peer_id = peer.id().clone();
+        let expectation = Expectation { our_id, peer: IdPattern::Any, basis };
+        let Some(proof) = expectation.proof(Some(&peer_id)) else { return Outcome::gone() };
+        let with = (suite.prf, &keys.our_p);
+        let auth = proof.mac(with, &transcript, Role::Responder, &expectation.our_id.body());
+        let (how, authenticated_at, method, authenticated) = match ground {
+            Ground::Fresh => (How::Full, now.wall, AuthMethod::PreShared, None),
+            Ground::Resumed(presented, _) => {
+                let state = presented.state;
+                (How::Resumed, state.authenticated_at, state.method, state.authenticated)
+            }
+        };
+        let window = Window::new(0, AUTH_ID + 1);
+        let founded = Founded {
+            connection,
+            line: None,
+            role: Role::Responder,
+            channel: Channel { protection: keys.protection, path: ticket.path, window },
+            sk_d: keys.sk_d,
+            suite,
+            authenticated,
+            authenticated_at,
+            method,
+            how,
+            started,
+            round_trips: 2,
+            nat,
+            encapsulation,
+            group: cx.new_group(),
+        };
+        let established = Established::new(founded, &peer, None, now.instant);
+        let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
+        let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
+        let answer = Box::new(Answer { ticket, auth, granted });
+        let outcome = match child::choose(&established.connection().child, payloads) {
+            Ok(terms) => {
+                let spi_in = cx.new_spi();
+                let child = established.new_child(cx, spi_in, terms);
+                established.install(cx, child, &transcript, Some(answer), Vec::new())
+            }
+            Err(why) => established.without_child(cx, now, &answer, why),
+        };
+        outcome.then(Then::Arrived { peer: peer_id, supersedes })
+    }
+}
+
+/// Tells the peer, under the keys of the SA, that it is not let in. The
+/// answer is kept for a while, since it may be lost.
+fn refuse(
+    cx: &mut Context,
+    now: Now,
+    keys: Box<Keys>,
+    ticket: AnswerTicket,
+    fault: PeerFault,
+    why: Failure,
+) -> Outcome {
+    cx.counters.failed += 1;
+    let (remote, role) = (ticket.path.remote, Role::Responder);
+    cx.emit(Event::Failed { connection: None, remote, role, why });
+    let window = Window::new(0, AUTH_ID + 1);
+    let mut channel = Channel { protection: keys.protection, path: ticket.path, window };
+    if channel.answer_fault(cx, ticket, fault).is_err() {
+        return Outcome::gone();
+    }
+    Outcome { sa: Closed::after(channel.window.answered.take(), now), then: Then::Nothing }
+}
+
+/// The identity that the initiator wants to talk to, if it says so.
+fn wanted_id(payloads: &Payloads<'_>) -> Result<Option<Id>, Failure> {
+    match payloads.id_r() {
+        None => Ok(None),
+        Some(id) => identity(&id).map(Some).ok_or(Failure::WrongIdentity),
+    }
+}
+
+/// The forms of AUTH that a gateway takes after a resume, that of the RFC first.
+const fn acceptable(setting: ResumeAuth) -> &'static [Proof<'static>] {
+    match setting {
+        ResumeAuth::Auto => {
+            &[Proof::Resumed(AuthForm::Rfc5723), Proof::Resumed(AuthForm::MessageOnly)]
+        }
+        ResumeAuth::Rfc5723 => &[Proof::Resumed(AuthForm::Rfc5723)],
+        ResumeAuth::Libreswan => &[Proof::Resumed(AuthForm::MessageOnly)],
+    }
+}
+
+/// The keys of the responder.
+pub(crate) fn responder_keys(
+    spis: Spis,
+    suite: IkeSuite,
+    seed: Skeyseed,
+    transcript: &Transcript,
+) -> Box<Keys> {
+    let on_wire = crypto::IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
+    let keys = seed.expand(suite, transcript.nonces(), on_wire);
+    Box::new(Keys::new(Role::Responder, spis, keys))
+}

@@ -1,0 +1,471 @@
+//! An SA that we asked for: IKE_SA_INIT or IKE_SESSION_RESUME is on its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
+
+use crate::context::Context;
+use crate::event::{Event, FallBack, How, Path, Port, Role};
+use crate::exchange::auth::{Basis, Expectation};
+use crate::exchange::nat::Nat;
+use crate::exchange::{Transcript, sa_init, session_resume};
+use crate::fault::{Discard, Failure, Refusal};
+use crate::identity::IdPattern;
+use crate::proposal::group_of;
+use crate::sa::authenticating::{Authenticating, Origin};
+use crate::sa::protection::{Keys, Spis, Unsendable};
+use crate::sa::window::Flight;
+use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
+use crate::session::{ResumeAttempt, SuspendedSession};
+use crate::time::{Instant, Now};
+use crate::wire::{ExchangeType, Header, IkeSpi, Message, NotifyType};
+
+/// Cookies and group corrections that an attempt follows; anybody can send them.
+const MAX_HINTS: u8 = 4;
+
+/// How long an unauthenticated refusal may be contradicted by a good answer
+/// before it is believed (RFC 7296 section 2.21.1).
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// Octets of our nonces: at least half the size of the largest PRF's key
+/// (RFC 7296 section 2.10).
+pub(crate) const NONCE_LEN: usize = 32;
+
+pub(crate) struct Initiating {
+    pub(crate) attempt: Attempt,
+    spi: IkeSpi,
+    path: Path,
+    nonce: [u8; NONCE_LEN],
+    cookie: Option<Box<[u8]>>,
+    bootstrap: Bootstrap,
+    flight: Flight,
+    hints_left: u8,
+    doubt: Option<(Failure, Instant)>,
+}
+
+/// How the SA begins. This is the one place that decides between a full
+/// exchange and a resumption.
+pub(crate) enum Bootstrap {
+    /// With a key exchange.
+    Fresh {
+        /// Our half of it.
+        key_exchange: KeyExchange,
+        /// A session that could not be resumed just now.
+        parked: Option<SuspendedSession>,
+    },
+    /// With a ticket.
+    Resumed(ResumeAttempt),
+}
+
+impl Bootstrap {
+    const fn exchange(&self) -> ExchangeType {
+        match self {
+            Self::Fresh { .. } => ExchangeType::SA_INIT,
+            Self::Resumed(_) => ExchangeType::SESSION_RESUME,
+        }
+    }
+}
+
+impl Initiating {
+    /// Sends the first request of an attempt from `local`.
+    ///
+    /// # Errors
+    /// The attempt, the session that was to be resumed or was parked, and why.
+    pub(crate) fn start(
+        cx: &mut Context,
+        now: Now,
+        spi: IkeSpi,
+        path: Path,
+        attempt: Attempt,
+        start: Start,
+    ) -> Result<Box<Self>, (Attempt, Option<SuspendedSession>, Failure)> {
+        let (how, bootstrap) = match start {
+            Start::Resume(resume) => (How::Resumed, Bootstrap::Resumed(resume)),
+            Start::Fresh { parked } => match key_exchange(cx, &attempt, None) {
+                Some(key_exchange) => (How::Full, Bootstrap::Fresh { key_exchange, parked }),
+                None => return Err((attempt, parked, Failure::BadKeyExchange)),
+            },
+        };
+        let nonce = cx.provider.array();
+        let first = FirstRequest { attempt: &attempt, spi, path, nonce: &nonce, cookie: None };
+        let Ok(request) = first.build(cx, &bootstrap) else {
+            return Err((attempt, bootstrap.into_session(), Failure::Protocol));
+        };
+        let connection = Arc::clone(&attempt.connection.name);
+        cx.emit(Event::Started { connection, how, remote: path.remote });
+        let flight = Flight::launch(cx, now.instant, path, request, tries(cx, &bootstrap));
+        Ok(Box::new(Self {
+            attempt,
+            spi,
+            path,
+            nonce,
+            cookie: None,
+            bootstrap,
+            flight,
+            hints_left: MAX_HINTS,
+            doubt: None,
+        }))
+    }
+
+    pub(crate) const fn path(&self) -> Path {
+        self.path
+    }
+
+    pub(crate) fn receive(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &[u8],
+    ) -> Outcome {
+        if let Err(why) = self.check_answer(header) {
+            return Outcome::discard(cx, why, IkeSa::Initiating(self));
+        }
+        let Ok(message) = Message::parse(datagram) else {
+            return Outcome::discard(cx, Discard::BadPayload, IkeSa::Initiating(self));
+        };
+        let payloads = &message.payloads;
+        if let Some(cookie) = payloads.notify(NotifyType::COOKIE) {
+            self.cookie = Some(cookie.data.into());
+            return self.follow_hint(cx, now);
+        }
+        match self.bootstrap {
+            Bootstrap::Fresh { .. } => self.receive_init(cx, now, path, &message, datagram),
+            Bootstrap::Resumed(_) => self.receive_resume(cx, now, path, &message, datagram),
+        }
+    }
+
+    fn check_answer(&self, header: &Header) -> Result<(), Discard> {
+        if !header.flags.response {
+            return Err(Discard::Reflected);
+        }
+        let fits = header.exchange == self.bootstrap.exchange() && header.message_id == 0;
+        if fits { Ok(()) } else { Err(Discard::Unexpected) }
+    }
+
+    /// The answer to IKE_SA_INIT.
+    fn receive_init(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        message: &Message<'_>,
+        datagram: &[u8],
+    ) -> Outcome {
+        let payloads = &message.payloads;
+        if let Some(notify) = payloads.notify(NotifyType::INVALID_KE_PAYLOAD) {
+            let wanted = notify.wanted_group().and_then(group_of);
+            return self.change_group(cx, now, wanted);
+        }
+        if let Some(error) = payloads.error() {
+            let failure = match error.kind {
+                NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoIkeProposal,
+                other => Failure::Notify(other.0),
+            };
+            return self.doubt(now, failure);
+        }
+        if let Err(why) = sa_init::RESPONSE.check(payloads) {
+            return Outcome::discard(cx, why, IkeSa::Initiating(self));
+        }
+        let accepted =
+            payloads.sa().and_then(|sa| sa_init::accepted(&self.attempt.connection.proposals, sa));
+        let Some(suite) = accepted else { return self.doubt(now, Failure::NoIkeProposal) };
+        let (Some((group, public)), Some(nonce)) = (sa_init::key_share(payloads), payloads.nonce())
+        else {
+            return self.doubt(now, Failure::Protocol);
+        };
+        let Bootstrap::Fresh { key_exchange, parked } = self.bootstrap else {
+            return Outcome::keep(IkeSa::Initiating(self));
+        };
+        if group != suite.group || group != key_exchange.group() || message.header.spi_r.is_zero() {
+            self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
+            return self.doubt(now, Failure::Protocol);
+        }
+        let shared = match key_exchange.try_agree(public) {
+            Ok(shared) => shared,
+            Err(key_exchange) => {
+                self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
+                return self.doubt(now, Failure::BadKeyExchange);
+            }
+        };
+        let agreed = Agreed { suite, responder: message.header.spi_r, nonce, datagram };
+        let (spis, transcript) = agreed.transcript(self.spi, self.flight.datagram(), &self.nonce);
+        let seed = Skeyseed::initial(suite.prf, transcript.nonces(), shared);
+        let keys = agreed.keys(spis, seed, &transcript);
+        let expectation = Expectation::configured(&self.attempt.connection);
+        let nat = Nat::detect(payloads, spis, &path);
+        let mut attempt = self.attempt;
+        attempt.round_trips += 1;
+        let origin = Origin::Fresh { parked };
+        Authenticating::begin(
+            cx,
+            now,
+            attempt,
+            origin,
+            (path, nat),
+            (keys, transcript),
+            expectation,
+        )
+    }
+
+    /// The answer to IKE_SESSION_RESUME.
+    fn receive_resume(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        message: &Message<'_>,
+        datagram: &[u8],
+    ) -> Outcome {
+        let payloads = &message.payloads;
+        if payloads.notify(NotifyType::TICKET_NACK).is_some() {
+            return self.fall_back(cx, FallBack::Nack);
+        }
+        if let Some(error) = payloads.error() {
+            return self.fall_back(cx, FallBack::Error(error.kind.0));
+        }
+        if let Err(why) = session_resume::RESPONSE.check(payloads) {
+            return Outcome::discard(cx, why, IkeSa::Initiating(self));
+        }
+        let Some(nonce) = payloads.nonce().filter(|_| !message.header.spi_r.is_zero()) else {
+            return Outcome::discard(cx, Discard::MissingPayload, IkeSa::Initiating(self));
+        };
+        let Self { mut attempt, spi, nonce: ni, bootstrap, flight, .. } = *self;
+        let Bootstrap::Resumed(resume) = bootstrap else { return Outcome::gone() };
+        let state = &resume.session().state;
+        let (suite, responder) = (state.suite, message.header.spi_r);
+        let agreed = Agreed { suite, responder, nonce, datagram };
+        let (spis, transcript) = agreed.transcript(spi, flight.datagram(), &ni);
+        let keys = agreed.keys(spis, state.sk_d.resume(transcript.nonces()), &transcript);
+        let expectation = Expectation {
+            our_id: state.initiator.clone(),
+            peer: IdPattern::Exact(state.responder.clone()),
+            basis: Basis::Session(resume.form()),
+        };
+        let nat = Nat::detect(payloads, spis, &path);
+        attempt.round_trips += 1;
+        let origin = Origin::Resumed(resume);
+        Authenticating::begin(
+            cx,
+            now,
+            attempt,
+            origin,
+            (path, nat),
+            (keys, transcript),
+            expectation,
+        )
+    }
+
+    /// Asks again with what an unauthenticated answer told us.
+    fn follow_hint(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        let Some(left) = self.hints_left.checked_sub(1) else {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
+        };
+        self.hints_left = left;
+        self.attempt.round_trips += 1;
+        let first = FirstRequest {
+            attempt: &self.attempt,
+            spi: self.spi,
+            path: self.path,
+            nonce: &self.nonce,
+            cookie: self.cookie.as_deref(),
+        };
+        let Ok(request) = first.build(cx, &self.bootstrap) else {
+            return self.fail(cx, Failure::Protocol);
+        };
+        let tries = tries(cx, &self.bootstrap);
+        self.flight = Flight::launch(cx, now.instant, self.path, request, tries);
+        Outcome::keep(IkeSa::Initiating(self))
+    }
+
+    /// The responder wants another group (RFC 7296 section 1.2): one that we
+    /// offered and have not sent a value for.
+    fn change_group(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        wanted: Option<Group>,
+    ) -> Outcome {
+        let Bootstrap::Fresh { key_exchange, parked } = self.bootstrap else {
+            return Outcome::keep(IkeSa::Initiating(self));
+        };
+        let wanted = wanted.filter(|&group| group != key_exchange.group());
+        let other = wanted.and_then(|group| self::key_exchange(cx, &self.attempt, Some(group)));
+        let is_new = other.is_some();
+        let key_exchange = other.unwrap_or(key_exchange);
+        self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
+        if is_new { self.follow_hint(cx, now) } else { self.doubt(now, Failure::NoIkeProposal) }
+    }
+
+    /// Anybody may have sent this refusal: it is believed when nothing better
+    /// comes for a while.
+    fn doubt(mut self: Box<Self>, now: Now, failure: Failure) -> Outcome {
+        self.doubt.get_or_insert((failure, now.instant + DOUBT));
+        Outcome::keep(IkeSa::Initiating(self))
+    }
+
+    pub(crate) fn due(&self) -> (Instant, Why) {
+        let retransmit = (self.flight.due(), Why::Retransmit);
+        match self.doubt {
+            Some((_, until)) => retransmit.min((until, Why::Doubt)),
+            None => retransmit,
+        }
+    }
+
+    pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        if let Some((failure, until)) = self.doubt
+            && until <= now.instant
+        {
+            return self.fail(cx, failure);
+        }
+        if self.flight.retransmit(cx, now.instant, self.path).is_ok() {
+            return Outcome::keep(IkeSa::Initiating(self));
+        }
+        match self.bootstrap {
+            Bootstrap::Fresh { .. } => self.fail(cx, Failure::Unanswered),
+            Bootstrap::Resumed(_) => self.fall_back(cx, FallBack::Silence),
+        }
+    }
+
+    /// A full exchange instead. What refused the ticket was not authenticated,
+    /// so the session is kept beside it until the full exchange succeeds.
+    fn fall_back(self: Box<Self>, cx: &mut Context, why: FallBack) -> Outcome {
+        let Self { mut attempt, bootstrap, .. } = *self;
+        if why != FallBack::Silence {
+            attempt.round_trips += 1;
+        }
+        attempt.fell_back(cx, why);
+        Outcome::restart(attempt, Start::Fresh { parked: bootstrap.into_session() })
+    }
+
+    fn fail(self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
+        let Self { attempt, path, bootstrap, .. } = *self;
+        attempt.fail(cx, path, why, bootstrap.into_session())
+    }
+
+    /// Ended by a command, before anything was agreed.
+    pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) -> Option<SuspendedSession> {
+        let Self { attempt, bootstrap, .. } = *self;
+        cx.reply(attempt.waiting, Err(Refusal::Failed(Failure::Ended)));
+        bootstrap.into_session()
+    }
+}
+
+impl Bootstrap {
+    /// The session that is given back when nothing came of it.
+    fn into_session(self) -> Option<SuspendedSession> {
+        match self {
+            Self::Fresh { parked, .. } => parked,
+            Self::Resumed(resume) => Some(resume.unanswered()),
+        }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn fell_back(&self, cx: &mut Context, why: FallBack) {
+        cx.emit(Event::FellBack { connection: Arc::clone(&self.connection.name), why });
+    }
+
+    /// Ends without an SA. A session that may still be good is kept.
+    pub(crate) fn fail(
+        self,
+        cx: &mut Context,
+        path: Path,
+        why: Failure,
+        session: Option<SuspendedSession>,
+    ) -> Outcome {
+        cx.counters.failed += 1;
+        let connection = Some(Arc::clone(&self.connection.name));
+        let role = Role::Initiator;
+        cx.emit(Event::Failed { connection, remote: path.remote, role, why });
+        cx.reply(self.waiting, Err(Refusal::Failed(why)));
+        match session {
+            Some(session) => Outcome::gone().then(super::Then::Keep(Box::new(session))),
+            None => Outcome::gone(),
+        }
+    }
+}
+
+/// What the first request is made of.
+struct FirstRequest<'a> {
+    attempt: &'a Attempt,
+    spi: IkeSpi,
+    path: Path,
+    nonce: &'a [u8],
+    cookie: Option<&'a [u8]>,
+}
+
+impl FirstRequest<'_> {
+    fn build(&self, cx: &mut Context, bootstrap: &Bootstrap) -> Result<Arc<[u8]>, Unsendable> {
+        let Self { attempt, path, nonce, cookie, .. } = *self;
+        let connection = &*attempt.connection;
+        let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
+        match bootstrap {
+            Bootstrap::Fresh { key_exchange, .. } => {
+                sa_init::Request { connection, spis, path, cookie, key_exchange, nonce }
+                    .build(&mut cx.provider)
+            }
+            Bootstrap::Resumed(resume) => {
+                let ticket = &resume.session().ticket;
+                let pretend_nat = connection.force_encapsulation;
+                session_resume::Request { spis, path, cookie, nonce, ticket, pretend_nat }
+                    .build(&mut cx.provider)
+            }
+        }
+    }
+}
+
+/// What the first exchange settled.
+struct Agreed<'a> {
+    suite: IkeSuite,
+    responder: IkeSpi,
+    nonce: &'a [u8],
+    datagram: &'a [u8],
+}
+
+impl Agreed<'_> {
+    fn transcript(&self, initiator: IkeSpi, request: &Arc<[u8]>, ni: &[u8]) -> (Spis, Transcript) {
+        let spis = Spis { initiator, responder: self.responder };
+        let answer = (self.datagram.into(), self.nonce);
+        (spis, Transcript::new((Arc::clone(request), ni), answer))
+    }
+
+    fn keys(&self, spis: Spis, seed: Skeyseed, transcript: &Transcript) -> (IkeSuite, Keys) {
+        let on_wire = crypto::IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
+        let keys = seed.expand(self.suite, transcript.nonces(), on_wire);
+        (self.suite, Keys::new(Role::Initiator, spis, keys))
+    }
+}
+
+/// A key exchange in the group wanted, if it is among those of the connection,
+/// or in the first of those.
+fn key_exchange(cx: &mut Context, attempt: &Attempt, wanted: Option<Group>) -> Option<KeyExchange> {
+    let mut groups = attempt.connection.proposals.iter().flat_map(|p| p.groups());
+    let group = match wanted {
+        None => groups.next(),
+        Some(wanted) => groups.find(|&&group| group == wanted),
+    }?;
+    cx.provider.key_exchange(*group).ok()
+}
+
+fn tries(cx: &Context, bootstrap: &Bootstrap) -> u32 {
+    match bootstrap {
+        Bootstrap::Fresh { .. } => cx.retransmission.tries,
+        Bootstrap::Resumed(_) => cx.retransmission.resume_tries,
+    }
+}
+
+/// The way of a first request.
+pub(crate) fn first_path(connection: &crate::config::Connection, port: u16) -> Option<Path> {
+    let remote = connection.first_remote()?;
+    let unspecified = if remote.is_ipv4() {
+        std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    } else {
+        std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+    };
+    let same_family = |a: &&std::net::IpAddr| a.is_ipv4() == remote.is_ipv4();
+    let local = connection.local_addrs.iter().find(same_family).copied().unwrap_or(unspecified);
+    Some(Path { local: std::net::SocketAddr::new(local, port), remote, port: Port::Ike })
+}

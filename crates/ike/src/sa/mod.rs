@@ -1,0 +1,265 @@
+//! The stages of an IKE SA. Each owns what it needs and nothing else; a method
+//! that may end a stage consumes it.
+//!
+//! ```text
+//! Initiating --response--> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
+//!            request --> HalfOpen ---------IKE_AUTH--> Established --deleted--> Closed ----> gone
+//! ```
+
+pub(crate) mod authenticating;
+pub(crate) mod channel;
+pub(crate) mod closing;
+pub(crate) mod established;
+pub(crate) mod half_open;
+pub(crate) mod initiating;
+pub(crate) mod protection;
+pub(crate) mod window;
+
+use std::sync::Arc;
+
+use crypto::IkeSuite;
+use esp::spec::GroupId;
+
+use crate::config::Connection;
+use crate::context::Context;
+use crate::event::{Gone, Path, RequestId};
+use crate::fault::Discard;
+use crate::identity::Id;
+use crate::session::{ResumeAttempt, SuspendedSession};
+use crate::time::{Instant, Now};
+use crate::wire::Header;
+
+use authenticating::Authenticating;
+use closing::{Closed, Deleting};
+use established::Established;
+use half_open::HalfOpen;
+use initiating::Initiating;
+
+/// An IKE SA in one of its stages.
+pub(crate) enum IkeSa {
+    /// We asked, in `IKE_SA_INIT` or `IKE_SESSION_RESUME`.
+    Initiating(Box<Initiating>),
+    /// We asked, in `IKE_AUTH`.
+    Authenticating(Box<Authenticating>),
+    /// We answered a stranger and wait for its `IKE_AUTH`.
+    HalfOpen(Box<HalfOpen>),
+    /// Both sides are authenticated.
+    Established(Box<Established>),
+    /// We are telling the peer that it is over.
+    Deleting(Box<Deleting>),
+    /// It is over; only the last answer is kept, for a peer that missed it.
+    Closed(Box<Closed>),
+}
+
+/// What is known of an SA that we set up, across its first stages and attempts.
+pub(crate) struct Attempt {
+    /// Which of the endpoint's lines it serves.
+    pub(crate) line: usize,
+    /// The plane's name for its policies.
+    pub(crate) group: GroupId,
+    pub(crate) connection: Arc<Connection>,
+    /// Who wants to know how it ends.
+    pub(crate) waiting: Vec<RequestId>,
+    pub(crate) started: Instant,
+    pub(crate) round_trips: u32,
+    /// No other SA of ours is known to the peer (RFC 7296 section 2.4).
+    pub(crate) initial_contact: bool,
+}
+
+/// How an attempt begins. Decided once; see [`initiating::Bootstrap`].
+pub(crate) enum Start {
+    /// With a full exchange. A session that could not be resumed just now is
+    /// kept beside it, until the full exchange succeeds.
+    Fresh {
+        /// The session.
+        parked: Option<SuspendedSession>,
+    },
+    /// With a ticket.
+    Resume(ResumeAttempt),
+}
+
+/// What became of an SA, and what follows for others.
+pub(crate) struct Outcome {
+    pub(crate) sa: Option<IkeSa>,
+    pub(crate) then: Then,
+}
+
+/// What follows for others.
+pub(crate) enum Then {
+    /// Nothing.
+    Nothing,
+    /// Another attempt for the same connection.
+    Restart(Box<Attempt>, Box<Start>),
+    /// A session is kept for later.
+    Keep(Box<SuspendedSession>),
+    /// A peer has arrived: older SAs of it are obsolete.
+    Arrived {
+        /// Who.
+        peer: Id,
+        /// Which older SAs.
+        supersedes: Supersedes,
+    },
+}
+
+/// Which older SAs of a peer a new one replaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Supersedes {
+    /// None that we know of.
+    None,
+    /// All (RFC 7296 section 2.4, INITIAL_CONTACT).
+    All,
+    /// The one that was resumed, by our SPI of it (B21).
+    Resumed(u64),
+}
+
+impl Outcome {
+    pub(crate) const fn keep(sa: IkeSa) -> Self {
+        Self { sa: Some(sa), then: Then::Nothing }
+    }
+
+    pub(crate) const fn gone() -> Self {
+        Self { sa: None, then: Then::Nothing }
+    }
+
+    pub(crate) fn then(self, then: Then) -> Self {
+        Self { sa: self.sa, then }
+    }
+
+    pub(crate) fn restart(attempt: Attempt, start: Start) -> Self {
+        Self::gone().then(Then::Restart(Box::new(attempt), Box::new(start)))
+    }
+
+    /// The datagram is dropped, and the SA stays what it was.
+    pub(crate) fn discard(cx: &mut Context, why: Discard, sa: IkeSa) -> Self {
+        cx.discard(why);
+        Self::keep(sa)
+    }
+}
+
+/// Why an SA wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Why {
+    /// A request was not answered yet.
+    Retransmit,
+    /// An unauthenticated refusal was not contradicted.
+    Doubt,
+    /// A stranger did not go on.
+    HalfOpen,
+    /// The peer has been silent.
+    Liveness,
+    /// A NAT mapping must be kept alive.
+    Keepalive,
+    /// A last answer need not be kept any longer.
+    Linger,
+    /// A ticket should be asked for.
+    Ticket,
+    /// A ticket key's time is over.
+    TicketKey,
+    /// A suspended session's time is over.
+    SessionExpiry,
+}
+
+impl IkeSa {
+    /// A datagram whose SPI is that of this SA.
+    pub(crate) fn receive(
+        self,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        match self {
+            Self::Initiating(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Authenticating(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::HalfOpen(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Established(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Deleting(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Closed(sa) => sa.receive(cx, path, header, datagram),
+        }
+    }
+
+    /// Its time has come.
+    pub(crate) fn timeout(self, cx: &mut Context, now: Now) -> Outcome {
+        match self {
+            Self::Initiating(sa) => sa.timeout(cx, now),
+            Self::Authenticating(sa) => sa.timeout(cx, now),
+            Self::HalfOpen(sa) => sa.timeout(cx, now),
+            Self::Established(sa) => sa.timeout(cx, now),
+            Self::Deleting(sa) => sa.timeout(cx, now),
+            Self::Closed(sa) => sa.timeout(now),
+        }
+    }
+
+    /// When [`Self::timeout`] has something to do.
+    pub(crate) fn due(&self) -> Option<(Instant, Why)> {
+        match self {
+            Self::Initiating(sa) => Some(sa.due()),
+            Self::Authenticating(sa) => Some(sa.due()),
+            Self::HalfOpen(sa) => Some(sa.due()),
+            Self::Established(sa) => sa.due(),
+            Self::Deleting(sa) => sa.due(),
+            Self::Closed(sa) => Some(sa.due()),
+        }
+    }
+
+    /// Whoever else wants to know when it can carry packets. `Err` gives the
+    /// request back: it already can.
+    pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
+        match self {
+            Self::Initiating(sa) => sa.attempt.waiting.push(id),
+            Self::Authenticating(sa) => sa.attempt.waiting.push(id),
+            Self::Established(sa) => return sa.wait(id),
+            Self::HalfOpen(_) | Self::Deleting(_) | Self::Closed(_) => return Err(id),
+        }
+        Ok(())
+    }
+
+    /// A command ends it. What was not authenticated yet just ends; a session
+    /// that was to be resumed ends with it (D8).
+    pub(crate) fn end(self, cx: &mut Context, now: Now, id: RequestId) -> Outcome {
+        match self {
+            Self::Initiating(sa) => drop(sa.abandon(cx)),
+            Self::Authenticating(sa) => drop(sa.abandon(cx)),
+            Self::Established(sa) => return sa.delete(cx, now, Gone::Command, vec![id]),
+            Self::HalfOpen(_) | Self::Closed(_) => {}
+            Self::Deleting(mut sa) => {
+                sa.wait(id);
+                return Outcome::keep(Self::Deleting(sa));
+            }
+        }
+        cx.reply(vec![id], Ok(()));
+        Outcome::gone()
+    }
+
+    /// The way and the suite of an SA that we are setting up.
+    pub(crate) fn young(&self) -> Option<(Path, Option<IkeSuite>)> {
+        match self {
+            Self::Initiating(sa) => Some((sa.path(), None)),
+            Self::Authenticating(sa) => Some((sa.path(), Some(sa.suite()))),
+            Self::HalfOpen(_) | Self::Established(_) | Self::Deleting(_) | Self::Closed(_) => None,
+        }
+    }
+
+    /// The line that it serves.
+    pub(crate) fn line(&self) -> Option<usize> {
+        match self {
+            Self::Initiating(sa) => Some(sa.attempt.line),
+            Self::Authenticating(sa) => Some(sa.attempt.line),
+            Self::Established(sa) => sa.line(),
+            Self::HalfOpen(_) | Self::Deleting(_) | Self::Closed(_) => None,
+        }
+    }
+
+    /// The peer that it is authenticated with.
+    pub(crate) fn peer(&self) -> Option<&Id> {
+        match self {
+            Self::Established(sa) => Some(sa.peer()),
+            Self::Initiating(_)
+            | Self::Authenticating(_)
+            | Self::HalfOpen(_)
+            | Self::Deleting(_)
+            | Self::Closed(_) => None,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Requests and responses of one established SA: window size 1 each way
+//! (RFC 7296 section 2.3), retransmission, and the cached last response.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::event::Path;
+use crate::time::Instant;
+
+/// Octets at the end of a protected message that tell it from every other: a
+/// part of its integrity check value.
+const FINGERPRINT: usize = 12;
+
+/// A message on its way, sent again until it is answered (RFC 7296 section 2.1).
+pub(crate) struct Flight {
+    datagram: Arc<[u8]>,
+    tries_left: u32,
+    wait: Duration,
+    next: Instant,
+}
+
+/// Nobody answered a [`Flight`].
+pub(crate) struct Unanswered;
+
+impl Flight {
+    /// Sends `datagram`, `tries` times at the most.
+    pub(crate) fn launch(
+        cx: &mut Context,
+        now: Instant,
+        path: Path,
+        datagram: Arc<[u8]>,
+        tries: u32,
+    ) -> Self {
+        cx.transmit(path, &datagram);
+        let wait = cx.retransmission.initial;
+        let next = now + cx.jittered(wait);
+        Self { datagram, tries_left: tries.saturating_sub(1), wait, next }
+    }
+
+    /// When to look at it again.
+    pub(crate) const fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// What is being sent.
+    pub(crate) const fn datagram(&self) -> &Arc<[u8]> {
+        &self.datagram
+    }
+
+    /// Sends once more if it is time.
+    pub(crate) fn retransmit(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        path: Path,
+    ) -> Result<(), Unanswered> {
+        if now < self.next {
+            return Ok(());
+        }
+        self.tries_left = self.tries_left.checked_sub(1).ok_or(Unanswered)?;
+        self.wait = (self.wait * 2).min(cx.retransmission.max);
+        self.next = now + cx.jittered(self.wait);
+        cx.counters.retransmissions += 1;
+        cx.transmit(path, &self.datagram);
+        Ok(())
+    }
+}
+
+/// What an established SA asks of its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    /// An empty INFORMATIONAL (RFC 7296 section 2.4).
+    Liveness,
+    /// Delete of the IKE SA.
+    Delete,
+    /// The peer's AUTH was wrong, which it must learn (RFC 7296 section 2.21.2).
+    Reject,
+    /// TICKET_REQUEST, after a TICKET_ACK (A4).
+    AskTicket,
+}
+
+/// A request that waits for its response.
+pub(crate) struct InFlight {
+    pub(crate) id: u32,
+    pub(crate) task: Task,
+    pub(crate) flight: Flight,
+}
+
+/// The last request that was answered, and how.
+pub(crate) struct Answered {
+    id: u32,
+    fingerprint: [u8; FINGERPRINT],
+    response: Arc<[u8]>,
+}
+
+impl Answered {
+    pub(crate) fn new(id: u32, fingerprint: Fingerprint, response: Arc<[u8]>) -> Self {
+        Self { id, fingerprint: fingerprint.0, response }
+    }
+
+    /// The response to send again, if `datagram` is that request again, to the octet
+    /// (RFC 7296 section 2.1).
+    pub(crate) fn again(&self, id: u32, datagram: &[u8]) -> Option<&Arc<[u8]>> {
+        let same = id == self.id && Fingerprint::of(datagram) == Fingerprint(self.fingerprint);
+        same.then_some(&self.response)
+    }
+}
+
+/// Tells a request from every other, taken before it is opened in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint([u8; FINGERPRINT]);
+
+impl Fingerprint {
+    pub(crate) fn of(datagram: &[u8]) -> Self {
+        Self(datagram.last_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// Where a request stands against the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// The next one.
+    Next,
+    /// Answered, or being answered.
+    Before,
+    /// Anything else.
+    Outside,
+}
+
+/// Both windows of an SA.
+pub(crate) struct Window {
+    next_id: u32,
+    pub(crate) in_flight: Option<InFlight>,
+    queue: VecDeque<Task>,
+    expected: u32,
+    pub(crate) answered: Option<Answered>,
+}
+
+impl Window {
+    /// After the initial exchanges: our next request has the id `next_id`, and
+    /// the peer's next is expected to have `expected`.
+    pub(crate) const fn new(next_id: u32, expected: u32) -> Self {
+        Self { next_id, in_flight: None, queue: VecDeque::new(), expected, answered: None }
+    }
+
+    /// Whether nothing is asked of the peer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.queue.is_empty()
+    }
+
+    /// Puts a task at the end of the queue, once.
+    pub(crate) fn push(&mut self, task: Task) {
+        if !self.queue.contains(&task) {
+            self.queue.push_back(task);
+        }
+    }
+
+    /// Drops what waits: only the end of the SA still matters.
+    pub(crate) fn clear_queue(&mut self) {
+        self.queue.clear();
+    }
+
+    /// The task to launch now, with its message id, if the window is open.
+    pub(crate) fn next_task(&mut self) -> Option<(u32, Task)> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let task = self.queue.pop_front()?;
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        Some((id, task))
+    }
+
+    /// The task that a response with this id ends.
+    pub(crate) fn complete(&mut self, id: u32) -> Option<Task> {
+        let in_flight = self.in_flight.take_if(|in_flight| in_flight.id == id)?;
+        Some(in_flight.task)
+    }
+
+    /// Where a request of the peer stands.
+    pub(crate) const fn place(&self, id: u32) -> Place {
+        if id == self.expected {
+            Place::Next
+        } else if id.wrapping_add(1) == self.expected {
+            Place::Before
+        } else {
+            Place::Outside
+        }
+    }
+
+    /// The peer's expected request has come.
+    pub(crate) const fn accept(&mut self) {
+        self.expected = self.expected.wrapping_add(1);
+    }
+}

@@ -1,0 +1,11 @@
+//! What survives when an SA is put to sleep (RFC 5723 section 5).
+
+pub mod attempt;
+pub mod record;
+pub mod suspended;
+pub mod ticket;
+
+pub use attempt::{AuthForm, ResumeAttempt};
+pub use record::{AuthMethod, Resumable};
+pub use suspended::{Grant, SessionKey, SessionStore, SuspendedSession, Ticket};
+pub use ticket::{Presented, TicketIssuer};

@@ -1,0 +1,328 @@
+//! Tickets by value, on the gateway (RFC 5723 section 6.1).
+//!
+//! ```text
+//! ticket = version (1) | key id (4) | nonce (12) | AES-256-GCM(plain) | tag (16)
+//! plain  = expires (8) | SPI of the SA before (8) | Resumable | zeros to a multiple of 64
+//! ```
+//! Version and key id are associated data. The padding keeps a ticket's length
+//! from telling an identity's (E5).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use crypto::{Provider, TicketKey};
+
+use crate::event::TicketFault;
+use crate::time::{Instant, Now, unix_seconds};
+
+use super::record::{self, Resumable};
+use super::suspended::Ticket;
+
+/// The only version of the encoding. A change of it needs new keys (E3).
+const VERSION: u8 = 1;
+const KEY_ID_LEN: usize = 4;
+const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
+const PADDING: usize = 64;
+
+/// The largest ticket that is handed out: a resume must fit a datagram (F1).
+pub const MAX_ISSUED: usize = 1024;
+
+/// How many used tickets are remembered. When there are more, those next to
+/// expire are forgotten first.
+const MAX_USED: usize = 1 << 20;
+
+/// Names a ticket without holding it: its nonce, unique for its key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TicketId([u8; 12]);
+
+/// A ticket that was presented, is ours and is good.
+pub struct Presented {
+    /// Its name.
+    pub id: TicketId,
+    /// What was sealed.
+    pub state: Resumable,
+    /// When its lifetime ends.
+    pub expires: SystemTime,
+    /// Our SPI of the SA that it was given to (C4: to find old state, never to
+    /// choose a new SPI).
+    pub old_spi: u64,
+}
+
+/// Makes and opens tickets, and knows which were used.
+pub struct TicketIssuer {
+    current: TicketKey,
+    previous: Option<TicketKey>,
+    rotate_every: Duration,
+    rotate_at: Instant,
+    used: BTreeMap<TicketId, SystemTime>,
+    used_by_expiry: BTreeSet<(SystemTime, TicketId)>,
+}
+
+impl TicketIssuer {
+    /// With a new key. A key seals for `rotate_every` and then opens for as
+    /// long again, so a ticket that lives no longer than that always outlives
+    /// neither (D12).
+    #[must_use]
+    pub fn new(provider: &mut Provider, rotate_every: Duration, now: Now) -> Self {
+        Self {
+            current: TicketKey::generate(provider),
+            previous: None,
+            rotate_every,
+            rotate_at: now.instant + rotate_every,
+            used: BTreeMap::new(),
+            used_by_expiry: BTreeSet::new(),
+        }
+    }
+
+    /// When [`Self::rotate_if_due`] has something to do.
+    #[must_use]
+    pub const fn rotation_due(&self) -> Instant {
+        self.rotate_at
+    }
+
+    /// Replaces the key when its time has come; the one before the last is wiped.
+    pub fn rotate_if_due(&mut self, provider: &mut Provider, now: Now) {
+        if now.instant >= self.rotate_at {
+            self.rotate(provider, now);
+        }
+        self.forget_expired(now.wall);
+    }
+
+    /// Replaces the key now. Twice in a row voids all tickets.
+    pub fn rotate(&mut self, provider: &mut Provider, now: Now) {
+        let last = std::mem::replace(&mut self.current, TicketKey::generate(provider));
+        self.previous = Some(last);
+        self.rotate_at = now.instant + self.rotate_every;
+    }
+
+    /// Seals a ticket. `None` when it would be longer than [`MAX_ISSUED`], or
+    /// the key must not seal any more: then the answer is `TICKET_NACK`.
+    pub fn issue(
+        &self,
+        provider: &mut Provider,
+        state: &Resumable,
+        old_spi: u64,
+        expires: SystemTime,
+    ) -> Option<Ticket> {
+        let mut plain = record::buffer(MAX_ISSUED);
+        plain.extend_from_slice(&unix_seconds(expires).to_be_bytes());
+        plain.extend_from_slice(&old_spi.to_be_bytes());
+        record::encode(state, &mut plain);
+        let padded = plain.len().next_multiple_of(PADDING);
+        if CLEAR_LEN + TicketKey::OVERHEAD + padded > MAX_ISSUED {
+            return None;
+        }
+        plain.resize(padded, 0);
+        let clear = clear_part(&self.current);
+        let mut ticket = Vec::with_capacity(CLEAR_LEN + TicketKey::OVERHEAD + padded);
+        ticket.extend_from_slice(&clear);
+        self.current.seal(provider, &clear, &plain, &mut ticket).ok()?;
+        Ticket::new(&ticket)
+    }
+
+    /// Opens a presented ticket. Costs one AES-GCM open and no memory (E1).
+    ///
+    /// # Errors
+    /// [`TicketFault`] says why it is no good.
+    pub fn open(&self, octets: &[u8], now: SystemTime) -> Result<Presented, TicketFault> {
+        let (clear, sealed) =
+            octets.split_first_chunk::<CLEAR_LEN>().ok_or(TicketFault::UnknownKey)?;
+        let key = self.key_of(clear).ok_or(TicketFault::UnknownKey)?;
+        let id = TicketId(*sealed.first_chunk().ok_or(TicketFault::Forged)?);
+        let plain = key.open(clear, sealed).map_err(|_| TicketFault::Forged)?;
+        // What our own key sealed was encoded by us; all else is a forgery.
+        let presented = decode(id, &plain).map_err(|_| TicketFault::Forged)?;
+        if presented.expires <= now {
+            return Err(TicketFault::Expired);
+        }
+        if self.is_used(id) { Err(TicketFault::Used) } else { Ok(presented) }
+    }
+
+    /// Whether an SA was established with this ticket.
+    #[must_use]
+    pub fn is_used(&self, id: TicketId) -> bool {
+        self.used.contains_key(&id)
+    }
+
+    /// Remembers that an SA was established with a ticket (B4), for as long as
+    /// the ticket would be good.
+    ///
+    /// # Errors
+    /// [`TicketFault::Used`] when one was before: two attempts were under way.
+    pub fn mark_used(&mut self, id: TicketId, expires: SystemTime) -> Result<(), TicketFault> {
+        if self.used.insert(id, expires).is_some() {
+            return Err(TicketFault::Used);
+        }
+        self.used_by_expiry.insert((expires, id));
+        if self.used.len() > MAX_USED
+            && let Some((_, oldest)) = self.used_by_expiry.pop_first()
+        {
+            self.used.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn key_of(&self, clear: &[u8; CLEAR_LEN]) -> Option<&TicketKey> {
+        let fits = |key: &&TicketKey| clear_part(key) == *clear;
+        Some(&self.current).filter(fits).or_else(|| self.previous.as_ref().filter(fits))
+    }
+
+    fn forget_expired(&mut self, now: SystemTime) {
+        while let Some(&(expires, id)) = self.used_by_expiry.first()
+            && expires <= now
+        {
+            self.used_by_expiry.pop_first();
+            self.used.remove(&id);
+        }
+    }
+}
+
+fn clear_part(key: &TicketKey) -> [u8; CLEAR_LEN] {
+    let [a, b, c, d] = key.id();
+    [VERSION, a, b, c, d]
+}
+
+fn decode(id: TicketId, mut plain: &[u8]) -> Result<Presented, record::Malformed> {
+    let input = &mut plain;
+    let expires = record::time_from(u64::from_be_bytes(*record::take_array(input)?))?;
+    let old_spi = u64::from_be_bytes(*record::take_array(input)?);
+    let state = record::decode(input)?;
+    if input.iter().any(|&octet| octet != 0) {
+        return Err(record::Malformed);
+    }
+    Ok(Presented { id, state, expires, old_spi })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Id;
+    use crate::session::AuthMethod;
+    use crypto::{Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+
+    fn now_at(seconds: u64) -> Now {
+        Now {
+            instant: Instant::from_nanos(seconds * 1_000_000_000),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }
+    }
+
+    fn state(prf: PrfAlg, name: &str) -> Resumable {
+        let id: Id = name.parse().unwrap();
+        Resumable {
+            initiator: id.clone(),
+            responder: id,
+            authenticated: None,
+            method: AuthMethod::PreShared,
+            authenticated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
+            suite: IkeSuite {
+                cipher: IkeCipher::AesGcm16(KeyLen::L256),
+                prf,
+                group: Group::X25519,
+            },
+            sk_d: SkD::from_ticket(prf, &vec![7; prf.output_len()]).unwrap(),
+        }
+    }
+
+    fn issuer() -> (TicketIssuer, Provider) {
+        let mut provider = Provider::seeded(1);
+        let issuer = TicketIssuer::new(&mut provider, Duration::from_secs(100), now_at(0));
+        (issuer, provider)
+    }
+
+    #[test]
+    fn a_ticket_gives_back_what_was_sealed() {
+        let (issuer, mut provider) = issuer();
+        let mut sealed = state(PrfAlg::HmacSha384, "client.example.org");
+        sealed.authenticated = Some("someone@example.org".parse().unwrap());
+        let ticket = issuer.issue(&mut provider, &sealed, 99, now_at(50).wall).unwrap();
+        let opened = issuer.open(ticket.octets(), now_at(49).wall).unwrap();
+        assert_eq!(opened.expires, now_at(50).wall);
+        assert_eq!(opened.old_spi, 99);
+        assert_eq!(opened.state.initiator, sealed.initiator);
+        assert_eq!(opened.state.responder, sealed.responder);
+        assert_eq!(opened.state.authenticated, sealed.authenticated);
+        assert_eq!(opened.state.authenticated_at, sealed.authenticated_at);
+        assert_eq!(opened.state.suite, sealed.suite);
+        assert_eq!(opened.state.sk_d.export_to_ticket(), sealed.sk_d.export_to_ticket());
+    }
+
+    #[test]
+    fn a_ticket_of_two_32_octet_identities_and_a_32_octet_sk_d_has_at_most_256_octets() {
+        let (issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, &"n".repeat(32));
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        assert!(ticket.octets().len() <= 256, "{} octets", ticket.octets().len());
+    }
+
+    #[test]
+    fn the_length_of_a_ticket_does_not_tell_that_of_a_short_identity() {
+        let (issuer, mut provider) = issuer();
+        let mut len = |name: &str| {
+            let state = state(PrfAlg::HmacSha256, name);
+            issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap().octets().len()
+        };
+        assert_eq!(len("a"), len("a-longer-name.example"));
+    }
+
+    #[test]
+    fn a_state_too_large_for_a_datagram_gets_no_ticket() {
+        let (issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, &"n".repeat(600));
+        assert!(issuer.issue(&mut provider, &state, 1, now_at(50).wall).is_none());
+    }
+
+    #[test]
+    fn an_altered_octet_anywhere_makes_a_ticket_worthless() {
+        let (issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "a");
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        for index in 0..ticket.octets().len() {
+            let mut altered = ticket.octets().to_vec();
+            altered[index] ^= 1;
+            let fault = issuer.open(&altered, now_at(1).wall).err();
+            let expected =
+                if index < CLEAR_LEN { TicketFault::UnknownKey } else { TicketFault::Forged };
+            assert_eq!(fault, Some(expected), "octet {index}");
+        }
+        for len in 0..ticket.octets().len() {
+            assert!(issuer.open(&ticket.octets()[..len], now_at(1).wall).is_err());
+        }
+    }
+
+    #[test]
+    fn an_expired_ticket_is_refused() {
+        let (issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "a");
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        assert_eq!(issuer.open(ticket.octets(), now_at(50).wall).err(), Some(TicketFault::Expired));
+    }
+
+    #[test]
+    fn a_ticket_outlives_one_rotation_but_not_two() {
+        let (mut issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "a");
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(500).wall).unwrap();
+        issuer.rotate_if_due(&mut provider, now_at(99));
+        issuer.rotate_if_due(&mut provider, now_at(100));
+        assert!(issuer.open(ticket.octets(), now_at(101).wall).is_ok());
+        issuer.rotate_if_due(&mut provider, now_at(200));
+        assert_eq!(
+            issuer.open(ticket.octets(), now_at(201).wall).err(),
+            Some(TicketFault::UnknownKey)
+        );
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_one_sa() {
+        let (mut issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "a");
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        let presented = issuer.open(ticket.octets(), now_at(1).wall).unwrap();
+        assert_eq!(issuer.mark_used(presented.id, presented.expires), Ok(()));
+        assert_eq!(issuer.open(ticket.octets(), now_at(2).wall).err(), Some(TicketFault::Used));
+        assert_eq!(issuer.mark_used(presented.id, presented.expires), Err(TicketFault::Used));
+        issuer.rotate_if_due(&mut provider, now_at(50));
+        assert!(!issuer.is_used(presented.id));
+    }
+}
