@@ -53,7 +53,10 @@ struct Line {
     connection: Arc<Connection>,
     group: GroupId,
     sa: Option<IkeSpi>,
-    /// Whether the plane keeps its packets from leaving in clear text.
+    /// Whether a packet that wants to leave brings it up, whatever came before.
+    armed: bool,
+    /// Whether the plane keeps its packets from leaving in clear text, and
+    /// tells of the first.
     held: Option<bool>,
 }
 
@@ -82,6 +85,7 @@ impl Endpoint {
             connection: Arc::clone(connection),
             group: cx.new_group(),
             sa: None,
+            armed: false,
             held: None,
         };
         let lines = connections.iter().map(line).collect();
@@ -198,15 +202,36 @@ impl Endpoint {
         self.cx.outputs.pop_front()
     }
 
-    /// Ends everything in an orderly way: a Delete to every peer, but for
-    /// sessions that can be resumed, which are only forgotten with the process.
+    /// From now on a packet that wants to leave brings this connection up,
+    /// until the endpoint's end.
+    pub fn arm(&mut self, name: &str) {
+        let Some(index) = self.line_of(name) else { return };
+        if let Some(line) = self.lines.get_mut(index) {
+            line.armed = true;
+        }
+        self.settle(index);
+    }
+
+    /// Ends everything in an orderly way: a Delete to every peer but those that
+    /// hold a ticket of ours, for whom it would void the ticket (RFC 5723
+    /// section 6.2).
     pub fn shut_down(&mut self, now: Now) {
         let all: Vec<_> = self.table.iter().map(|(spi, _)| spi).collect();
         for spi in all {
             self.change_established(now, spi, |sa, cx| {
-                sa.delete(cx, now, Gone::Command, Vec::new())
+                if sa.peer_may_resume(now.wall) {
+                    Outcome::keep(IkeSa::Established(sa))
+                } else {
+                    sa.delete(cx, now, Gone::Command, Vec::new())
+                }
             });
         }
+    }
+
+    /// Whether a Delete of ours still waits for its answer.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.table.iter().any(|(_, sa)| matches!(sa, IkeSa::Deleting(_)))
     }
 
     /// Replaces the ticket key twice: no ticket handed out so far is good any more.
@@ -448,8 +473,9 @@ impl Endpoint {
         }
         let key = SessionKey(Arc::clone(&line.connection.name));
         let on_traffic = line.connection.resumption.trigger == ResumeTrigger::OnTraffic;
-        if self.cx.sessions.get(&key).is_some() {
-            self.hold(index, on_traffic);
+        if line.armed || self.cx.sessions.get(&key).is_some() {
+            let acquire = line.armed || on_traffic;
+            self.hold(index, acquire);
         } else if line.held.is_some() {
             let group = line.group;
             self.cx.submit(PlaneCommand::Release(group));

@@ -68,6 +68,8 @@ pub(crate) struct Established {
     child: Option<Child>,
     phase: Phase,
     grant: Option<Grant>,
+    /// When the last ticket ends that we gave the peer.
+    issued_until: Option<SystemTime>,
     /// When to ask for another ticket.
     ask_at: Option<Instant>,
     keepalive_at: Option<Instant>,
@@ -131,6 +133,7 @@ impl Established {
             child: None,
             phase: Phase::Up { set_up: base.set_up(now), since: now },
             grant: None,
+            issued_until: None,
             ask_at: None,
             keepalive_at: behind_nat.then_some(now + KEEPALIVE),
             last_heard: now,
@@ -642,7 +645,7 @@ impl Established {
 
     /// A ticket for this SA's session (A3). What comes of it does not alter
     /// the exchange that carries it (A5).
-    pub(crate) fn issue(&self, cx: &mut Context, now: Now) -> TicketAnswer {
+    pub(crate) fn issue(&mut self, cx: &mut Context, now: Now) -> TicketAnswer {
         let resumption = &self.base.connection.resumption;
         if !resumption.enabled {
             return TicketAnswer::Refused;
@@ -656,6 +659,7 @@ impl Established {
             cx.issuer.issue(&mut cx.provider, &self.resumable(), old_spi, expires)
         });
         let Some(ticket) = issued else { return TicketAnswer::Refused };
+        self.issued_until = expires;
         cx.counters.tickets_issued += 1;
         cx.emit(Event::TicketIssued {
             connection: Arc::clone(&self.base.connection.name),
@@ -663,6 +667,11 @@ impl Established {
             len: ticket.octets().len(),
         });
         TicketAnswer::Granted(ticket, seconds)
+    }
+
+    /// Whether the peer holds a ticket of ours that is still good.
+    pub(crate) fn peer_may_resume(&self, now: SystemTime) -> bool {
+        self.issued_until.is_some_and(|until| now < until)
     }
 
     /// What a ticket seals: the client holds the same.

@@ -284,7 +284,7 @@ impl Asked {
             encapsulation,
             group: cx.new_group(),
         };
-        let established = Established::new(founded, &peer, None, now.instant);
+        let mut established = Established::new(founded, &peer, None, now.instant);
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let answer = Box::new(Answer { ticket, auth, granted });
