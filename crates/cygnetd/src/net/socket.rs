@@ -54,7 +54,8 @@ impl Port {
                 Some(Protocol::from(IP_PROTOCOL_ESP)),
             )?,
         };
-        if address.is_ipv6() {
+        // A raw IPv6 socket has no other mode, and refuses the option.
+        if address.is_ipv6() && kind != Kind::RawEsp {
             socket.set_only_v6(true)?;
         }
         if let Some(mark) = config.mark {

@@ -1,0 +1,388 @@
+//! Userspace planes that talk to each other through real devices and sockets.
+
+mod world;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crypto::{EspCipher, KeyLen};
+use esp::discard::Discard;
+use esp::plane::{Command, Dataplane, Fault, PlaneEvent};
+use esp::spec::{Encapsulation, GroupId};
+use world::{Capture, Namespace, Node, Outer, Pair, hold, nodes, wait_readable};
+
+fn connected(pair: Pair) -> (Node, Node) {
+    let (mut left, mut right) = nodes();
+    pair.install(&mut left, &mut right);
+    (left, right)
+}
+
+fn pings_reach_each_other(pair: Pair) {
+    let (left, right) = connected(pair);
+    let capture = Capture::start(&left.namespace);
+    for (from, to) in
+        [(&left, "10.2.0.1"), (&left, "fd02::1"), (&right, "10.1.0.1"), (&right, "fd01::1")]
+    {
+        assert!(from.ping(to), "{to} over {:?} {:?}", pair.outer, pair.encapsulation);
+    }
+    assert!(capture.sealed_only() >= 24);
+    let traffic = left.plane().traffic(pair.id()).unwrap();
+    assert!(traffic.packets_in >= 12 && traffic.packets_out >= 12, "{traffic:?}");
+    assert!(traffic.bytes_in >= 12 * 84 && traffic.bytes_out >= 12 * 84, "{traffic:?}");
+}
+
+#[test]
+fn both_families_pass_in_udp_over_ipv4() {
+    pings_reach_each_other(Pair::new(1));
+}
+
+#[test]
+fn both_families_pass_in_udp_over_ipv6() {
+    pings_reach_each_other(Pair { outer: Outer::V6, ..Pair::new(1) });
+}
+
+#[test]
+fn both_families_pass_as_protocol_50_over_ipv4() {
+    pings_reach_each_other(Pair { encapsulation: Encapsulation::Plain, ..Pair::new(1) });
+}
+
+#[test]
+fn both_families_pass_as_protocol_50_over_ipv6() {
+    let encapsulation = Encapsulation::Plain;
+    pings_reach_each_other(Pair { encapsulation, outer: Outer::V6, ..Pair::new(1) });
+}
+
+#[test]
+fn chacha20_and_long_keys_pass_too() {
+    let (mut left, mut right) = nodes();
+    for (number, cipher) in
+        [(1, EspCipher::ChaCha20Poly1305), (2, EspCipher::AesGcm16(KeyLen::L256))]
+    {
+        Pair { cipher, ..Pair::new(number) }.install(&mut left, &mut right);
+        assert!(left.ping("10.2.0.1"), "{cipher}");
+    }
+}
+
+/// Octets that are where they are for a reason, so that loss, doubling and
+/// disorder show.
+fn pattern(from: u64, len: usize) -> Vec<u8> {
+    (from..).take(len).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+const CHUNK: usize = 1 << 16;
+const CHUNKS: u64 = 512;
+
+fn send_pattern(stream: &mut TcpStream) {
+    for chunk in 0..CHUNKS {
+        stream.write_all(&pattern(chunk * CHUNK as u64, CHUNK)).unwrap();
+    }
+}
+
+fn check_pattern(stream: &mut TcpStream) {
+    let mut received = vec![0; CHUNK];
+    for chunk in 0..CHUNKS {
+        stream.read_exact(&mut received).unwrap();
+        assert!(received == pattern(chunk * CHUNK as u64, CHUNK), "chunk {chunk} differs");
+    }
+}
+
+fn tcp_through(from: &Namespace, to: &Namespace, address: &str) {
+    let address: SocketAddr = address.parse().unwrap();
+    let listener = to.enter(|| TcpListener::bind(address).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            check_pattern(&mut stream);
+            send_pattern(&mut stream);
+        });
+        let mut stream = from.enter(|| TcpStream::connect(address).unwrap());
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        send_pattern(&mut stream);
+        check_pattern(&mut stream);
+    });
+}
+
+#[test]
+fn a_tcp_stream_arrives_unchanged_in_both_directions() {
+    for (pair, address) in [
+        (Pair::new(1), "10.2.0.1:7000"),
+        (Pair { outer: Outer::V6, ..Pair::new(1) }, "10.2.0.1:7000"),
+        (Pair::new(1), "[fd02::1]:7000"),
+        (Pair { encapsulation: Encapsulation::Plain, ..Pair::new(1) }, "10.2.0.1:7000"),
+    ] {
+        let (left, right) = connected(pair);
+        let capture = Capture::start(&left.namespace);
+        tcp_through(&left.namespace, &right.namespace, address);
+        assert!(capture.sealed_only() > 100);
+        let forged = right.plane().discards().of(Discard::NotAuthentic);
+        assert_eq!(forged, 0);
+    }
+}
+
+#[test]
+fn datagrams_larger_than_the_tunnel_pass_in_fragments() {
+    let (left, right) = connected(Pair::new(1));
+    let receiver = right.namespace.enter(|| UdpSocket::bind("10.2.0.1:7001").unwrap());
+    receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let sender = left.namespace.enter(|| UdpSocket::bind("10.1.0.1:0").unwrap());
+    let sent = pattern(0, 8000);
+    sender.send_to(&sent, "10.2.0.1:7001").unwrap();
+    let mut received = vec![0; 9000];
+    let len = receiver.recv(&mut received).unwrap();
+    assert!(received[..len] == sent);
+}
+
+#[test]
+fn a_path_with_a_small_mtu_fragments_what_is_sealed() {
+    let (left, right) = connected(Pair::new(1));
+    left.namespace.ip("link set veth0 mtu 1300");
+    right.namespace.ip("link set veth0 mtu 1300");
+    tcp_through(&left.namespace, &right.namespace, "10.2.0.1:7000");
+}
+
+fn datagram_socket(node: &Node, address: &str) -> UdpSocket {
+    let socket = node.namespace.enter(|| UdpSocket::bind(address).unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket
+}
+
+#[test]
+fn packets_of_a_held_group_wait_for_its_child_and_ask_for_it_once() {
+    let (mut left, mut right) = nodes();
+    let capture = Capture::start(&left.namespace);
+    left.carry_out(hold(1, true)).unwrap();
+    let receiver = datagram_socket(&right, "10.2.0.1:7002");
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    for n in 0..20u8 {
+        sender.send_to(&[n; 100], "10.2.0.1:7002").unwrap();
+    }
+    left.wait_for(|event| *event == PlaneEvent::Acquire(GroupId(1)));
+    Pair::new(1).install(&mut left, &mut right);
+    let mut received = [0; 100];
+    for n in 0..20u8 {
+        assert_eq!(receiver.recv(&mut received).unwrap(), 100);
+        assert_eq!(received, [n; 100], "in order, none lost");
+    }
+    assert_eq!(left.other_events(), [], "one Acquire");
+    capture.sealed_only();
+}
+
+#[test]
+fn too_many_waiting_packets_give_way_to_newer_ones() {
+    let (mut left, mut right) = nodes();
+    left.carry_out(hold(1, false)).unwrap();
+    let receiver = datagram_socket(&right, "10.2.0.1:7003");
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    for n in 0..300u16 {
+        sender.send_to(&n.to_be_bytes(), "10.2.0.1:7003").unwrap();
+    }
+    // The sending thread has seen all of them once it has counted this one,
+    // which no policy selects.
+    left.namespace.ip("route add 203.0.113.0/24 dev tun0 src 10.1.0.1");
+    sender.send_to(b"last", "203.0.113.1:9").unwrap();
+    until(|| left.plane().discards().of(Discard::NoPolicy) == 1);
+    assert_eq!(left.plane().discards().of(Discard::WaitedInVain), 44);
+    Pair::new(1).install(&mut left, &mut right);
+    let mut received = [0; 2];
+    for n in 44..300u16 {
+        receiver.recv(&mut received).unwrap();
+        assert_eq!(u16::from_be_bytes(received), n);
+    }
+}
+
+/// Waits for what another thread is about to do.
+fn until(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it never came true");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_no_policy_selects_is_dropped_and_counted() {
+    let (left, _right) = nodes();
+    let capture = Capture::start(&left.namespace);
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    sender.send_to(b"to nobody", "10.2.0.1:7004").unwrap();
+    until(|| left.plane().discards().of(Discard::NoPolicy) == 1);
+    capture.sealed_only();
+}
+
+#[test]
+fn a_child_removed_under_load_leaks_nothing_and_its_group_holds() {
+    let (mut left, mut right) = connected(Pair::new(1));
+    let capture = Capture::start(&left.namespace);
+    let is_over = AtomicBool::new(false);
+    let receiver = datagram_socket(&right, "10.2.0.1:7005");
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let mut n = 0u64;
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = sender.send_to(&n.to_be_bytes(), "10.2.0.1:7005");
+                n += 1;
+            }
+        });
+        let mut received = [0; 8];
+        for number in 1..20 {
+            receiver.recv(&mut received).unwrap();
+            left.carry_out(Command::Remove(Pair::new(number).id())).unwrap();
+            assert_eq!(left.plane().traffic(Pair::new(number).id()), None);
+            right.carry_out(Command::Remove(Pair::new(number).id())).unwrap();
+            Pair::new(number + 1).install(&mut left, &mut right);
+        }
+        receiver.recv(&mut received).unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        flood.join().unwrap();
+    });
+    capture.sealed_only();
+}
+
+#[test]
+fn a_suspended_stream_goes_on_with_the_next_child() {
+    let (mut left, mut right) = connected(Pair::new(1));
+    let capture = Capture::start(&left.namespace);
+    let listener = right.namespace.enter(|| TcpListener::bind("10.2.0.1:7006").unwrap());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            check_pattern(&mut stream);
+        });
+        let mut stream = left.namespace.enter(|| TcpStream::connect("10.2.0.1:7006").unwrap());
+        stream.write_all(&pattern(0, CHUNK)).unwrap();
+        left.carry_out(hold(1, true)).unwrap();
+        left.carry_out(Command::Remove(Pair::new(1).id())).unwrap();
+        right.carry_out(Command::Remove(Pair::new(1).id())).unwrap();
+        let writer = scope.spawn(move || {
+            for chunk in 1..CHUNKS {
+                stream.write_all(&pattern(chunk * CHUNK as u64, CHUNK)).unwrap();
+            }
+            stream
+        });
+        left.wait_for(|event| *event == PlaneEvent::Acquire(GroupId(1)));
+        Pair::new(2).install(&mut left, &mut right);
+        reader.join().unwrap();
+        drop(writer.join().unwrap());
+    });
+    capture.sealed_only();
+}
+
+#[test]
+fn a_peer_that_moves_is_reported_once_and_followed_when_told() {
+    let (mut left, mut right) = connected(Pair::new(1));
+    left.namespace.ip("addr add 192.0.2.9/24 dev veth0");
+    let mut path = Pair::new(1).path(1);
+    path.local.set_ip([192, 0, 2, 9].into());
+    left.carry_out(Command::Move(Pair::new(1).id(), path)).unwrap();
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    let receiver = datagram_socket(&right, "10.2.0.1:7007");
+    for _ in 0..5 {
+        sender.send_to(b"from elsewhere", "10.2.0.1:7007").unwrap();
+        receiver.recv(&mut [0; 64]).unwrap();
+    }
+    let moved = PlaneEvent::MappingChanged(Pair::new(1).id(), path.local);
+    right.wait_for(|event| *event == moved);
+    assert_eq!(right.other_events(), []);
+
+    let mut back = Pair::new(1).path(2);
+    back.remote.set_ip([192, 0, 2, 9].into());
+    right.carry_out(Command::Move(Pair::new(1).id(), back)).unwrap();
+    let capture = Capture::start(&left.namespace);
+    assert!(right.ping("10.1.0.1"));
+    let is_to_old = |packet: &Vec<u8>| packet[0] == 0x45 && packet[16..20] == [192, 0, 2, 1];
+    assert!(!capture.packets().iter().any(is_to_old));
+}
+
+#[test]
+fn ike_is_told_from_esp_and_knows_both_addresses() {
+    let (left, right) = nodes();
+    let local = |port| SocketAddr::from(([192, 0, 2, 1], port));
+    let remote = |port| SocketAddr::from(([192, 0, 2, 2], port));
+    left.net.send_keepalive(local(4500), remote(4500));
+    left.net.send_ike(local(4500), remote(4500), b"IKE behind a marker");
+    wait_readable(right.net.inbox(), "IKE");
+    let datagram = right.net.inbox().pop().unwrap();
+    assert_eq!(datagram.octets, b"IKE behind a marker");
+    assert_eq!((datagram.local, datagram.remote), (remote(4500), local(4500)));
+    assert!(datagram.nat_t);
+    assert_eq!(right.net.counters().keepalives, 1);
+    assert_eq!(right.net.inbox().pop(), None);
+
+    left.net.send_ike(local(500), remote(500), &[7; 3000]);
+    wait_readable(right.net.inbox(), "IKE");
+    let datagram = right.net.inbox().pop().unwrap();
+    assert_eq!(
+        (datagram.octets.len(), datagram.nat_t),
+        (3000, false),
+        "fragments are put together"
+    );
+    assert_eq!((datagram.local, datagram.remote), (remote(500), local(500)));
+
+    let v6 = |n: u16, port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], port));
+    left.net.send_ike(v6(1, 4500), v6(2, 4500), &[8; 3000]);
+    assert_eq!(left.net.counters().send_failures, 0);
+    assert_eq!(right.net.inbox().pop(), None);
+    wait_readable(right.net.inbox(), "IKE");
+    assert_eq!(right.net.inbox().pop().unwrap().local, v6(2, 4500));
+    let source = left.namespace.enter(|| left.net.source_towards(remote(500)).unwrap());
+    assert_eq!(source, local(0).ip());
+}
+
+#[test]
+fn a_source_address_that_is_gone_fails_one_send_and_no_other() {
+    let (left, right) = connected(Pair::new(1));
+    let gone = SocketAddr::from(([192, 0, 2, 77], 4500));
+    left.net.send_ike(gone, SocketAddr::from(([192, 0, 2, 2], 4500)), b"lost");
+    assert_eq!(left.net.counters().send_failures, 1);
+    assert!(left.ping("10.2.0.1"));
+    tcp_through(&left.namespace, &right.namespace, "10.2.0.1:7000");
+}
+
+#[test]
+fn faults_leave_no_trace() {
+    let (mut left, mut right) = connected(Pair::new(1));
+    let mut twin = Pair::new(1).spec(1);
+    twin.id = Pair::new(2).id();
+    assert_eq!(left.carry_out(Command::Install(twin)), Err(Fault::SpiInUse));
+    let mut mixed = Pair::new(3).spec(1);
+    mixed.path.remote = "[2001:db8::2]:4500".parse().unwrap();
+    assert_eq!(left.carry_out(Command::Install(mixed)), Err(Fault::Unsupported));
+    assert_eq!(left.carry_out(Command::Remove(Pair::new(3).id())), Err(Fault::Unknown));
+    assert_eq!(left.carry_out(Command::Release(GroupId(1))), Err(Fault::Unknown));
+    assert_eq!(left.plane().len(), 1);
+    assert!(left.ping("10.2.0.1"));
+    Pair::new(2).install(&mut left, &mut right);
+    assert!(left.ping("10.2.0.1"), "the SPI of a refused child is free");
+}
+
+#[test]
+fn garbage_on_the_port_is_counted_by_reason() {
+    let (left, right) = connected(Pair::new(1));
+    let stranger = datagram_socket(&left, "192.0.2.1:0");
+    let to = "192.0.2.2:4500";
+    let known_spi = Pair::new(1).spec(2).inbound.spi.get();
+    let mut forged = known_spi.to_be_bytes().to_vec();
+    forged.extend([0, 0, 0xff, 0xff]);
+    forged.extend([0; 60]);
+    stranger.send_to(&[1, 2], to).unwrap();
+    stranger.send_to(&[1, 2, 3, 4, 5], to).unwrap();
+    stranger.send_to(&[0xaa; 100], to).unwrap();
+    stranger.send_to(&forged, to).unwrap();
+    until(|| right.plane().discards().of(Discard::NotAuthentic) == 1);
+    assert_eq!(right.plane().discards().of(Discard::UnknownSpi), 1);
+    assert_eq!(right.plane().discards().of(Discard::TooShort), 1);
+    assert_eq!(right.net.counters().runts, 1);
+    assert!(left.ping("10.2.0.1"));
+}
+
+#[test]
+fn a_plane_that_is_dropped_takes_its_device_along() {
+    let (left, _right) = connected(Pair::new(1));
+    let namespace = left.stop();
+    assert!(!namespace.succeeds("ip link show tun0"));
+}
