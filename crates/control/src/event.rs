@@ -264,8 +264,6 @@ pub enum FallBack {
     Error(u16),
     /// A protected refusal of AUTH or identity.
     AuthenticationFailed,
-    /// What came back made no sense as an answer.
-    BadAnswer,
     /// Nobody answered.
     Silence,
 }
@@ -475,7 +473,6 @@ impl fmt::Display for FallBack {
             Self::AuthenticationFailed => {
                 f.write_str("the gateway refused our proof (AUTHENTICATION_FAILED)")
             }
-            Self::BadAnswer => f.write_str("the gateway's answer makes no sense"),
             Self::Silence => f.write_str("the gateway does not answer"),
         }
     }

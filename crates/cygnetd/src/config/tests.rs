@@ -1,1 +1,543 @@
+//! Whole configurations, good and bad.
 
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use ike::config::{Auth, ResumeAuth, ResumeTrigger};
+use ike::identity::IdPattern;
+use zeroize::Zeroizing;
+
+use super::load::assemble;
+use super::source::Source;
+use super::{ConfigErrors, DaemonConfig, Environment, Start, load};
+
+fn source(name: &str, text: &str) -> Source {
+    Source::new(name.to_owned(), Zeroizing::new(text.to_owned()), false)
+}
+
+fn parse(text: &str) -> Result<DaemonConfig, ConfigErrors> {
+    assemble(&[source("cygnet.toml", text)], &Environment::default())
+}
+
+fn good(text: &str) -> DaemonConfig {
+    parse(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn errors(text: &str) -> String {
+    match parse(text) {
+        Ok(_) => "no errors".to_owned(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+/// Nothing but what must be there.
+const LEAST: &str = r#"
+[connections.office]
+[connections.office.local]
+id = "@dut"
+[connections.office.remote]
+[connections.office.children.net]
+local_ts = ["10.91.0.0/24"]
+remote_ts = ["10.92.0.0/24"]
+[secrets.psk]
+secret = "sixteen octets!!"
+"#;
+
+/// [`LEAST`] with `lines` at the beginning of `section`.
+fn with(section: &str, lines: &str) -> String {
+    let header = format!("[{section}]\n");
+    if LEAST.contains(&header) {
+        LEAST.replace(&header, &format!("{header}{lines}\n"))
+    } else {
+        format!("{header}{lines}\n{LEAST}")
+    }
+}
+
+/// The first error, without its file name.
+fn first_error(text: &str) -> String {
+    let errors = errors(text);
+    errors.split("\n\n").next().unwrap().trim_start_matches("cygnet.toml:").to_owned()
+}
+
+#[test]
+fn the_example_of_the_reference_is_read_as_it_is_meant() {
+    let config = good(
+        r#"
+[daemon]
+listen = ["10.77.0.1"]
+port = 501
+nat_port = 4501
+interface = "vpn0"
+mtu = 1400
+table = 77
+mark = 0x77
+control_group = "wheel"
+[limits]
+cookie_threshold = 10
+half_open_timeout = "10s"
+[retransmission]
+initial = "250ms"
+tries = 5
+[tickets]
+lifetime = "8h"
+rotate = "1d"
+[connections.office]
+local_addrs = ["10.77.0.1"]
+remote_addrs = ["10.77.0.2"]
+remote_port = 502
+remote_nat_port = 4502
+proposals = ["aes256gcm16-prfsha384-x25519"]
+inner_addrs = ["10.91.0.1/24", "fd91::1/64"]
+start = "on-boot"
+liveness = "0s"
+encap = false
+resumption = true
+resume = "on-traffic"
+resume_auth = "rfc5723"
+max_age = "2d"
+[connections.office.local]
+auth = "psk"
+id = "@dut"
+[connections.office.remote]
+auth = "psk"
+id = "@peer"
+[connections.office.children.net]
+local_ts = ["10.91.0.0/24[tcp/443]"]
+remote_ts = ["10.92.0.1-10.92.0.9", "0.0.0.0/0[udp]"]
+esp_proposals = ["aes256gcm16"]
+[secrets.psk1]
+id = ["@dut", "@peer"]
+secret = "0x000102030405060708090a0b0c0d0e0f"
+"#,
+    );
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(config.daemon.listen, ["10.77.0.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!((config.daemon.port, config.daemon.nat_port), (501, 4501));
+    assert_eq!((config.ike.port, config.ike.nat_port), (501, 4501));
+    assert_eq!((config.daemon.table, config.daemon.mark), (77, 0x77));
+    assert_eq!(config.daemon.mtu, Some(1400));
+    assert_eq!(config.daemon.interface, "vpn0");
+    assert_eq!(config.daemon.control_group.as_deref(), Some("wheel"));
+    assert_eq!(config.ike.limits.cookie_threshold, 10);
+    assert_eq!(config.ike.limits.half_open_timeout, Duration::from_secs(10));
+    assert_eq!(config.ike.retransmission.initial, Duration::from_millis(250));
+    assert_eq!(config.ike.retransmission.tries, 5);
+    assert_eq!(config.tickets.lifetime, Duration::from_secs(8 * 3600));
+    assert_eq!(config.ike.ticket_key_rotation, Duration::from_secs(24 * 3600));
+
+    let settings = &config.connections[0];
+    assert_eq!(&*settings.name, "office");
+    assert_eq!(settings.start, Start::OnBoot);
+    let inner: Vec<_> = settings.inner_addrs.iter().map(|it| (it.address, it.prefix)).collect();
+    assert_eq!(inner, [("10.91.0.1".parse().unwrap(), 24), ("fd91::1".parse().unwrap(), 64)]);
+
+    let office = &config.ike.connections[0];
+    assert_eq!(office.first_remote(), Some("10.77.0.2:502".parse().unwrap()));
+    assert_eq!(office.remote_nat_port, 4502);
+    assert_eq!(office.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
+    assert_eq!(office.liveness, None);
+    assert!(!office.force_encapsulation);
+    assert_eq!(office.local_id.to_string(), "@dut");
+    assert_eq!(office.remote_id, IdPattern::Exact("@peer".parse().unwrap()));
+    assert_eq!(office.resumption.trigger, ResumeTrigger::OnTraffic);
+    assert_eq!(office.resumption.auth, ResumeAuth::Rfc5723);
+    assert_eq!(office.resumption.lifetime, Duration::from_secs(8 * 3600));
+    assert_eq!(office.resumption.max_age, Duration::from_secs(2 * 86400));
+    let shown =
+        |list: &[esp::spec::Selector]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&office.child.local_ts), ["10.91.0.0/24[6/443]"]);
+    assert_eq!(shown(&office.child.remote_ts), ["10.92.0.1-10.92.0.9", "0.0.0.0/0[17]"]);
+    assert_eq!(office.child.proposals[0].to_string(), "aes256gcm16");
+    let Auth::PreShared(keys) = &office.auth;
+    assert!(keys.with(&"@peer".parse().unwrap()).is_some());
+    assert!(keys.with(&"@stranger".parse().unwrap()).is_none());
+}
+
+#[test]
+fn what_is_left_out_has_a_value() {
+    let config = good(LEAST);
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!((config.daemon.port, config.daemon.nat_port), (500, 4500));
+    assert_eq!(config.daemon.interface, "cygnet0");
+    assert_eq!((config.daemon.table, config.daemon.mark), (5723, 0x5723));
+    let office = &config.ike.connections[0];
+    assert_eq!(office.remote_id, IdPattern::Any);
+    assert_eq!(office.first_remote(), None);
+    assert_eq!(office.liveness, Some(Duration::from_secs(30)));
+    assert!(office.force_encapsulation);
+    assert!(office.resumption.enabled);
+    assert!(!office.proposals.is_empty());
+    assert_eq!(config.connections[0].start, Start::Manual);
+}
+
+#[test]
+fn connections_keep_the_order_of_the_file() {
+    let second = LEAST.split("[secrets").next().unwrap().replace("office", "alpha");
+    let config = good(&format!("{LEAST}{second}"));
+    let names: Vec<_> = config.ike.connections.iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(names, ["office", "alpha"]);
+    assert_eq!(&*config.connections[1].name, "alpha");
+}
+
+#[test]
+fn several_mistakes_are_reported_at_once() {
+    assert_eq!(
+        errors(
+            r#"[daemon]
+prt = 500
+mtu = "big"
+[connections.office]
+remote_adrs = ["10.77.0.2"]
+start = "onboot"
+liveness = "30"
+[connections.office.local]
+auth = "pks"
+id = "@dut"
+[connections.office.remote]
+id = "@peer"
+[connections.office.children.net]
+local_ts = ["10.91.0.1/24"]
+remote_ts = ["10.92.0.0/24"]
+esp_proposals = ["aes256gmc16"]
+[secrets.psk1]
+secret = "sixteen octets!!"
+"#
+        ),
+        r#"cygnet.toml:2:1: there is no "prt" in [daemon]
+  |
+2 | prt = 500
+  | ^^^ did you mean "port"?
+
+cygnet.toml:3:7: this is text
+  |
+3 | mtu = "big"
+  |       ^^^^^ must be a number from 576 to 65535
+
+cygnet.toml:5:1: there is no "remote_adrs" in [connections.office]
+  |
+5 | remote_adrs = ["10.77.0.2"]
+  | ^^^^^^^^^^^ did you mean "remote_addrs"?
+
+cygnet.toml:6:9: "onboot" is not possible here
+  |
+6 | start = "onboot"
+  |         ^^^^^^^^ did you mean "on-boot"?
+
+cygnet.toml:7:12: "30" is not a duration
+  |
+7 | liveness = "30"
+  |            ^^^^ write a duration as "30s", "500ms", "1h30m" or "7d"
+
+cygnet.toml:9:8: "pks" is not possible here
+  |
+9 | auth = "pks"
+  |        ^^^^^ did you mean "psk"?
+
+cygnet.toml:14:13: 10.91.0.1 has bits beyond /24
+   |
+14 | local_ts = ["10.91.0.1/24"]
+   |             ^^^^^^^^^^^^^^ did you mean "10.91.0.0/24"?
+
+cygnet.toml:16:19: unknown or unsupported algorithm 'aes256gmc16'
+   |
+16 | esp_proposals = ["aes256gmc16"]
+   |                   ^^^^^^^^^^^ did you mean "aes256gcm16"?"#
+    );
+}
+
+#[test]
+fn each_mistake_has_its_own_words() {
+    let office = "connections.office";
+    let child = "connections.office.children.net";
+    for (section, line, error) in [
+        ("daemon", "port = 4500", "port and nat_port must differ"),
+        ("daemon", "port = 0", "this number is out of range"),
+        (
+            "daemon",
+            "interface = \"much-too-long-a-name\"",
+            "\"much-too-long-a-name\" cannot name an interface",
+        ),
+        ("daemon", "table = 254", "table 254 belongs to the system"),
+        ("daemon", "mark = 0", "this number is out of range"),
+        ("daemon", "listen = [\"10.0.0.1/8\"]", "\"10.0.0.1/8\" is a network"),
+        ("daemon", "listen = [\"::\"]", ":: is no address of a host"),
+        ("daemon", "listen = \"10.0.0.1\"", "this is text"),
+        ("daemon", "listen = [\"10.0.0.1\", \"10.0.0.1\"]", "10.0.0.1 is in the list twice"),
+        ("limits", "half_open = 10", "cookie_threshold is above half_open (10)"),
+        ("retransmission", "initial = \"1s\"\nmax = \"500ms\"", "max is shorter than initial"),
+        ("tickets", "lifetime = \"59s\"", "\"59s\" is out of range"),
+        ("tickets", "lifetime = \"8d\"", "\"8d\" is out of range"),
+        ("tickets", "rotate = \"1h\"", "rotate is shorter than lifetime"),
+        (
+            office,
+            "start = \"on-boot\"",
+            "[connections.office] has no remote_addrs: it can only answer",
+        ),
+        (
+            office,
+            "resume = \"on-traffic\"",
+            "[connections.office] has no remote_addrs: it can only answer",
+        ),
+        (office, "remote_addrs = []", "this list is empty"),
+        (office, "proposals = []", "this list is empty"),
+        (
+            office,
+            "proposals = [\"aes256gcm16-prfsha384-x25519-chacha20poly1305\"]",
+            "'chacha20poly1305' has no place in this kind of proposal",
+        ),
+        (
+            office,
+            "local_addrs = [\"10.0.0.1\"]\nremote_addrs = [\"fd00::1\"]",
+            "no address of ours is IPv6, as fd00::1 is",
+        ),
+        (
+            office,
+            "local_addrs = [\"fd00::1\", \"10.0.0.1\"]\nremote_addrs = [\"10.0.0.2\"]",
+            "the first of local_addrs and of remote_addrs must be of one family",
+        ),
+        (office, "encap = \"yes\"", "this is text"),
+        (office, "inner_addrs = [\"10.0.0.1/33\"]", "\"/33\" is no prefix"),
+        (office, "max_age = \"10s\"", "\"10s\" is out of range"),
+        (
+            "connections.office.remote",
+            "id = \"*@example.org\"",
+            "patterns with * are not supported",
+        ),
+        ("connections.office.remote", "id = \"@\"", "the identity is empty"),
+        (child, "esp_proposals = [\"aes256\"]", "'aes256' has no place in this kind of proposal"),
+        ("secrets.psk", "file = \"x\"", "cannot read x: No such file or directory (os error 2)"),
+        ("secrets.psk", "id = []", "this list is empty"),
+        ("secrets.psk", "id = [\"@stranger\"]", "there is no secret for @dut and @peer"),
+        ("secrets.\"a b\"", "secret = \"sixteen octets!!\"", "this name cannot be used"),
+        (
+            "connections.office.children.second",
+            "local_ts = []",
+            "this version sets up one child for a connection",
+        ),
+    ] {
+        let text =
+            with(section, line).replace("office.remote]\n[", "office.remote]\nid = \"@peer\"\n[");
+        let first = errors(&text);
+        assert!(first.contains(&format!(": {error}\n")), "{section}: {line}: {first}");
+    }
+}
+
+#[test]
+fn selectors_that_select_nothing_are_refused() {
+    let selector = |text: &str| {
+        let error = first_error(&LEAST.replace("10.91.0.0/24", text));
+        error
+            .split_once(": ")
+            .unwrap_or(("", "good"))
+            .1
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (text, error) in [
+        ("10.0.0.9-10.0.0.1", "the range is empty or mixes address families"),
+        ("10.0.0.1-fd00::1", "the range is empty or mixes address families"),
+        ("dynamic", "\"dynamic\" needs an address from the gateway"),
+        ("10.0.0.0/8[htp]", "\"htp\" is no protocol"),
+        ("10.0.0.0/8[0]", "\"0\" is no protocol"),
+        ("10.0.0.0/8[tcp/http]", "\"http\" is no port"),
+        ("10.0.0.0/8[esp/1]", "protocol esp has no ports"),
+        ("10.0.0.0/8[tcp/9-1]", "the range is empty or mixes address families"),
+        ("10.0.0.0/8[tcp", "\"/8[tcp\" is no prefix"),
+        ("everything", "\"everything\" is not an IP address"),
+        ("fd00::/64", "remote_ts has IPv4 but local_ts has not"),
+    ] {
+        assert_eq!(selector(text), error, "{text}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_reported_where_it_belongs() {
+    assert_eq!(
+        errors("[daemon]\n"),
+        "cygnet.toml: there is no connection\n  add a section [connections.NAME]"
+    );
+    assert_eq!(
+        errors("[connections.a]\n"),
+        r#"cygnet.toml:1:14: there is no child in [connections.a]
+  |
+1 | [connections.a]
+  |              ^ add [connections.a.children.net] with local_ts and remote_ts
+
+cygnet.toml:1:14: there is no section "local" in [connections.a]
+  |
+1 | [connections.a]
+  |              ^ auth = "psk" and an id belong in [connections.a.local]
+
+cygnet.toml:1:14: there is no section "remote" in [connections.a]
+  |
+1 | [connections.a]
+  |              ^ auth = "psk" and an id belong in [connections.a.remote]"#
+    );
+    assert_eq!(
+        first_error(&LEAST.replace("[secrets.psk]\nsecret = \"sixteen octets!!\"\n", "")),
+        "5:21: there is no secret for @dut and any peer
+  |
+5 | [connections.office.remote]
+  |                     ^^^^^^ add a section [secrets.NAME]"
+    );
+    assert_eq!(
+        first_error(&LEAST.replace("id = \"@dut\"\n", "")),
+        "3:21: there is no id in [connections.office.local]
+  |
+3 | [connections.office.local]
+  |                     ^^^^^ id = \"@name\", an address or \"user@host\""
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported_with_its_place() {
+    assert_eq!(
+        errors("[daemon]\nport = 500 500\n[dae mon]\n"),
+        "cygnet.toml:2:8: string values must be quoted, expected literal string
+  |
+2 | port = 500 500
+  |        ^^^^^^^
+
+cygnet.toml:3:6: unexpected content, expected nothing
+  |
+3 | [dae mon]
+  |      ^^^"
+    );
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for secret in [
+        "secret = \"hunter2",
+        "secret = hunter2",
+        "secret = \"0xhunter2\"",
+        "secret = \"0shunter2?\"",
+        "secert = \"hunter2\"",
+        "secret = [\"hunter2\"]",
+        "secret = { x = \"hunter2\" }",
+        "secret = \"hunter2\"\nsecret = \"hunter2\"",
+        "secret = \"hunter2\" trailing",
+        "secret = \"\\q hunter2\"",
+        "secret = \"\"\"\nhunter2",
+        "id = [\"@x\"], secret = \"hunter2\"",
+        "hunter2",
+    ] {
+        let text = LEAST.replace("secret = \"sixteen octets!!\"", secret);
+        let errors = errors(&text);
+        assert!(errors != "no errors" && !errors.contains("hunter2"), "{errors}");
+    }
+    assert_eq!(
+        first_error(&LEAST.replace("secret = \"sixteen", "secert = \"sixteen")),
+        "9:10: there is no secret in [secrets.psk]
+  |
+9 | [secrets.psk]
+  |          ^^^ one of secret, file or credential"
+    );
+    assert!(errors(&LEAST.replace("secret = \"sixteen", "secert = \"sixteen")).ends_with(
+        "
+cygnet.toml:10:1: there is no \"secert\" in [secrets.psk]
+   |
+10 | secert = ********
+   | ^^^^^^ did you mean \"secret\"?"
+    ));
+    assert_eq!(
+        first_error(&LEAST.replace("sixteen octets!!", "0xnot")),
+        "10:10: what follows 0x is not hexadecimal
+   |
+10 | secret = ********
+   |          ^^^^^^^^"
+    );
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_is_warned_of() {
+    let config = good(&LEAST.replace("sixteen octets!!", "hunter2"));
+    assert_eq!(
+        config.warnings,
+        ["cygnet.toml:10:1: this secret is so short that it can be guessed
+   |
+10 | secret = ********
+   | ^^^^^^ use 16 or more random ones"]
+    );
+}
+
+#[test]
+fn secrets_come_from_files_and_credentials() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cygnet.toml");
+    private(&dir.path().join("psk"), "sixteen octets!!\n", 0o600);
+    private(&config, &LEAST.replace("secret = \"sixteen octets!!\"", "file = \"psk\""), 0o644);
+    assert_eq!(load(&config).unwrap().warnings, [""; 0]);
+
+    private(&dir.path().join("psk"), "sixteen octets!!\n", 0o644);
+    let warnings = load(&config).unwrap().warnings.join("\n");
+    assert!(warnings.contains("everybody on this machine can read"), "{warnings}");
+
+    let text = LEAST.replace("secret = \"sixteen octets!!\"", "credential = \"psk\"");
+    let of = |credentials| {
+        let environment = Environment { credentials, ..Environment::default() };
+        assemble(&[source("cygnet.toml", &text)], &environment)
+    };
+    assert!(of(Some(dir.path().to_owned())).is_ok());
+    let error = of(None).err().unwrap().to_string();
+    assert!(error.contains("CREDENTIALS_DIRECTORY is not set"), "{error}");
+}
+
+#[test]
+fn a_secret_in_a_file_that_everybody_can_read_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cygnet.toml");
+    private(&config, LEAST, 0o644);
+    assert_eq!(load(&config).unwrap().warnings.len(), 1);
+    private(&config, LEAST, 0o640);
+    assert_eq!(load(&config).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn files_in_conf_d_are_joined_and_may_not_repeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cygnet.toml");
+    let more = dir.path().join("conf.d");
+    fs::create_dir(&more).unwrap();
+    private(&config, LEAST, 0o600);
+    let second = LEAST.split("[secrets").next().unwrap().replace("office", "alpha");
+    private(&more.join("10-alpha.toml"), &second, 0o600);
+    private(&more.join("notes.txt"), "not toml", 0o600);
+    assert_eq!(load(&config).unwrap().ike.connections.len(), 2);
+
+    private(&more.join("20-alpha.toml"), &second, 0o600);
+    let path = more.join("20-alpha.toml");
+    assert_eq!(
+        load(&config).err().unwrap().to_string(),
+        format!(
+            "{}:2:14: [connections.alpha] is in another file already
+  |
+2 | [connections.alpha]
+  |              ^^^^^ use another name",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cygnet.toml");
+    let error = || load(&config).err().unwrap().to_string();
+    let name = config.display().to_string();
+    assert_eq!(error(), format!("{name}: cannot be read: No such file or directory (os error 2)"));
+    fs::write(&config, b"[daemon]\n# \xff\n").unwrap();
+    assert_eq!(error(), format!("{name}: line 2 is not UTF-8"));
+    fs::write(&config, vec![b'#'; 2 << 20]).unwrap();
+    assert_eq!(error(), format!("{name}: cannot be read: it is longer than 1048576 octets"));
+}
+
+fn private(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
