@@ -1,20 +1,34 @@
-//! One TCP stream through two userspace planes on this machine, by iperf3.
+//! What the userspace plane does: the time of an install, and one TCP stream
+//! through two planes on this machine, by iperf3.
 //!
 //! Both planes, both ends of the stream and both ends of the wire share the
 //! machine's processors. Needs root, iproute2 and iperf3. Arguments: seconds
 //! for each figure (default 5).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement: it looks at the clock, prints, and ends when something is wrong"
+)]
+
 #[path = "../tests/world/mod.rs"]
 mod world;
 
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crypto::{EspCipher, KeyLen};
-use esp::spec::Encapsulation;
+use esp::plane::Command as Plane;
+use esp::spec::{Encapsulation, GroupId, Selector};
 use world::{Node, Outer, Pair, nodes};
 
 fn main() {
     let seconds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5u32);
+    installs();
     let aes128 = Pair::new(1);
     let aes256 = Pair { cipher: EspCipher::AesGcm16(KeyLen::L256), ..aes128 };
     let chacha = Pair { cipher: EspCipher::ChaCha20Poly1305, ..aes128 };
@@ -48,6 +62,42 @@ fn main() {
             }
         }
     }
+}
+
+/// Installs and removes 10,000 children, each with a host of its own.
+fn installs() {
+    const CHILDREN: u32 = 10_000;
+    let (mut node, _) = nodes();
+    let before = resident_octets();
+    let timed = |range: std::ops::Range<u32>, act: &mut dyn FnMut(u32)| {
+        let (started, count) = (Instant::now(), range.len());
+        range.for_each(act);
+        started.elapsed().as_secs_f64() * 1e6 / count as f64
+    };
+    let mut install = |n: u32| {
+        let mut spec = Pair::new(n.into()).spec(1);
+        spec.group = GroupId(n.into());
+        let host = IpAddr::V4((0x0a02_0000 + n).into());
+        spec.remote_ts = vec![Selector::subnet(host, 32)];
+        node.carry_out(Plane::Install(spec)).unwrap();
+    };
+    let first = timed(0..1000, &mut install);
+    timed(1000..CHILDREN - 1000, &mut install);
+    let last = timed(CHILDREN - 1000..CHILDREN, &mut install);
+    let each = (resident_octets() - before) / u64::from(CHILDREN);
+    let mut remove = |n: u32| {
+        node.carry_out(Plane::Remove(Pair::new(n.into()).id())).unwrap();
+        node.carry_out(Plane::Release(GroupId(n.into()))).unwrap();
+    };
+    let removed = timed(0..CHILDREN, &mut remove);
+    println!("install a child among 1,000:  {first:.1} us, among {CHILDREN}: {last:.1} us");
+    println!("remove a child and its group: {removed:.1} us");
+    println!("memory of a child:            {each} octets");
+}
+
+fn resident_octets() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 fn tcp_gbits(client: &Node, server: &Node, address: &str, seconds: u32, extra: &str) -> f64 {

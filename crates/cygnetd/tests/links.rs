@@ -1,5 +1,13 @@
 //! Addresses, routes and rules in a network namespace.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests: a surprise ends them, and they wait for real threads"
+)]
+
 mod world;
 
 use std::net::IpAddr;

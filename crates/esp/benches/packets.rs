@@ -3,6 +3,8 @@
 //! Opening needs a fresh packet each time, so its figure has the copy of the
 //! packet in it.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

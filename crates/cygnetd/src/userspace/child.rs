@@ -82,7 +82,9 @@ impl Child {
     pub(super) fn has_moved(&self, source: SocketAddr) -> bool {
         let path = self.path();
         let is_encapsulated = path.encapsulation == Encapsulation::Udp;
-        let is_new = is_encapsulated && source != path.remote;
+        // Flow label and scope are not part of an address that a NAT changes.
+        let end = |address: SocketAddr| (address.ip(), address.port());
+        let is_new = is_encapsulated && end(source) != end(path.remote);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let is_worth_telling = is_new && *reported != Some(source);
         *reported = is_new.then_some(source);

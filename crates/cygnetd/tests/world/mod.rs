@@ -255,7 +255,7 @@ impl Pair {
         let key: Vec<u8> = (0..self.cipher.key_and_salt_len())
             .map(|i| u8::try_from(i).unwrap() ^ number ^ (n << 6))
             .collect();
-        let spi = 0x1000 * u32::from(n) + 0x10_0000 + u32::try_from(self.number).unwrap();
+        let spi = 0x100_0000 * u32::from(n) + u32::try_from(self.number).unwrap();
         HalfSpec { spi: Spi::new(spi).unwrap(), key: EspKey::for_test(self.cipher, &key).unwrap() }
     }
 
