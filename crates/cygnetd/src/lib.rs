@@ -1,9 +1,15 @@
 //! The parts of the cygnet daemon, for its `main` and its tests.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
-pub mod serve;
+pub mod daemon;
+pub mod engine;
+pub mod links;
+pub mod log;
 pub mod net;
+pub mod routes;
+pub mod serve;
 pub mod tun;
 pub mod userspace;
 pub mod wake;

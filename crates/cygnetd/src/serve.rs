@@ -69,6 +69,12 @@ pub type EngineHandle = Arc<dyn Fn(EngineRequest) + Send + Sync>;
 /// Events on their way to monitors.
 pub type Events = broadcast::Sender<(SystemTime, Event)>;
 
+/// An event in the words that people read.
+#[must_use]
+pub fn words(event: &Event) -> control::What {
+    event::words(event)
+}
+
 /// Serves clients until `shutdown` is complete, then hangs up on all of them
 /// and removes the socket. To be called in a tokio runtime with IO and time.
 ///

@@ -1,0 +1,141 @@
+//! The life of the daemon: from the command line to the last Delete.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use crypto::Provider;
+use esp::plane::Capabilities;
+use ike::Endpoint;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast;
+
+use crate::cli::Cli;
+use crate::clock;
+use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings, Start};
+use crate::engine::{Engine, Remote};
+use crate::links::LinksConfig;
+use crate::log;
+use crate::net::{Net, NetConfig};
+use crate::routes::Routes;
+use crate::serve::{self, ControlSettings, ControlSocket, EVENT_BACKLOG, Events};
+use crate::tun::{Tun, TunConfig};
+use crate::userspace::Userspace;
+
+/// Says whether a configuration is good.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(file: &Path) -> anyhow::Result<String> {
+    let config = config::load(file)?;
+    for warning in &config.warnings {
+        eprintln!("{warning}");
+    }
+    let count = config.connections.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Ok(format!("configuration is good: {count} connection{plural}"))
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// What keeps it from running. Nothing is left behind.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    log::start(&cli.log)?;
+    let config = config::load(&cli.config)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let settings = ControlSettings {
+        runtime_dir: cli.runtime_dir.clone(),
+        group: config.daemon.control_group.clone(),
+    };
+    // The control socket first: it is the lock against a second daemon.
+    let socket = ControlSocket::bind(&settings)?;
+    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let (engine, remote) = assemble(config, events.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
+    let served = runtime.block_on(serve_until_signal(socket, &remote, events));
+    remote.shut_down();
+    let ended = engine.join().map_err(|_| anyhow::anyhow!("the engine broke off"))?;
+    tracing::info!("ended");
+    served.and(ended.context("the engine cannot go on"))
+}
+
+async fn serve_until_signal(
+    socket: ControlSocket,
+    remote: &Remote,
+    events: Events,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tracing::info!("ready, control socket {}", socket.path().display());
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    };
+    serve::serve(socket, remote.handle(), events, ended).await.context("control socket")
+}
+
+/// Sockets, device, plane, routes, endpoint: the engine.
+fn assemble(config: DaemonConfig, events: Events) -> anyhow::Result<(Engine, Remote)> {
+    let DaemonConfig { daemon, connections, ike, .. } = config;
+    let net = Arc::new(open_sockets(&daemon)?);
+    let tun = Arc::new(open_device(&daemon)?);
+    let mut routes = open_routes(&daemon, &tun, &connections)?;
+    for connection in ike.connections.iter().filter(|c| c.remote_addrs.is_empty()) {
+        routes.keep(&connection.child.local_ts, &connection.child.remote_ts);
+    }
+    let plane = Userspace::start(tun, Arc::clone(&net)).context("cannot start the data plane")?;
+    let capabilities = Capabilities { plain_esp: net.has_plain_esp() };
+    let endpoint = Endpoint::new(ike, Provider::system(), capabilities, clock::now());
+    let (mut engine, remote) = Engine::new(endpoint, (net, plane, routes), events)?;
+    for connection in connections {
+        match connection.start {
+            Start::Manual => {}
+            Start::OnBoot => engine.bring_up(connection.name),
+            Start::OnTraffic => engine.arm(&connection.name),
+        }
+    }
+    Ok((engine, remote))
+}
+
+fn open_sockets(daemon: &DaemonSettings) -> anyhow::Result<Net> {
+    let config = NetConfig {
+        listen: daemon.listen.clone(),
+        port: daemon.port,
+        nat_port: daemon.nat_port,
+        mark: Some(daemon.mark),
+        ..NetConfig::default()
+    };
+    let ports = (daemon.port, daemon.nat_port);
+    Net::bind(&config).with_context(|| format!("cannot open UDP ports {} and {}", ports.0, ports.1))
+}
+
+fn open_device(daemon: &DaemonSettings) -> anyhow::Result<Tun> {
+    let mut config = TunConfig { name: daemon.interface.clone(), ..TunConfig::default() };
+    if let Some(mtu) = daemon.mtu {
+        config.mtu = mtu;
+    }
+    Tun::create(&config).with_context(|| format!("cannot create the device {}", daemon.interface))
+}
+
+fn open_routes(
+    daemon: &DaemonSettings,
+    tun: &Tun,
+    connections: &[ConnectionSettings],
+) -> anyhow::Result<Routes> {
+    let config = LinksConfig { table: daemon.table, mark: daemon.mark, ..LinksConfig::default() };
+    let mut routes = Routes::prepare(&config, tun.index()).context("cannot set up routing")?;
+    for inner in connections.iter().flat_map(|connection| &connection.inner_addrs) {
+        routes.add_address(inner.address, inner.prefix)?;
+    }
+    Ok(routes)
+}

@@ -1,0 +1,290 @@
+//! The engine: one thread that owns the endpoint and joins it to sockets,
+//! plane, clocks and control requests.
+//!
+//! ```text
+//! inbox   --IkeDatagram--> Endpoint --Transmit--> Net
+//! plane   --PlaneEvent--->          --Command---> Userspace, and routes with it
+//! control --Request------>          --Reply-----> whoever asked
+//! alarm   ---------------->         --Event-----> logs, monitors
+//! ```
+//! It waits in one `poll`; nothing it does blocks on a peer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use esp::plane::{self, Dataplane};
+use ike::Endpoint;
+use ike::event::{Command, Output, Path, Port, RequestId};
+use ike::fault::Refusal;
+use ike::status::EndpointStatus;
+use ike::time::Instant;
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::oneshot;
+
+use crate::clock::{self, Alarm};
+use crate::log;
+use crate::net::Net;
+use crate::routes::Routes;
+use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
+use crate::userspace::Userspace;
+use crate::wake::Wake;
+
+/// How long a shutdown waits for peers to answer a Delete.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What the engine is made of.
+pub struct Engine {
+    endpoint: Endpoint,
+    net: Arc<Net>,
+    plane: Userspace,
+    routes: Routes,
+    alarm: Alarm,
+    requests: Receiver<Request>,
+    wake: Arc<Wake>,
+    events: Events,
+    asked: BTreeMap<RequestId, oneshot::Sender<Result<(), Refusal>>>,
+    last_request: u64,
+}
+
+/// What other threads send the engine.
+enum Request {
+    Control(EngineRequest),
+    ShutDown,
+}
+
+/// Speaks to an engine from other threads.
+#[derive(Clone)]
+pub struct Remote {
+    requests: Sender<Request>,
+    wake: Arc<Wake>,
+}
+
+impl Remote {
+    /// Sends the engine a request. One that has ended drops it, and with it
+    /// the channel for the answer.
+    pub fn send(&self, request: EngineRequest) {
+        self.post(Request::Control(request));
+    }
+
+    /// Ends the engine in an orderly way.
+    pub fn shut_down(&self) {
+        self.post(Request::ShutDown);
+    }
+
+    fn post(&self, request: Request) {
+        if self.requests.send(request).is_ok() {
+            self.wake.raise();
+        }
+    }
+
+    /// As the control service wants it.
+    #[must_use]
+    pub fn handle(&self) -> EngineHandle {
+        let remote = self.clone();
+        Arc::new(move |request| remote.send(request))
+    }
+}
+
+impl Engine {
+    /// An engine that has not begun to run, and the way to speak to it.
+    ///
+    /// # Errors
+    /// When no file descriptor is left.
+    pub fn new(
+        endpoint: Endpoint,
+        (net, plane, routes): (Arc<Net>, Userspace, Routes),
+        events: Events,
+    ) -> io::Result<(Self, Remote)> {
+        let (sender, requests) = channel();
+        let wake = Arc::new(Wake::new()?);
+        let remote = Remote { requests: sender, wake: Arc::clone(&wake) };
+        let engine = Self {
+            endpoint,
+            net,
+            plane,
+            routes,
+            alarm: Alarm::new()?,
+            requests,
+            wake,
+            events,
+            asked: BTreeMap::new(),
+            last_request: 0,
+        };
+        Ok((engine, remote))
+    }
+
+    /// A packet that wants to leave brings this connection up.
+    pub fn arm(&mut self, name: &str) {
+        self.endpoint.arm(name);
+    }
+
+    /// Brings a connection up without anybody waiting for it.
+    pub fn bring_up(&mut self, name: Arc<str>) {
+        let id = self.new_request();
+        self.endpoint.handle_command(clock::now(), id, Command::Up(name));
+    }
+
+    /// Runs until a shutdown is asked for and done.
+    ///
+    /// # Errors
+    /// When waiting fails, which leaves nothing to be done.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut leave_by = None;
+        loop {
+            self.carry_out();
+            if leave_by.is_some_and(|end| self.is_done(end)) {
+                self.routes.close();
+                return Ok(());
+            }
+            self.wait(leave_by)?;
+            self.receive();
+            self.hear_plane();
+            if self.serve() && leave_by.is_none() {
+                let now = clock::now();
+                leave_by = Some(now.instant + FAREWELL);
+                self.endpoint.shut_down(now);
+            }
+            self.keep_time();
+        }
+    }
+
+    fn is_done(&self, end: Instant) -> bool {
+        !self.endpoint.is_deleting() || clock::now().instant >= end
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self, leave_by: Option<Instant>) -> io::Result<()> {
+        let due = self.endpoint.poll_timeout(clock::now()).map(|(at, _)| at);
+        self.alarm.set([due, leave_by].into_iter().flatten().min())?;
+        let sources =
+            [self.net.inbox().as_fd(), self.plane.as_fd(), self.wake.as_fd(), self.alarm.as_fd()];
+        let mut sources = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut sources, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn receive(&mut self) {
+        while let Some(mut datagram) = self.net.inbox().pop() {
+            let port = if datagram.nat_t { Port::NatTraversal } else { Port::Ike };
+            let path = Path { local: datagram.local, remote: datagram.remote, port };
+            self.endpoint.handle_datagram(clock::now(), path, &mut datagram.octets);
+            self.carry_out();
+        }
+    }
+
+    fn hear_plane(&mut self) {
+        while let Some(event) = self.plane.poll_event() {
+            self.endpoint.handle_plane(clock::now(), event);
+        }
+    }
+
+    fn keep_time(&mut self) {
+        self.alarm.clear();
+        let now = clock::now();
+        if self.endpoint.poll_timeout(now).is_some_and(|(due, _)| due <= now.instant) {
+            self.endpoint.handle_timeout(now);
+        }
+    }
+
+    /// Takes requests; whether a shutdown is among them.
+    fn serve(&mut self) -> bool {
+        self.wake.lower();
+        let mut leave = false;
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Control(EngineRequest::Command(command, answer)) => {
+                    let id = self.new_request();
+                    self.asked.insert(id, answer);
+                    self.endpoint.handle_command(clock::now(), id, command);
+                }
+                // Whoever asked may have hung up.
+                Request::Control(EngineRequest::Status(answer)) => {
+                    let _ = answer.send(self.snapshot());
+                }
+                Request::ShutDown => leave = true,
+            }
+        }
+        leave
+    }
+
+    fn new_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    /// Does what the endpoint wants done, in its order.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    let Path { local, remote, port } = transmit.path;
+                    let local = self.with_port(local, port);
+                    self.net.send_ike(local, remote, &transmit.datagram);
+                }
+                Output::Keepalive(path) => self.net.send_keepalive(path.local, path.remote),
+                Output::Plane(id, command) => self.submit(id, command),
+                Output::Reply(id, result) => {
+                    if let Some(answer) = self.asked.remove(&id) {
+                        let _ = answer.send(result);
+                    }
+                }
+                Output::Event(event) => {
+                    log::event(&event);
+                    // Without a monitor nobody listens.
+                    let _ = self.events.send((clock::now().wall, event));
+                }
+            }
+        }
+    }
+
+    /// Routes lead into the device before there is a child, and away from it
+    /// after there is none: what is to be protected is never sent past it.
+    fn submit(&mut self, id: plane::CommandId, command: plane::Command) {
+        let change = self.routes.change_for(&command);
+        self.routes.add(&change);
+        self.plane.submit(id, command);
+        self.routes.remove(&change);
+    }
+
+    /// The socket is chosen by its port.
+    fn with_port(&self, local: SocketAddr, port: Port) -> SocketAddr {
+        let number = match port {
+            Port::Ike => self.net.ike_port(local.ip()).unwrap_or(local.port()),
+            Port::NatTraversal => self.net.nat_port(),
+        };
+        SocketAddr::new(local.ip(), number)
+    }
+
+    fn snapshot(&self) -> StatusSnapshot {
+        let endpoint = self.endpoint.status();
+        let traffic = children(&endpoint)
+            .filter_map(|child| Some((child, self.plane.traffic(child)?)))
+            .collect();
+        let net = self.net.counters();
+        let of_net = [
+            ("ike_inbox_full", self.net.inbox().dropped()),
+            ("send_failures", net.send_failures),
+            ("receive_failures", net.receive_failures),
+        ];
+        let of_plane = self.plane.discards().snapshot().map(|(reason, n)| (reason.name(), n));
+        StatusSnapshot {
+            traffic,
+            plane_drops: of_plane.chain(of_net).collect(),
+            public_key_operations: crypto::public_key_operations(),
+            now: clock::now(),
+            endpoint,
+        }
+    }
+}
+
+fn children(status: &EndpointStatus) -> impl Iterator<Item = esp::spec::ChildId> {
+    let sas = status.connections.iter().filter_map(|connection| connection.sa.as_ref());
+    sas.flat_map(|sa| sa.children.iter().map(|child| child.id))
+}
