@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::load::assemble;
 use super::source::Source;
-use super::{ConfigErrors, DaemonConfig, Environment, Start, load};
+use super::{ConfigErrors, DaemonConfig, Environment, Start, check, load};
 
 fn source(name: &str, text: &str) -> Source {
     Source::new(name.to_owned(), Zeroizing::new(text.to_owned()), false)
@@ -403,10 +403,10 @@ fn text_that_is_no_toml_is_reported_with_its_place() {
 2 | port = 500 500
   |        ^^^^^^^
 
-cygnet.toml:3:6: unexpected content, expected nothing
+cygnet.toml:3:5: unclosed table, expected `]`
   |
 3 | [dae mon]
-  |      ^^^"
+  |     ^"
     );
 }
 
@@ -535,6 +535,50 @@ fn a_file_that_cannot_be_read_is_an_error() {
     assert_eq!(error(), format!("{name}: line 2 is not UTF-8"));
     fs::write(&config, vec![b'#'; 2 << 20]).unwrap();
     assert_eq!(error(), format!("{name}: cannot be read: it is longer than 1048576 octets"));
+}
+
+#[test]
+fn the_examples_are_good() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/examples");
+    let dir = tempfile::tempdir().unwrap();
+    for (name, key) in [("client.toml", "office.key"), ("gateway.toml", "laptop.key")] {
+        private(&dir.path().join(key), &"5a".repeat(32), 0o600);
+        let text = fs::read_to_string(examples.join(name)).unwrap();
+        private(&dir.path().join(name), &text, 0o644);
+        let config = load(&dir.path().join(name)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.warnings, [""; 0]);
+    }
+}
+
+#[test]
+fn a_check_says_what_there_is_or_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cygnet.toml");
+    let checked = |text: &str| {
+        private(&file, text, 0o600);
+        let (mut output, mut complaints) = (Vec::new(), Vec::new());
+        let good = check(&file, &mut output, &mut complaints).unwrap();
+        (good, String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
+    };
+    assert_eq!(
+        checked(LEAST),
+        (true, "configuration is good: 1 connection\n".to_owned(), String::new())
+    );
+    let (good, output, complaints) = checked(&LEAST.replace("sixteen octets!!", "hunter2"));
+    assert!(good && output == "configuration is good: 1 connection\n");
+    assert!(complaints.starts_with("warning: "), "{complaints}");
+    let name = file.display();
+    assert_eq!(
+        checked("prt = 1\n"),
+        (
+            false,
+            String::new(),
+            format!(
+                "{name}: there is no connection\n  add a section [connections.NAME]\n\n\
+                 {name}:1:1: there is no \"prt\" in the configuration\n  |\n1 | prt = 1\n  | ^^^\n"
+            )
+        )
+    );
 }
 
 fn private(path: &Path, text: &str, mode: u32) {
