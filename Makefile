@@ -1,0 +1,59 @@
+# cygnet: make demo, make test, and what takes longer. All need root, for
+# network namespaces, and say what they install.
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test check unit interop-setup bench fuzz soak deny build
+
+help:
+	@echo 'make demo   a session suspends, moves and resumes, in three namespaces'
+	@echo 'make test   every test, with real strongSwan and libreswan (about 15 minutes)'
+	@echo 'make check  only formatting, lints and documentation'
+	@echo 'make unit   only the tests that need neither root nor peers'
+	@echo 'make bench  performance beside the peers'
+	@echo 'make fuzz   every fuzz target, RUNS executions each (default 10000000)'
+	@echo 'make deny   licences, sources and bans of dependencies'
+
+build:
+	$(CARGO) build --workspace --locked
+
+# Debian packages, the C compiler for the cryptographic module, and the test runner.
+interop-setup:
+	@interop/setup.sh
+
+NEXTEST = $(CARGO) nextest
+nextest-setup:
+	@$(NEXTEST) --version >/dev/null 2>&1 || { \
+		echo 'installing cargo-nextest'; $(CARGO) install cargo-nextest --locked; }
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+unit: nextest-setup
+	$(NEXTEST) run --workspace --locked --exclude cygnet-interop -E 'not test(netns)'
+
+test: interop-setup nextest-setup check
+	$(CARGO) test --workspace --locked --doc
+	$(NEXTEST) run --workspace --locked
+
+demo: interop-setup
+	$(CARGO) build --locked -p cygnetd -p cygnet
+	$(CARGO) run --locked -q -p cygnet-interop --bin demo -- $(ARGS)
+
+bench: interop-setup
+	$(CARGO) run --release --locked -p cygnet-bench -- $(ARGS)
+
+RUNS ?= 10000000
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo 'installing cargo-fuzz'; $(CARGO) install cargo-fuzz --locked; }
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=2048 || exit 1; done
+
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo 'installing cargo-deny'; $(CARGO) install cargo-deny --locked; }
+	$(CARGO) deny check bans licenses sources
