@@ -1,0 +1,115 @@
+//! A machine: an endpoint, its plane, its clocks, and what it has told.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ike::Endpoint;
+use ike::event::{Command, Event, Output, Path, Port, RequestId};
+use ike::fault::Refusal;
+use ike::time::Now;
+
+use crate::clock::{Clock, Time};
+use crate::plane::ModelPlane;
+use crate::wire::Content;
+
+/// Names a machine of a world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct NodeId(pub usize);
+
+/// A machine.
+pub struct Node {
+    /// Its endpoint.
+    pub endpoint: Endpoint,
+    /// Its plane.
+    pub plane: ModelPlane,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Its address.
+    pub address: IpAddr,
+    /// The NAT in front of it, by its place in the world.
+    pub behind: Option<usize>,
+    /// Whether it can neither send nor receive.
+    pub offline: bool,
+    /// What its endpoint has told, in order.
+    pub events: Vec<(Time, Event)>,
+    /// Answers to commands.
+    pub replies: BTreeMap<RequestId, Result<(), Refusal>>,
+    /// Inner packets that came out of the tunnel.
+    pub delivered: Vec<Vec<u8>>,
+    next_request: u64,
+}
+
+/// What a machine puts on the wire.
+pub(crate) struct Outbound {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) content: Content,
+}
+
+impl Node {
+    /// A machine that is switched on now.
+    #[must_use]
+    pub fn new(address: IpAddr, endpoint: Endpoint, plane: ModelPlane, clock: Clock) -> Self {
+        Self {
+            endpoint,
+            plane,
+            clock,
+            address,
+            behind: None,
+            offline: false,
+            events: Vec::new(),
+            replies: BTreeMap::new(),
+            delivered: Vec::new(),
+            next_request: 0,
+        }
+    }
+
+    pub(crate) fn command(&mut self, now: Now, command: Command) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.endpoint.handle_command(now, id, command);
+        id
+    }
+
+    pub(crate) fn path(&self, to: SocketAddr, from: SocketAddr) -> Option<Path> {
+        let port = match to.port() {
+            500 => Port::Ike,
+            4500 => Port::NatTraversal,
+            _ => return None,
+        };
+        Some(Path { local: to, remote: from, port })
+    }
+
+    /// Takes all outputs of the endpoint and carries out what concerns this
+    /// machine alone. Returns what is to be sent.
+    pub(crate) fn drain(&mut self, time: Time) -> Vec<Outbound> {
+        use esp::plane::Dataplane;
+        let mut sent = Vec::new();
+        self.plane.set_time(time);
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    sent.extend(self.outbound(transmit.path, Content::Ike(transmit.datagram)));
+                }
+                Output::Keepalive(path) => sent.extend(self.outbound(path, Content::Keepalive)),
+                Output::Plane(id, command) => self.plane.submit(id, command),
+                Output::Reply(id, result) => {
+                    let earlier = self.replies.insert(id, result);
+                    assert!(earlier.is_none(), "{id:?} is answered twice");
+                }
+                Output::Event(event) => self.events.push((time, event)),
+            }
+        }
+        sent
+    }
+
+    /// `None` when the address that it is to be sent from is no longer ours.
+    pub(crate) fn outbound(&self, path: Path, content: Content) -> Option<Outbound> {
+        let local = path.local.ip();
+        if self.offline || !(local.is_unspecified() || local == self.address) {
+            return None;
+        }
+        let from = SocketAddr::new(self.address, path.local.port());
+        Some(Outbound { from, to: path.remote, content })
+    }
+}

@@ -1,0 +1,300 @@
+//! A client and a gateway.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ike::event::{Command, Event, How, RequestId, SetUp};
+use ike::fault::Refusal;
+use ike::status::{ConnectionStatus, Counters, Stage};
+use ike::wire::ExchangeType;
+
+use crate::clock::Clock;
+use crate::link::Link;
+use crate::nat::Nat;
+use crate::node::{Node, NodeId};
+use crate::packet;
+use crate::plane::{ModelPlane, Outgoing};
+use crate::profile::{GATEWAY, Profile};
+use crate::world::World;
+
+/// The client's address.
+pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
+
+/// The outside address of the NAT in front of the client.
+pub const NAT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// No command takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a pair begins with.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Chooses all chance.
+    pub seed: u64,
+    /// The client.
+    pub client: Profile,
+    /// The gateway.
+    pub gateway: Profile,
+    /// What lies between them.
+    pub link: Link,
+    /// Whether the client is behind a NAT, whose mappings live that long.
+    pub nat: Option<Duration>,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            client: Profile::client(),
+            gateway: Profile::gateway(),
+            link: Link::default(),
+            nat: None,
+        }
+    }
+}
+
+/// A client and a gateway in a world of their own.
+pub struct Pair {
+    /// The world.
+    pub world: World,
+    /// The client.
+    pub client: NodeId,
+    /// The gateway.
+    pub gateway: NodeId,
+    scene: Scene,
+    restarts: u64,
+}
+
+impl Pair {
+    /// Both are switched on, nothing has happened.
+    #[must_use]
+    pub fn new(scene: Scene) -> Self {
+        let mut world = World::new(scene.seed, scene.link);
+        let client = world.add(machine(&scene.client, CLIENT, scene.seed * 1000 + 1, 3));
+        let gateway = world.add(machine(&scene.gateway, GATEWAY, scene.seed * 1000 + 2, 5000));
+        if let Some(timeout) = scene.nat {
+            let nat = world.add_nat(Nat::new(NAT, timeout));
+            world.node_mut(client).behind = Some(nat);
+            world.node_mut(client).address = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
+        }
+        let mut pair = Self { world, client, gateway, scene, restarts: 0 };
+        pair.settle();
+        pair
+    }
+
+    /// Gives the client a command and waits for its end.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn command(&mut self, command: Command) -> Result<(), Refusal> {
+        let request = self.begin(command);
+        self.finish(request)
+    }
+
+    /// Gives the client a command.
+    pub fn begin(&mut self, command: Command) -> RequestId {
+        self.world.command(self.client, command)
+    }
+
+    /// Waits for the end of a command, and until nothing is on the way.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn finish(&mut self, request: RequestId) -> Result<(), Refusal> {
+        let client = self.client;
+        let is_done = |world: &World| world.node(client).replies.contains_key(&request);
+        assert!(self.world.drive_until(PATIENCE, is_done), "{request:?} is not answered");
+        self.world.drive();
+        self.world.node(client).replies[&request]
+    }
+
+    /// Brings the connection up.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn up(&mut self) -> Result<(), Refusal> {
+        self.command(Command::Up(self.name()))
+    }
+
+    /// Puts the session to sleep.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn suspend(&mut self) -> Result<(), Refusal> {
+        self.command(Command::Suspend(self.name()))
+    }
+
+    /// Brings the session back.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn resume(&mut self) -> Result<(), Refusal> {
+        self.command(Command::Resume(self.name()))
+    }
+
+    /// Ends the connection.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub fn down(&mut self) -> Result<(), Refusal> {
+        self.command(Command::Down(self.name()))
+    }
+
+    /// The name of the client's connection.
+    #[must_use]
+    pub fn name(&self) -> std::sync::Arc<str> {
+        self.scene.client.name.into()
+    }
+
+    /// What the pair began with. Changes count from the next restart on.
+    pub fn scene(&mut self) -> &mut Scene {
+        &mut self.scene
+    }
+
+    /// The gateway is switched off and on: keys, SAs and children are gone.
+    pub fn restart_gateway(&mut self) {
+        self.restarts += 1;
+        let seed = self.scene.seed * 1000 + 2 + 10 * self.restarts;
+        let now = self.world.now();
+        let node = self.world.node_mut(self.gateway);
+        let endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        node.plane = ModelPlane::new(self.scene.gateway.capabilities());
+        node.endpoint = endpoint;
+        self.settle();
+    }
+
+    /// Takes up what was done to an endpoint directly.
+    pub fn settle(&mut self) {
+        self.world.settle(self.client);
+        self.world.settle(self.gateway);
+    }
+
+    /// An inner packet from the client to the gateway's net and one back, if
+    /// the first arrives; whether both did.
+    pub fn ping(&mut self) -> bool {
+        let there = packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"ping");
+        let back = packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"pong");
+        self.send(self.client, self.gateway, &there) && self.send(self.gateway, self.client, &back)
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, inner: &[u8]) -> bool {
+        let before = self.world.node(to).delivered.len();
+        if !matches!(self.world.send_inner(from, inner), Outgoing::Sealed(..)) {
+            return false;
+        }
+        self.world.drive();
+        self.world.node(to).delivered.get(before).map(Vec::as_slice) == Some(inner)
+    }
+
+    /// What a packet of the client would meet with.
+    pub fn outgoing(&mut self) -> Outgoing {
+        let inner = packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"data");
+        self.world.send_inner(self.client, &inner)
+    }
+
+    /// The client's connection.
+    #[must_use]
+    pub fn status(&self) -> ConnectionStatus {
+        let status = self.world.node(self.client).endpoint.status();
+        status.connections.into_iter().next().unwrap()
+    }
+
+    /// The gateway's SAs, established with a client.
+    #[must_use]
+    pub fn served(&self) -> Vec<ConnectionStatus> {
+        let status = self.world.node(self.gateway).endpoint.status();
+        status.connections.into_iter().filter(|c| c.sa.is_some()).collect()
+    }
+
+    /// How the client's SA came up.
+    #[must_use]
+    pub fn set_up(&self) -> SetUp {
+        self.status().sa.and_then(|sa| sa.set_up).expect("an SA that is up")
+    }
+
+    /// What the client has told.
+    pub fn client_events(&self) -> impl Iterator<Item = &Event> {
+        self.world.node(self.client).events.iter().map(|(_, event)| event)
+    }
+
+    /// What the gateway has told.
+    pub fn gateway_events(&self) -> impl Iterator<Item = &Event> {
+        self.world.node(self.gateway).events.iter().map(|(_, event)| event)
+    }
+
+    /// What the client has counted.
+    #[must_use]
+    pub fn client_counters(&self) -> Counters {
+        self.world.node(self.client).endpoint.status().counters
+    }
+
+    /// What the gateway has counted.
+    #[must_use]
+    pub fn gateway_counters(&self) -> Counters {
+        self.world.node(self.gateway).endpoint.status().counters
+    }
+
+    /// The exchanges of the datagrams from `from` on, with whether each is a response.
+    #[must_use]
+    pub fn exchanges(&self, from: usize) -> Vec<(ExchangeType, bool)> {
+        let headers = self.world.trace[from..].iter().filter_map(|sent| sent.datagram.header());
+        headers.map(|header| (header.exchange, header.flags.response)).collect()
+    }
+
+    /// Both ends have the same child, it carries packets, and nobody has more.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_joined(&mut self) {
+        assert!(self.is_joined(), "{:#?}\n{:#?}", self.status(), self.served());
+        assert!(self.ping(), "no packets flow");
+    }
+
+    /// Whether both ends have the same child, and nobody has more.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        let (client, gateway) = (self.world.node(self.client), self.world.node(self.gateway));
+        let mut children = client.plane.children().keys();
+        let Some(&child) = children.next() else { return false };
+        self.status().stage == Stage::Up
+            && children.next().is_none()
+            && gateway.plane.children().len() == 1
+            && self.served().len() == 1
+            && self.world.counterpart(self.client, child).is_some()
+    }
+
+    /// Neither end has an SA or a child.
+    ///
+    /// # Panics
+    /// If one has.
+    pub fn assert_apart(&self) {
+        assert!(self.is_apart(), "{:#?}\n{:#?}", self.status(), self.served());
+    }
+
+    /// Whether neither end has an SA or a child.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.world.nodes().all(|node| node.plane.children().is_empty())
+            && self.status().sa.is_none()
+            && self.served().is_empty()
+    }
+
+    /// The client is up, and came up like this.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_up_by(&mut self, how: How) {
+        self.assert_joined();
+        assert_eq!(self.set_up().how, how);
+    }
+}
+
+/// A machine of a profile that has run for so many seconds.
+#[must_use]
+pub fn machine(profile: &Profile, address: IpAddr, seed: u64, uptime: u64) -> Node {
+    let clock = Clock::new(Duration::from_secs(uptime));
+    let endpoint = profile.endpoint(seed, clock.at(Duration::ZERO));
+    let mut plane = ModelPlane::new(profile.capabilities());
+    plane.holds_first = profile.remote.is_some();
+    Node::new(address, endpoint, plane, clock)
+}

@@ -1,0 +1,368 @@
+//! A data plane that carries packets, and objects to every command that an
+//! endpoint must not give.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::EspKey;
+use esp::inbound::Inbound;
+use esp::outbound::{Outbound, sealed_len};
+use esp::packet;
+use esp::plane::{Capabilities, Command, CommandId, Dataplane, Fault, PlaneEvent, Traffic};
+use esp::policy::{Decision, Policies, Selectors};
+use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath, Spi};
+
+use crate::clock::Time;
+
+/// A plane that checks what it is told.
+pub struct ModelPlane {
+    children: BTreeMap<ChildId, Installed>,
+    groups: BTreeSet<GroupId>,
+    policies: Policies<ChildId>,
+    ids: BTreeSet<ChildId>,
+    keys: BTreeSet<Vec<u8>>,
+    commands: BTreeSet<CommandId>,
+    /// Installs that have failed, which the endpoint may not know yet.
+    failed: BTreeMap<CommandId, ChildId>,
+    completions: VecDeque<(Time, CommandId, Result<(), Fault>)>,
+    events: VecDeque<PlaneEvent>,
+    released: Vec<Vec<u8>>,
+    new: Vec<ChildId>,
+    objections: Vec<String>,
+    capabilities: Capabilities,
+    now: Time,
+    /// How long every command takes.
+    pub delay: Duration,
+    /// What the next installations end with.
+    pub faults: VecDeque<Fault>,
+    /// Whether a group must hold before a child of it is installed: so it is
+    /// for whoever begins connections.
+    pub holds_first: bool,
+}
+
+/// A child in the plane.
+pub struct Installed {
+    /// Its group.
+    pub group: GroupId,
+    /// The SPI of packets to us.
+    pub spi_in: Spi,
+    /// The SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// The outside.
+    pub path: OuterPath,
+    /// What it carries.
+    pub selectors: Arc<Selectors>,
+    /// An inner packet that fits it.
+    pub example: Vec<u8>,
+    inbound: Inbound,
+    outbound: Outbound,
+    traffic: Traffic,
+}
+
+/// What became of an outgoing packet.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Outgoing {
+    /// It leaves in ESP.
+    Sealed(OuterPath, Vec<u8>),
+    /// It waits for a child.
+    Held,
+    /// No policy is about it: it would leave in clear text.
+    Clear,
+}
+
+impl ModelPlane {
+    /// An empty plane.
+    #[must_use]
+    pub fn new(capabilities: Capabilities) -> Self {
+        Self {
+            children: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            policies: Policies::default(),
+            ids: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            commands: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            completions: VecDeque::new(),
+            events: VecDeque::new(),
+            released: Vec::new(),
+            new: Vec::new(),
+            objections: Vec::new(),
+            capabilities,
+            now: Time::ZERO,
+            delay: Duration::ZERO,
+            faults: VecDeque::new(),
+            holds_first: false,
+        }
+    }
+
+    /// The children.
+    #[must_use]
+    pub const fn children(&self) -> &BTreeMap<ChildId, Installed> {
+        &self.children
+    }
+
+    /// The groups that are not released.
+    #[must_use]
+    pub const fn groups(&self) -> &BTreeSet<GroupId> {
+        &self.groups
+    }
+
+    /// What it has objected to. The world looks after every step.
+    pub fn take_objections(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.objections)
+    }
+
+    /// Packets that waited for a child that is there now.
+    pub fn take_released(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Children that were installed since the last call.
+    pub(crate) fn take_new(&mut self) -> Vec<ChildId> {
+        std::mem::take(&mut self.new)
+    }
+
+    /// A packet of a child, sealed.
+    pub(crate) fn probe(&mut self, child: ChildId) -> Vec<u8> {
+        let child = self.children.get_mut(&child).unwrap();
+        let example = child.example.clone();
+        child.seal(&example)
+    }
+
+    /// Time goes on.
+    pub fn set_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// When there is an event.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        if self.events.is_empty() {
+            self.completions.front().map(|&(due, _, _)| due)
+        } else {
+            Some(self.now)
+        }
+    }
+
+    /// A packet that wants to leave.
+    pub fn send(&mut self, inner: &[u8]) -> Outgoing {
+        let flow = packet::parse(inner).unwrap().flow;
+        match self.policies.lookup(&flow) {
+            Decision::Child(&id) => {
+                let child = self.children.get_mut(&id).unwrap();
+                Outgoing::Sealed(child.path, child.seal(inner))
+            }
+            Decision::Held(held) => {
+                if held.wait(inner).acquire {
+                    self.events.push_back(PlaneEvent::Acquire(held.group()));
+                }
+                Outgoing::Held
+            }
+            Decision::Unmatched => Outgoing::Clear,
+        }
+    }
+
+    /// An ESP packet has come: the inner packet, if it is one.
+    pub fn receive(
+        &mut self,
+        from: SocketAddr,
+        form: Encapsulation,
+        esp: &[u8],
+    ) -> Option<Vec<u8>> {
+        let spi = esp::inbound::spi(esp).ok()?;
+        let (&id, child) = self.children.iter_mut().find(|(_, child)| child.spi_in.get() == spi)?;
+        let mut octets = esp.to_vec();
+        let opened = child.inbound.run().open(&mut octets).ok()?;
+        if form == Encapsulation::Udp && opened.is_newest && from != child.path.remote {
+            self.events.push_back(PlaneEvent::MappingChanged(id, from));
+        }
+        child.traffic.packets_in += 1;
+        child.traffic.bytes_in += opened.range.len() as u64;
+        Some(octets[opened.range].to_vec())
+    }
+
+    /// The plane tells something by itself.
+    pub fn raise(&mut self, event: PlaneEvent) {
+        self.events.push_back(event);
+    }
+
+    fn object(&mut self, objection: String) {
+        self.objections.push(objection);
+    }
+
+    fn carry_out(&mut self, id: CommandId, command: Command) -> Result<(), Fault> {
+        match command {
+            Command::Install(spec) => self.install(id, *spec),
+            Command::Remove(child) => self.remove(child),
+            Command::Move(child, path) => self.move_to(child, path),
+            Command::Hold(hold) => {
+                if hold.local_ts.is_empty() || hold.remote_ts.is_empty() {
+                    self.object(format!("{:?} holds nothing", hold.group));
+                }
+                let group = hold.group;
+                self.groups.insert(group);
+                if self.policies.hold(hold)? {
+                    self.events.push_back(PlaneEvent::Acquire(group));
+                }
+                Ok(())
+            }
+            Command::Release(group) => self.release(group),
+        }
+    }
+
+    fn install(&mut self, command: CommandId, spec: ChildSpec) -> Result<(), Fault> {
+        self.check(&spec);
+        if let Some(fault) = self.faults.pop_front() {
+            self.failed.insert(command, spec.id);
+            return Err(fault);
+        }
+        let selectors = Selectors::new(spec.local_ts.clone(), spec.remote_ts.clone());
+        let selectors = Arc::new(selectors);
+        self.groups.insert(spec.group);
+        let waited = self.policies.install(spec.id, spec.group, Arc::clone(&selectors), spec.id)?;
+        self.released.extend(waited.into_iter().map(Vec::from));
+        let installed = Installed {
+            group: spec.group,
+            spi_in: spec.inbound.spi,
+            spi_out: spec.outbound.spi,
+            path: spec.path,
+            selectors: Arc::clone(&selectors),
+            example: example(&spec),
+            inbound: Inbound::new(spec.inbound, selectors),
+            outbound: Outbound::new(spec.outbound),
+            traffic: Traffic::default(),
+        };
+        self.children.insert(spec.id, installed);
+        self.new.push(spec.id);
+        Ok(())
+    }
+
+    fn check(&mut self, spec: &ChildSpec) {
+        let ChildSpec { id, group, inbound, outbound, path, local_ts, remote_ts } = spec;
+        if !self.ids.insert(*id) {
+            self.object(format!("{id:?} is used twice"));
+        }
+        if self.children.values().any(|child| child.spi_in == inbound.spi) {
+            self.object(format!("SPI {} is installed", inbound.spi));
+        }
+        for key in [&inbound.key, &outbound.key] {
+            if !self.keys.insert(octets(key)) {
+                self.object(format!("{id:?} has a key that was used before"));
+            }
+        }
+        if local_ts.is_empty() || remote_ts.is_empty() {
+            self.object(format!("{id:?} selects nothing"));
+        }
+        if path.local.ip().is_unspecified() || path.remote.ip().is_unspecified() {
+            self.object(format!("{id:?} leads from nowhere: {path:?}"));
+        }
+        if self.holds_first && !self.groups.contains(group) {
+            self.object(format!("{group:?} gets a child and did not hold before"));
+        }
+    }
+
+    fn remove(&mut self, id: ChildId) -> Result<(), Fault> {
+        if self.children.remove(&id).is_none() {
+            if !self.failed.values().any(|&failed| failed == id) {
+                self.object(format!("{id:?} is removed and is not there"));
+            }
+            return Err(Fault::Unknown);
+        }
+        self.policies.remove(id).map(|_| ())
+    }
+
+    fn move_to(&mut self, id: ChildId, path: OuterPath) -> Result<(), Fault> {
+        match self.children.get_mut(&id) {
+            Some(child) => {
+                child.path = path;
+                Ok(())
+            }
+            None => {
+                if !self.failed.values().any(|&failed| failed == id) {
+                    self.object(format!("{id:?} is moved and is not there"));
+                }
+                Err(Fault::Unknown)
+            }
+        }
+    }
+
+    fn release(&mut self, group: GroupId) -> Result<(), Fault> {
+        if self.children.values().any(|child| child.group == group) {
+            self.object(format!("{group:?} is released and has children"));
+        }
+        if !self.groups.remove(&group) {
+            self.object(format!("{group:?} is released and is not there"));
+        }
+        self.policies.release(group).map(|_| ())
+    }
+}
+
+impl Installed {
+    /// A packet of this child, sealed.
+    pub fn seal(&mut self, inner: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; sealed_len(inner.len())];
+        self.outbound.seal(inner, &mut out).unwrap();
+        self.traffic.packets_out += 1;
+        self.traffic.bytes_out += inner.len() as u64;
+        out
+    }
+
+    /// Whether a packet sealed by the peer's child can be opened by this one.
+    #[must_use]
+    pub fn opens(&self, mut esp: Vec<u8>) -> bool {
+        self.inbound.run().open(&mut esp).is_ok()
+    }
+
+    /// What it has carried.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}
+
+impl Dataplane for ModelPlane {
+    fn submit(&mut self, id: CommandId, command: Command) {
+        if !self.commands.insert(id) {
+            self.object(format!("{id:?} is used twice"));
+        }
+        let result = self.carry_out(id, command);
+        self.completions.push_back((self.now + self.delay, id, result));
+    }
+
+    fn poll_event(&mut self) -> Option<PlaneEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let &(due, id, result) = self.completions.front()?;
+        if due > self.now {
+            return None;
+        }
+        self.completions.pop_front();
+        self.failed.remove(&id);
+        Some(PlaneEvent::Completed(id, result))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn traffic(&self, child: ChildId) -> Option<Traffic> {
+        self.children.get(&child).map(|child| child.traffic)
+    }
+}
+
+fn octets(key: &EspKey) -> Vec<u8> {
+    key.for_kernel(<[u8]>::to_vec)
+}
+
+/// A packet from the first of our addresses to the first of the peer's.
+fn example(spec: &ChildSpec) -> Vec<u8> {
+    let (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) =
+        (spec.local_ts[0].start(), spec.remote_ts[0].start())
+    else {
+        return Vec::new();
+    };
+    crate::packet::udp(source, destination, b"example")
+}

@@ -1,0 +1,172 @@
+//! What the endpoints of a scene are told.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::{Provider, Psk};
+use esp::plane::Capabilities;
+use esp::spec::Selector;
+use ike::Endpoint;
+use ike::config::{
+    Auth, ChildConfig, Config, Connection, Limits, PreShared, PreSharedKey, Resumption,
+    Retransmission, Shard,
+};
+use ike::identity::{Id, IdPattern};
+use ike::time::Now;
+
+/// The configuration of one side, as text where that reads best.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The connection's name.
+    pub name: &'static str,
+    /// Who it is.
+    pub local_id: String,
+    /// Whom it expects; empty: anybody.
+    pub remote_id: &'static str,
+    /// Secrets and their owner; an empty owner: everybody.
+    pub secrets: Vec<(&'static str, &'static str)>,
+    /// IKE proposals.
+    pub ike: Vec<&'static str>,
+    /// ESP proposals.
+    pub esp: Vec<&'static str>,
+    /// Our side of the traffic.
+    pub local_ts: Vec<String>,
+    /// The peer's.
+    pub remote_ts: Vec<&'static str>,
+    /// Our addresses; empty: any.
+    pub local_addrs: Vec<IpAddr>,
+    /// Where the peer is, if it can be asked.
+    pub remote: Option<IpAddr>,
+    /// Pretend a NAT.
+    pub force_encapsulation: bool,
+    /// Ask for a sign of life.
+    pub liveness: Option<Duration>,
+    /// Resumption.
+    pub resumption: Resumption,
+    /// Retransmission.
+    pub retransmission: Retransmission,
+    /// Limits.
+    pub limits: Limits,
+    /// How long a ticket key seals.
+    pub rotation: Duration,
+    /// Whether the plane can carry plain ESP.
+    pub plain_esp: bool,
+}
+
+/// The address of every gateway.
+pub const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+
+impl Profile {
+    /// A gateway that serves anybody with the secret.
+    #[must_use]
+    pub fn gateway() -> Self {
+        Self {
+            name: "clients",
+            local_id: "gateway.example".into(),
+            remote_id: "",
+            secrets: vec![("", "secret")],
+            ike: vec!["aes256gcm16-prfsha384-x25519"],
+            esp: vec!["aes256gcm16"],
+            local_ts: vec!["10.2.0.0/16".into()],
+            remote_ts: vec!["10.1.0.0/16"],
+            local_addrs: Vec::new(),
+            remote: None,
+            force_encapsulation: false,
+            liveness: None,
+            resumption: Resumption::default(),
+            retransmission: Retransmission::default(),
+            limits: Limits::default(),
+            rotation: Duration::from_secs(24 * 3600),
+            plain_esp: true,
+        }
+    }
+
+    /// A client of that gateway.
+    #[must_use]
+    pub fn client() -> Self {
+        Self {
+            name: "home",
+            local_id: "client.example".into(),
+            remote_id: "gateway.example",
+            local_ts: vec!["10.1.0.2/32".into()],
+            remote_ts: vec!["10.2.0.0/16"],
+            remote: Some(GATEWAY),
+            ..Self::gateway()
+        }
+    }
+
+    /// An endpoint of this profile.
+    #[must_use]
+    pub fn endpoint(&self, seed: u64, now: Now) -> Endpoint {
+        let provider = Provider::seeded(seed);
+        Endpoint::new(self.config(), provider, self.capabilities(), now)
+    }
+
+    /// What its plane can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        Capabilities { plain_esp: self.plain_esp }
+    }
+
+    /// As an endpoint wants it.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config {
+            connections: vec![Arc::new(self.connection())],
+            retransmission: self.retransmission,
+            limits: self.limits,
+            shard: Shard::default(),
+            ticket_key_rotation: self.rotation,
+            port: 500,
+            nat_port: 4500,
+        }
+    }
+
+    /// Its one connection.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection {
+            name: self.name.into(),
+            local_addrs: self.local_addrs.clone(),
+            remote_addrs: self.remote.into_iter().collect(),
+            remote_port: 500,
+            remote_nat_port: 4500,
+            local_id: self.local_id.parse().unwrap(),
+            remote_id: match self.remote_id {
+                "" => IdPattern::Any,
+                id => IdPattern::Exact(id.parse().unwrap()),
+            },
+            auth: Auth::PreShared(Arc::new(self.pre_shared())),
+            proposals: self.ike.iter().map(|text| text.parse().unwrap()).collect(),
+            child: ChildConfig {
+                name: "net".into(),
+                local_ts: self.local_ts.iter().map(|text| subnet(text)).collect(),
+                remote_ts: self.remote_ts.iter().map(|text| subnet(text)).collect(),
+                proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),
+            },
+            force_encapsulation: self.force_encapsulation,
+            liveness: self.liveness,
+            resumption: self.resumption,
+        }
+    }
+
+    fn pre_shared(&self) -> PreShared {
+        let key = |&(owner, secret): &(&str, &str)| PreSharedKey {
+            owners: Some(owner).filter(|o| !o.is_empty()).map(id).into_iter().collect(),
+            secret: Psk::new(secret.as_bytes()).unwrap(),
+        };
+        PreShared { keys: self.secrets.iter().map(key).collect() }
+    }
+}
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+/// A subnet in the usual spelling.
+#[must_use]
+pub fn subnet(text: &str) -> Selector {
+    let (address, prefix) = text.split_once('/').unwrap();
+    Selector::subnet(address.parse().unwrap(), prefix.parse().unwrap())
+}

@@ -1,0 +1,321 @@
+//! Machines, what lies between them, and time.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use esp::plane::Dataplane;
+use esp::spec::{ChildId, Encapsulation};
+use ike::event::{Command, Path, Port, RequestId};
+
+use crate::chance::Chance;
+use crate::clock::Time;
+use crate::link::Link;
+use crate::nat::Nat;
+use crate::node::{Node, NodeId, Outbound};
+use crate::plane::Outgoing;
+use crate::wire::{Arrival, Content, Datagram, Sent};
+
+/// Decides what arrives of a datagram, in place of the link.
+pub type Meddler = Box<dyn FnMut(&Sent) -> Vec<Arrival>>;
+
+/// More steps than this without time going on: somebody wants to be woken for nothing.
+const MAX_STEPS_AT_ONCE: u32 = 20_000;
+
+/// A world.
+pub struct World {
+    /// What lies between the machines.
+    pub link: Link,
+    /// Every IKE datagram and keepalive that was sent.
+    pub trace: Vec<Sent>,
+    /// Whoever meddles with IKE datagrams.
+    pub meddler: Option<Meddler>,
+    now: Time,
+    chance: Chance,
+    nodes: Vec<Node>,
+    nats: Vec<Nat>,
+    on_the_way: BTreeMap<(Time, u64), Datagram>,
+    sequence: u64,
+    steps_at_once: u32,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64, link: Link) -> Self {
+        Self {
+            link,
+            trace: Vec::new(),
+            meddler: None,
+            now: Time::ZERO,
+            chance: Chance::new(seed),
+            nodes: Vec::new(),
+            nats: Vec::new(),
+            on_the_way: BTreeMap::new(),
+            sequence: 0,
+            steps_at_once: 0,
+        }
+    }
+
+    /// Adds a machine.
+    pub fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// Adds a NAT.
+    pub fn add_nat(&mut self, nat: Nat) -> usize {
+        self.nats.push(nat);
+        self.nats.len() - 1
+    }
+
+    /// A NAT.
+    pub fn nat(&mut self, index: usize) -> &mut Nat {
+        &mut self.nats[index]
+    }
+
+    /// A machine.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// A machine. What its endpoint says is taken up by [`Self::settle`] or the next step.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0]
+    }
+
+    /// Every machine.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
+    /// Time since the beginning.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The world's chance, for whoever wants to stay repeatable.
+    pub fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
+    }
+
+    /// Gives a command.
+    pub fn command(&mut self, id: NodeId, command: Command) -> RequestId {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let now = node.clock.at(time);
+        let request = node.command(now, command);
+        self.settle(id);
+        request
+    }
+
+    /// Sends an inner packet of a machine into its tunnel.
+    pub fn send_inner(&mut self, id: NodeId, inner: &[u8]) -> Outgoing {
+        let outgoing = self.node_mut(id).plane.send(inner);
+        if let Outgoing::Sealed(path, esp) = &outgoing {
+            let content = match path.encapsulation {
+                Encapsulation::Udp => Content::EspInUdp(esp.clone()),
+                Encapsulation::Plain => Content::PlainEsp(esp.clone()),
+            };
+            let path = Path { local: path.local, remote: path.remote, port: Port::NatTraversal };
+            if let Some(outbound) = self.node(id).outbound(path, content) {
+                self.put(id, outbound);
+            }
+        }
+        self.settle(id);
+        outgoing
+    }
+
+    /// Lets a datagram arrive after some time.
+    pub fn inject(&mut self, arrival: Arrival) {
+        self.sequence += 1;
+        self.on_the_way.insert((self.now + arrival.after, self.sequence), arrival.datagram);
+    }
+
+    /// Whether nothing is on the way and no plane is busy.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.on_the_way.is_empty() && self.nodes.iter().all(|n| n.plane.next_due().is_none())
+    }
+
+    /// Runs until nothing is on the way. Timers that are due later wait.
+    pub fn drive(&mut self) {
+        while !self.is_quiet() {
+            assert!(self.step(), "something is on the way");
+        }
+    }
+
+    /// Runs until `done`, for `limit` at the most; whether it was.
+    pub fn drive_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            match self.next_time() {
+                Some(time) if time <= end => self.step(),
+                _ => {
+                    self.now = end;
+                    return done(self);
+                }
+            };
+        }
+    }
+
+    /// Runs for some time.
+    pub fn run_for(&mut self, time: Duration) {
+        self.drive_until(time, |_| false);
+    }
+
+    /// When something happens next.
+    #[must_use]
+    pub fn next_time(&self) -> Option<Time> {
+        let arrival = self.on_the_way.keys().next().map(|&(time, _)| time);
+        let nodes = self.nodes.iter().filter_map(|node| self.next_of(node));
+        nodes.chain(arrival).min().map(|time| time.max(self.now))
+    }
+
+    /// Lets the next thing happen; whether there was one.
+    pub fn step(&mut self) -> bool {
+        let Some(time) = self.next_time() else { return false };
+        self.steps_at_once = if time > self.now { 0 } else { self.steps_at_once + 1 };
+        assert!(self.steps_at_once < MAX_STEPS_AT_ONCE, "the world spins at {time:?}");
+        self.now = time;
+        if let Some(entry) = self.on_the_way.first_entry()
+            && entry.key().0 <= time
+        {
+            let datagram = entry.remove();
+            self.arrive(datagram);
+            return true;
+        }
+        let due = |node: &Node| self.next_of(node).is_some_and(|due| due <= time);
+        if let Some(index) = self.nodes.iter().position(due) {
+            self.wake(NodeId(index));
+        }
+        true
+    }
+
+    /// Takes up what a machine's endpoint has said.
+    pub fn settle(&mut self, id: NodeId) {
+        let now = self.now;
+        for outbound in self.node_mut(id).drain(now) {
+            self.put(id, outbound);
+        }
+        for inner in self.node_mut(id).plane.take_released() {
+            self.send_inner(id, &inner);
+        }
+        let objections = self.node_mut(id).plane.take_objections();
+        assert!(objections.is_empty(), "the plane of {id:?} objects: {objections:?}");
+        self.check_keys(id);
+    }
+
+    fn next_of(&self, node: &Node) -> Option<Time> {
+        let timer = node.endpoint.poll_timeout(node.clock.at(self.now));
+        let timer = timer.map(|(instant, _)| node.clock.when(instant));
+        [timer, node.plane.next_due()].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let now = node.clock.at(time);
+        node.plane.set_time(time);
+        match node.plane.poll_event() {
+            Some(event) => node.endpoint.handle_plane(now, event),
+            None => node.endpoint.handle_timeout(now),
+        }
+        self.settle(id);
+    }
+
+    /// A machine sends.
+    fn put(&mut self, by: NodeId, outbound: Outbound) {
+        let Outbound { mut from, to, content } = outbound;
+        if let Some(nat) = self.node(by).behind {
+            if matches!(content, Content::PlainEsp(_)) {
+                return;
+            }
+            let now = self.now;
+            from = self.nats[nat].outbound(from, now);
+        }
+        let sent = Sent { at: self.now, by, datagram: Datagram { from, to, content } };
+        let is_ike = sent.datagram.ike().is_some();
+        let arrivals = match &mut self.meddler {
+            Some(meddler) if is_ike => meddler(&sent),
+            _ => self.link.carry(&mut self.chance, &sent.datagram),
+        };
+        if is_ike || sent.datagram.content == Content::Keepalive {
+            self.trace.push(sent);
+        }
+        for arrival in arrivals {
+            self.inject(arrival);
+        }
+    }
+
+    /// A datagram has come to an address.
+    fn arrive(&mut self, datagram: Datagram) {
+        let Some((id, to)) = self.recipient(datagram.to) else { return };
+        let time = self.now;
+        let node = self.node_mut(id);
+        if node.offline {
+            return;
+        }
+        let now = node.clock.at(time);
+        match datagram.content {
+            Content::Ike(octets) => {
+                let Some(path) = node.path(to, datagram.from) else { return };
+                node.endpoint.handle_datagram(now, path, &mut octets.to_vec());
+            }
+            Content::Keepalive => {}
+            Content::EspInUdp(esp) => {
+                let inner = node.plane.receive(datagram.from, Encapsulation::Udp, &esp);
+                node.delivered.extend(inner);
+            }
+            Content::PlainEsp(esp) => {
+                let inner = node.plane.receive(datagram.from, Encapsulation::Plain, &esp);
+                node.delivered.extend(inner);
+            }
+        }
+        self.settle(id);
+    }
+
+    fn recipient(&self, to: SocketAddr) -> Option<(NodeId, SocketAddr)> {
+        let (to, behind) = match self.nats.iter().position(|nat| nat.public == to.ip()) {
+            Some(index) => (self.nats[index].inbound(to.port(), self.now)?, Some(index)),
+            None => (to, None),
+        };
+        let id = self.find(to.ip(), behind)?;
+        Some((id, to))
+    }
+
+    fn find(&self, address: IpAddr, behind: Option<usize>) -> Option<NodeId> {
+        let fits = |node: &Node| node.address == address && node.behind == behind;
+        self.nodes.iter().position(fits).map(NodeId)
+    }
+
+    /// What one end of a child seals the other opens, as soon as both have it.
+    fn check_keys(&mut self, id: NodeId) {
+        for child in self.node_mut(id).plane.take_new() {
+            let Some((other, peer)) = self.counterpart(id, child) else { continue };
+            let forth = self.node_mut(id).plane.probe(child);
+            let back = self.node_mut(other).plane.probe(peer);
+            assert!(self.node(other).plane.children()[&peer].opens(forth), "keys do not fit");
+            assert!(self.node(id).plane.children()[&child].opens(back), "keys do not fit");
+        }
+    }
+
+    /// The other end of a child.
+    #[must_use]
+    pub fn counterpart(&self, id: NodeId, child: ChildId) -> Option<(NodeId, ChildId)> {
+        let ours = self.node(id).plane.children().get(&child)?;
+        let others = self.nodes.iter().enumerate().filter(|&(index, _)| index != id.0);
+        others.into_iter().find_map(|(index, node)| {
+            let fits = |(_, theirs): &(&ChildId, &crate::plane::Installed)| {
+                theirs.spi_in == ours.spi_out && theirs.spi_out == ours.spi_in
+            };
+            let (&peer, _) = node.plane.children().iter().find(fits)?;
+            Some((NodeId(index), peer))
+        })
+    }
+}
