@@ -20,9 +20,9 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // The journal has its own time stamps.
     if by_journal {
-        format.without_time().init()
+        format.without_time().init();
     } else {
-        format.init()
+        format.init();
     }
     Ok(())
 }
