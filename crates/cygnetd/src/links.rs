@@ -34,7 +34,7 @@ use std::net::IpAddr;
 use esp::spec::{Prefix, Selector};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::{AddressMessageBuilder, Handle, IpVersion, RouteMessageBuilder};
@@ -247,7 +247,10 @@ impl Links {
     /// # Errors
     /// The system refused.
     pub async fn add_address(&mut self, address: IpAddr, prefix: u8) -> Result<(), LinkError> {
-        let request = self.handle.address().add(self.interface, address, prefix).replace();
+        let mut request = self.handle.address().add(self.interface, address, prefix).replace();
+        // The tunnel has no neighbours to ask, and a tentative address cannot
+        // be the source of a route.
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         let failed = |error| LinkError::new(format!("add address {address}/{prefix}"), &error);
         request.execute().await.map_err(failed)?;
         *self.addresses.entry((address, prefix)).or_default() += 1;

@@ -19,7 +19,7 @@ use crypto::{EspCipher, KeyLen};
 use esp::discard::Discard;
 use esp::plane::{Command, Dataplane, Fault, PlaneEvent};
 use esp::spec::{Encapsulation, GroupId};
-use world::{Capture, Namespace, Node, Outer, Pair, hold, nodes, wait_readable};
+use world::{Capture, Namespace, Node, Outer, Pair, hold, nodes, run, wait_readable};
 
 fn connected(pair: Pair) -> (Node, Node) {
     let (mut left, mut right) = nodes();
@@ -331,10 +331,11 @@ fn ike_is_told_from_esp_and_knows_both_addresses() {
     );
     assert_eq!((datagram.local, datagram.remote), (remote(500), local(500)));
 
+    assert_eq!(right.net.inbox().pop(), None);
+
     let v6 = |n: u16, port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], port));
     left.net.send_ike(v6(1, 4500), v6(2, 4500), &[8; 3000]);
     assert_eq!(left.net.counters().send_failures, 0);
-    assert_eq!(right.net.inbox().pop(), None);
     wait_readable(right.net.inbox(), "IKE");
     assert_eq!(right.net.inbox().pop().unwrap().local, v6(2, 4500));
     let source = left.namespace.enter(|| left.net.source_towards(remote(500)).unwrap());
@@ -389,8 +390,77 @@ fn garbage_on_the_port_is_counted_by_reason() {
 }
 
 #[test]
-fn a_plane_that_is_dropped_takes_its_device_along() {
+fn a_plane_that_is_dropped_under_load_takes_its_device_along() {
     let (left, _right) = connected(Pair::new(1));
-    let namespace = left.stop();
-    assert!(!namespace.succeeds("ip link show tun0"));
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = sender.send_to(&[7; 1000], "10.2.0.1:7008");
+            }
+        });
+        until(|| left.plane().traffic(Pair::new(1).id()).unwrap().packets_out > 100);
+        let namespace = left.stop();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(!namespace.succeeds("ip link show tun0"));
+    });
+}
+
+#[test]
+fn a_device_that_was_down_carries_again() {
+    let (left, _right) = connected(Pair::new(1));
+    left.namespace.ip("link set tun0 down");
+    assert!(!left.namespace.succeeds("ping -n -c 1 -W 1 10.2.0.1"));
+    left.namespace.ip("link set tun0 up");
+    left.namespace.ip("route add 10.2.0.0/16 dev tun0 src 10.1.0.1");
+    assert!(left.ping("10.2.0.1"));
+}
+
+#[test]
+fn ecn_is_copied_to_the_outer_header_and_dscp_is_not() {
+    let (left, right) = connected(Pair::new(1));
+    let receiver = datagram_socket(&right, "10.2.0.1:7009");
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    for ecn in [0u8, 1, 2, 3] {
+        let capture = Capture::start(&left.namespace);
+        rustix::net::sockopt::set_ip_tos(&sender, 0xb8 | ecn).unwrap();
+        sender.send_to(b"marked", "10.2.0.1:7009").unwrap();
+        receiver.recv(&mut [0; 64]).unwrap();
+        let classes: Vec<u8> =
+            capture.packets().iter().filter(|p| p[0] == 0x45).map(|packet| packet[1]).collect();
+        assert_eq!(classes, [ecn]);
+    }
+}
+
+#[test]
+fn a_connection_from_behind_a_gateway_begins_with_segments_that_fit() {
+    let (left, right) = connected(Pair::new(1));
+    // A host behind the left gateway, whose own link is wider than the tunnel.
+    let host = Namespace::new("h");
+    run(&format!(
+        "ip link add lan netns {} type veth peer name lan netns {}",
+        left.namespace.name(),
+        host.name()
+    ));
+    left.namespace.ip("addr add 10.1.5.1/24 dev lan");
+    left.namespace.ip("link set lan up");
+    host.ip("addr add 10.1.5.2/24 dev lan");
+    host.ip("link set lan up");
+    host.ip("route add default via 10.1.5.1");
+    left.namespace.enter(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    // The tunnel's own MTU must not be what helps.
+    for node in [&left, &right] {
+        node.namespace.ip("link set tun0 mtu 1500");
+    }
+    let listener = right.namespace.enter(|| TcpListener::bind("10.2.0.1:7010").unwrap());
+    let stream = host.enter(|| TcpStream::connect("10.2.0.1:7010").unwrap());
+    let (accepted, _) = listener.accept().unwrap();
+    let mss = |stream: &TcpStream| {
+        let socket = socket2::SockRef::from(stream);
+        socket.tcp_mss().unwrap()
+    };
+    // 1400 less two headers of 20 octets, and less the timestamp option.
+    assert!(mss(&stream) <= 1360 && mss(&accepted) <= 1360);
+    assert!(mss(&stream) >= 1300 && mss(&accepted) >= 1300);
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::receive::{Content, content_of};
 use super::*;
 
@@ -31,4 +33,75 @@ fn a_full_inbox_drops_the_newcomer_and_counts_it() {
     assert_eq!(kept + inbox.dropped(), 256);
     inbox.push(datagram(1));
     assert!(inbox.pop().is_some(), "room again");
+}
+
+/// What a receiver has handed on.
+#[derive(Default)]
+struct Collected {
+    packets: Vec<Vec<u8>>,
+    sources: Vec<SocketAddr>,
+}
+
+impl EspSink for Collected {
+    fn packets(&mut self, run: EspRun<'_>) {
+        assert!(run.udp);
+        self.packets.extend(run.packets.chunks(run.stride).map(<[u8]>::to_vec));
+        self.sources.push(run.source);
+    }
+
+    fn flush(&mut self) {}
+}
+
+fn on(address: IpAddr) -> Net {
+    let config = NetConfig {
+        listen: vec![address],
+        port: 0,
+        nat_port: 0,
+        plain_esp: false,
+        ..NetConfig::default()
+    };
+    Net::bind(&config).unwrap()
+}
+
+#[test]
+fn a_batch_arrives_packet_by_packet_with_ike_in_between() {
+    let stop = Wake::new().unwrap();
+    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let (from, to) = (on(address), Arc::new(on(address)));
+        let local = SocketAddr::new(address, from.nat_port());
+        let remote = SocketAddr::new(address, to.nat_port());
+        let path = OuterPath { local, remote, encapsulation: Encapsulation::Udp };
+        let batch: Vec<u8> = (1..=5u8).flat_map(|n| [n; 300]).collect();
+        from.send_esp(&path, &batch[..1350], 300, 2, &stop).unwrap();
+        from.send_keepalive(local, remote);
+        from.send_ike(local, remote, b"message");
+        from.send_esp(&path, &batch[..300], 300, 0, &stop).unwrap();
+
+        let mut collected = Collected::default();
+        let finished = Wake::new().unwrap();
+        let mut receiver = Receiver::new(Arc::clone(&to));
+        std::thread::scope(|scope| {
+            let receiving = scope.spawn(|| receiver.run(&finished, &mut collected));
+            let mut fds = [rustix::event::PollFd::new(to.inbox(), rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            finished.raise();
+            receiving.join().unwrap().unwrap();
+        });
+        // The receiver drains a socket before it looks at `finished`.
+        let lengths: Vec<_> = collected.packets.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [300, 300, 300, 300, 150, 300]);
+        assert!(collected.sources.iter().all(|source| *source == local));
+        let datagram = to.inbox().pop().unwrap();
+        assert_eq!((datagram.octets.as_slice(), datagram.local), (&b"message"[..], remote));
+        assert_eq!(to.counters().keepalives, 1);
+    }
+}
+
+#[test]
+fn a_listener_knows_the_source_towards_a_peer() {
+    let net = on(Ipv4Addr::LOCALHOST.into());
+    let peer = SocketAddr::from(([127, 0, 0, 9], 500));
+    assert_eq!(net.source_towards(peer).unwrap(), IpAddr::from([127, 0, 0, 1]));
+    assert!(net.ike_port(peer.ip()).is_some());
+    assert_eq!(net.ike_port(Ipv6Addr::LOCALHOST.into()), None);
 }

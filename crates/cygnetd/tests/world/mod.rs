@@ -127,7 +127,7 @@ impl Node {
         });
         let other = 3 - n;
         namespace.ip(&format!("addr add 10.{n}.0.1/32 dev {TUN}"));
-        namespace.ip(&format!("addr add fd0{n}::1/128 dev {TUN}"));
+        namespace.ip(&format!("addr add fd0{n}::1/128 dev {TUN} nodad"));
         namespace.ip(&format!("route add 10.{other}.0.0/16 dev {TUN} src 10.{n}.0.1"));
         namespace.ip(&format!("route add fd0{other}::/16 dev {TUN} src fd0{n}::1"));
         Self { plane, net, tun, namespace, commands: 0, events: VecDeque::new() }
