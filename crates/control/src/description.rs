@@ -96,3 +96,28 @@ fn field(name: &'static str, ty: Type<'static>) -> Field<'static> {
 fn comments(text: &[&'static str]) -> Vec<Comment<'static>> {
     text.iter().map(|line| Comment::new(line)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_that_varlink_can_say() {
+        let interface = description();
+        assert!(InterfaceName::try_from(interface.name().as_str().to_owned()).is_ok());
+        for method in interface.methods() {
+            assert!(TypeName::try_from(method.name().as_str().to_owned()).is_ok());
+            for field in method.inputs().chain(method.outputs()) {
+                assert!(FieldName::try_from(field.name().as_str().to_owned()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn every_type_that_is_used_is_described() {
+        let text = description().to_string();
+        for name in ["State", "How", "Role", "Connection", "Child", "Ticket", "Counters"] {
+            assert!(text.contains(&format!("type {name} (")), "{name} is not in\n{text}");
+        }
+    }
+}

@@ -515,3 +515,50 @@ impl fmt::Display for Failure {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn what(value: Value) -> What {
+        serde_json::from_value::<Event>(value).map(|event| event.what).unwrap()
+    }
+
+    #[test]
+    fn an_older_client_understands_as_much_as_it_can() {
+        assert_eq!(what(json!({"time": 1, "event": "teleported", "sa": "ab"})), What::Unknown);
+        let down = |why: &str| {
+            what(json!({"time": 1, "event": "down", "connection": "a", "sa": "ab", "why": why,
+                "more": []}))
+        };
+        let expected = |why| What::Down { connection: "a".into(), sa: "ab".into(), why };
+        assert_eq!(down("plane"), expected(Gone::Plane));
+        assert_eq!(down("bored"), expected(Gone::Unknown));
+    }
+
+    #[test]
+    fn an_event_is_told_in_one_line() {
+        let line = |value: Value| what(value).to_string();
+        assert_eq!(
+            line(json!({"time": 1, "event": "up", "connection": "office", "sa": "ab",
+                "role": "responder", "peer": "@peer", "remote": "192.0.2.1:4500",
+                "suite": "aes256gcm16-prfsha384-x25519",
+                "set_up": {"how": "resumed", "round_trips": 1,
+                    "took": {"secs": 0, "nanos": 8_040_000}}})),
+            "office: up, @peer at 192.0.2.1:4500, resumption in 1 round trip and 8.0 ms, \
+             aes256gcm16-prfsha384-x25519, begun by the peer"
+        );
+        assert_eq!(
+            line(json!({"time": 1, "event": "failed", "connection": null, "role": "initiator",
+                "remote": "192.0.2.1:500", "why": {"notify": 14}})),
+            "set-up with 192.0.2.1:500 failed: the peer answered with error notify 14"
+        );
+        assert_eq!(
+            line(json!({"time": 1, "event": "fell-back", "connection": "office", "why": "nack"})),
+            "office: resumption failed, a full exchange follows: \
+             the gateway refused the ticket (TICKET_NACK)"
+        );
+    }
+}

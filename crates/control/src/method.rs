@@ -112,3 +112,42 @@ fn only(parameters: &Map<String, Value>, known: &[&str]) -> Result<(), UnknownMe
     let stranger = parameters.keys().any(|key| !known.contains(&key.as_str()));
     if stranger { Err(UnknownMethod::InvalidParameter("parameters")) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_what_is_parsed() {
+        let office = || ConnectionName { name: "office".to_owned() };
+        for method in [
+            Method::Up(office()),
+            Method::Down(office()),
+            Method::Suspend(office()),
+            Method::Resume(office()),
+            Method::Status(StatusOf::default()),
+            Method::Status(StatusOf { name: Some("office".to_owned()) }),
+            Method::Monitor(Nothing {}),
+        ] {
+            let sent = serde_json::to_value(&method).unwrap();
+            let (interface, name) = sent["method"].as_str().unwrap().rsplit_once('.').unwrap();
+            assert_eq!(interface, crate::INTERFACE);
+            let parameters = sent["parameters"].as_object().unwrap();
+            assert_eq!(Method::parse(name, parameters), Ok(method));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_guessed() {
+        let parse = |name, parameters: Value| Method::parse(name, parameters.as_object().unwrap());
+        assert_eq!(parse("up", json!({"name": "a"})), Err(UnknownMethod::NotFound));
+        let invalid = |parameter| Err(UnknownMethod::InvalidParameter(parameter));
+        assert_eq!(parse("Up", json!({})), invalid("name"));
+        assert_eq!(parse("Up", json!({"name": null})), invalid("name"));
+        assert_eq!(parse("Up", json!({"name": ["a"]})), invalid("name"));
+        assert_eq!(parse("Up", json!({"name": "a", "force": true})), invalid("parameters"));
+        assert_eq!(parse("Monitor", json!({"name": "a"})), invalid("parameters"));
+    }
+}

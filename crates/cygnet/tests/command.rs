@@ -1,4 +1,5 @@
 //! The command as a person runs it, with a daemon whose answers are known.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::diagnostic::ConfigErrors;
-pub use self::load::{Environment, check, load};
+pub use self::load::{Environment, load};
 
 /// All that a daemon is told.
 pub struct DaemonConfig {

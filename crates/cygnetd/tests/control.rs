@@ -1,5 +1,11 @@
 //! The control interface over a real socket: with the client that it comes
 //! with, and with clients that nobody would want.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests are tests"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

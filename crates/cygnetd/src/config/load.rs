@@ -45,33 +45,6 @@ pub fn load(file: &Path) -> Result<DaemonConfig, ConfigErrors> {
     assemble(&sources, &Environment { directory, credentials })
 }
 
-/// What `cygnetd --check` says: to `output` that the configuration is good, to
-/// `complaints` what is wrong or unwise. Returns whether it can be used.
-///
-/// # Errors
-/// When it cannot be said.
-pub fn check(
-    file: &Path,
-    output: &mut impl io::Write,
-    complaints: &mut impl io::Write,
-) -> io::Result<bool> {
-    match load(file) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                writeln!(complaints, "warning: {warning}")?;
-            }
-            let count = config.connections.len();
-            let plural = if count == 1 { "" } else { "s" };
-            writeln!(output, "configuration is good: {count} connection{plural}")?;
-            Ok(true)
-        }
-        Err(errors) => {
-            writeln!(complaints, "{errors}")?;
-            Ok(false)
-        }
-    }
-}
-
 fn more_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     let directory = directory.join("conf.d");
     let failed = |error| cannot_read(&directory, error);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crypto::Psk;
 use ike::config::{PreShared, PreSharedKey};
@@ -167,7 +167,7 @@ fn credential(item: Item<'_>, environment: &Environment) -> Result<Loaded, Wrong
 }
 
 /// A file without the last line's end, and its mode.
-fn contents(path: &PathBuf) -> Result<(Zeroizing<Vec<u8>>, u32), Wrong> {
+fn contents(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), Wrong> {
     let failed = |error| Wrong::new(format!("cannot read {}: {error}", path.display()), "");
     let (mut octets, mode) = read_bounded(path, MAX_SECRET).map_err(failed)?;
     for end in [b'\n', b'\r'] {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::load::assemble;
 use super::source::Source;
-use super::{ConfigErrors, DaemonConfig, Environment, Start, check, load};
+use super::{ConfigErrors, DaemonConfig, Environment, Start, load};
 
 fn source(name: &str, text: &str) -> Source {
     Source::new(name.to_owned(), Zeroizing::new(text.to_owned()), false)
@@ -548,37 +548,6 @@ fn the_examples_are_good() {
         let config = load(&dir.path().join(name)).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.warnings, [""; 0]);
     }
-}
-
-#[test]
-fn a_check_says_what_there_is_or_what_is_wrong() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("cygnet.toml");
-    let checked = |text: &str| {
-        private(&file, text, 0o600);
-        let (mut output, mut complaints) = (Vec::new(), Vec::new());
-        let good = check(&file, &mut output, &mut complaints).unwrap();
-        (good, String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
-    };
-    assert_eq!(
-        checked(LEAST),
-        (true, "configuration is good: 1 connection\n".to_owned(), String::new())
-    );
-    let (good, output, complaints) = checked(&LEAST.replace("sixteen octets!!", "hunter2"));
-    assert!(good && output == "configuration is good: 1 connection\n");
-    assert!(complaints.starts_with("warning: "), "{complaints}");
-    let name = file.display();
-    assert_eq!(
-        checked("prt = 1\n"),
-        (
-            false,
-            String::new(),
-            format!(
-                "{name}: there is no connection\n  add a section [connections.NAME]\n\n\
-                 {name}:1:1: there is no \"prt\" in the configuration\n  |\n1 | prt = 1\n  | ^^^\n"
-            )
-        )
-    );
 }
 
 fn private(path: &Path, text: &str, mode: u32) {
