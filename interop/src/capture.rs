@@ -25,6 +25,8 @@ pub enum Packet {
         exchange: u8,
         /// Whether the response flag is set.
         response: bool,
+        /// The initiator's SPI: one an attempt.
+        spi: u64,
         /// Message ID.
         id: u32,
     },
@@ -149,9 +151,10 @@ fn udp(from: Ipv4Addr, to: Ipv4Addr, datagram: &[u8]) -> Option<Packet> {
 }
 
 fn ike(from: SocketAddrV4, to: SocketAddrV4, message: &[u8]) -> Option<Packet> {
+    let spi = u64::from_be_bytes(*message.first_chunk()?);
     let id = u32::from_be_bytes(*message.get(20..)?.first_chunk()?);
     let response = message.get(19)? & 0x20 != 0;
-    Some(Packet::Ike { from, to, exchange: *message.get(18)?, response, id })
+    Some(Packet::Ike { from, to, exchange: *message.get(18)?, response, spi, id })
 }
 
 fn esp(from: Ipv4Addr, to: Ipv4Addr, in_udp: bool, packet: &[u8]) -> Option<Packet> {

@@ -1,6 +1,7 @@
 //! The daemon under test, and the command that a person would type.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
@@ -40,7 +41,9 @@ impl Cygnet {
     /// When it does not come up.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
         let dir = namespace.dir();
-        fs::write(dir.join("cygnet.toml"), config(tunnel, extra))?;
+        let file = dir.join("cygnet.toml");
+        fs::write(&file, config(tunnel, extra))?;
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         let (daemon, monitor) = launch(namespace)?;
         Ok(Self { namespace: namespace.clone(), daemon, monitor })
     }
@@ -185,16 +188,16 @@ fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
     daemon.args(["--log", "debug"]);
     let mut daemon = Process::spawn(dir, "cygnetd", &mut daemon)?;
     daemon.wait_for(PATIENCE, "an answer on its control socket", |_| {
-        Ok(answers(namespace)?.then_some(()))
+        let status = command(namespace).args(["status", "--json"]).output()?;
+        Ok(status.status.success().then_some(()))
     })?;
-    let monitor = Process::spawn(dir, "monitor", command(namespace).args(["monitor", "--json"]))?;
-    // Its call reaches the daemon before this one.
-    ensure!(answers(namespace)?, "the daemon does not answer any more: {}", daemon.output()?);
+    // Its first event says that it listens.
+    let mut monitor =
+        Process::spawn(dir, "monitor", command(namespace).args(["monitor", "--json"]))?;
+    monitor.wait_for(PATIENCE, "its first event", |monitor| {
+        Ok((!events(monitor)?.is_empty()).then_some(()))
+    })?;
     Ok((daemon, monitor))
-}
-
-fn answers(namespace: &Namespace) -> Result<bool> {
-    Ok(command(namespace).args(["status", "--json"]).output()?.status.success())
 }
 
 /// Whole lines only: the last may be still being written.

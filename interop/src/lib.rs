@@ -6,6 +6,12 @@
 //! all of which describe themselves by the same [`Tunnel`]. When the story ends, also by a panic,
 //! nothing of the world is left; when the test itself is killed, the next one removes it.
 //!
+//! ```text
+//! interop/setup.sh
+//! cargo build -p cygnetd -p cygnet
+//! cargo nextest run -p cygnet-interop
+//! ```
+//!
 //! Everything needs root, and what `interop/setup.sh` installs. Nothing here skips a test.
 
 mod capture;

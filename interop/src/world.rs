@@ -85,11 +85,16 @@ impl World {
         Ok((dut, peer))
     }
 
-    /// What every process of this world has written, to stderr.
+    /// The last of what every process of this world has written, to stderr.
     fn print_logs(&self) {
+        const LINES: usize = 100;
         for log in logs(&self.dir) {
-            let text = fs::read(&log).unwrap_or_default();
-            eprintln!("--- {}\n{}", log.display(), String::from_utf8_lossy(&text));
+            let bytes = fs::read(&log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<_> = text.lines().collect();
+            let last = lines.iter().skip(lines.len().saturating_sub(LINES));
+            eprintln!("--- {}", log.display());
+            last.for_each(|line| eprintln!("{line}"));
         }
     }
 }

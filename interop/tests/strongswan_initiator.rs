@@ -17,7 +17,7 @@ fn aes_gcm_with_x25519_carries_pings_both_ways() -> Result<()> {
 
 #[test]
 fn aes_cbc_with_p256_carries_pings_both_ways() -> Result<()> {
-    carries_pings_both_ways("aes128-sha256-ecp256", "aes128gcm16")
+    carries_pings_both_ways("aes128-sha256-prfsha256-ecp256", "aes128gcm16")
 }
 
 #[test]
