@@ -16,10 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crypto::{EspCipher, KeyLen};
+use cygnetd::links::{Links, LinksConfig};
+use cygnetd::net::NetConfig;
 use esp::discard::Discard;
 use esp::plane::{Command, Dataplane, Fault, PlaneEvent};
-use esp::spec::{Encapsulation, GroupId};
-use world::{Capture, Namespace, Node, Outer, Pair, hold, nodes, run, wait_readable};
+use esp::spec::{Encapsulation, GroupId, Selector};
+use world::{Capture, Namespace, Node, Outer, Pair, hold, joined, nodes, run, wait_readable};
 
 fn connected(pair: Pair) -> (Node, Node) {
     let (mut left, mut right) = nodes();
@@ -304,6 +306,38 @@ fn a_peer_that_moves_is_reported_once_and_followed_when_told() {
     assert!(right.ping("10.1.0.1"));
     let is_to_old = |packet: &Vec<u8>| packet[0] == 0x45 && packet[16..20] == [192, 0, 2, 1];
     assert!(!capture.packets().iter().any(is_to_old));
+}
+
+#[test]
+fn everything_can_go_through_the_tunnel_but_its_own_packets() {
+    let (left, right) = joined();
+    let links_config = LinksConfig::default();
+    let sockets = NetConfig { mark: Some(links_config.mark), ..NetConfig::default() };
+    let (mut left, mut right) = (Node::start_with(left, 1, &sockets), Node::start(right, 2));
+    right.namespace.ip("addr add 198.51.100.1/32 dev lo");
+    let all = vec![Selector::subnet([0, 0, 0, 0].into(), 0)];
+    let mut to_all = Pair::new(1).spec(1);
+    to_all.remote_ts.clone_from(&all);
+    let mut from_all = Pair::new(1).spec(2);
+    from_all.local_ts.clone_from(&all);
+    right.carry_out(Command::Install(from_all)).unwrap();
+    left.carry_out(Command::Install(to_all)).unwrap();
+
+    let capture = Capture::start(&left.namespace);
+    left.namespace.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut links = Links::open(&links_config, left.tun.index()).unwrap();
+            links.install_rules().await.unwrap();
+            links.add_route(&all[0], Some([10, 1, 0, 1].into())).await.unwrap();
+            assert!(left.ping("198.51.100.1"));
+            assert!(left.ping("192.0.2.2"), "the peer itself is reached through the tunnel too");
+            links.close().await.unwrap();
+        });
+    });
+    let packets = capture.packets();
+    let is_ping = |packet: &Vec<u8>| packet[0] == 0x45 && packet[9] == 1;
+    assert!(packets.len() >= 12 && !packets.iter().any(is_ping));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What one packet costs: sealing and opening, policy lookup.
 //!
-//! Opening needs a fresh packet each time, so its figure has the copy of the
-//! packet in it.
+//! Opening needs a fresh packet each time; making it is not in the figure.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 

@@ -119,8 +119,12 @@ pub(crate) struct Node {
 impl Node {
     /// `n` is the number in the addresses: 1 or 2.
     pub(crate) fn start(namespace: Namespace, n: u8) -> Self {
+        Self::start_with(namespace, n, &NetConfig::default())
+    }
+
+    pub(crate) fn start_with(namespace: Namespace, n: u8, sockets: &NetConfig) -> Self {
         let (plane, net, tun) = namespace.enter(|| {
-            let net = Arc::new(Net::bind(&NetConfig::default()).unwrap());
+            let net = Arc::new(Net::bind(sockets).unwrap());
             let config = TunConfig { name: TUN.into(), ..TunConfig::default() };
             let tun = Arc::new(Tun::create(&config).unwrap());
             (Userspace::start(Arc::clone(&tun), Arc::clone(&net)).unwrap(), net, tun)
