@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use control::{Client, ClientError, Connection};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Problem;
 use crate::format::{plain, set_up, span, write};
@@ -39,12 +40,11 @@ async fn unless_interrupted(
     name: &str,
     call: impl Future<Output = Result<(), ClientError>>,
 ) -> Result<(), Problem> {
+    // Before the call is sent: from then on an interruption must be explained.
+    let mut interruption = signal(SignalKind::interrupt())?;
     tokio::select! {
         done = call => Ok(done?),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            Err(Problem::Interrupted(name.to_owned()))
-        }
+        _ = interruption.recv() => Err(Problem::Interrupted(name.to_owned())),
     }
 }
 
