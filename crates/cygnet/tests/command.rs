@@ -3,9 +3,8 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
@@ -247,11 +246,18 @@ fn help_and_completions_need_no_daemon() {
 #[test]
 fn check_asks_the_daemon_beside_it_about_every_file() {
     let dir = tempfile::tempdir().unwrap();
-    let cygnet = dir.path().join("cygnet");
-    fs::copy(CYGNET, &cygnet).unwrap();
-    let daemon = dir.path().join("cygnetd");
-    fs::write(&daemon, "#!/bin/sh\necho \"$@\"\ntest \"$3\" != bad\n").unwrap();
-    fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = dir.path().join("script");
+    fs::write(&script, "#!/bin/sh\necho \"$@\"\ntest \"$3\" != bad\n").unwrap();
+    // By another process: a program that is open for writing here, or in a child that another
+    // test has just forked, cannot be run.
+    let install = |from: &Path, name: &str| {
+        let to = dir.path().join(name);
+        let status = Command::new("install").args(["-m", "755"]).arg(from).arg(&to).status();
+        assert!(status.unwrap().success());
+        to
+    };
+    let cygnet = install(Path::new(CYGNET), "cygnet");
+    install(&script, "cygnetd");
     let check = |files: &[&str]| {
         let (code, printed, _) =
             said(&Command::new(&cygnet).arg("check").args(files).output().unwrap());
