@@ -12,7 +12,7 @@ use crypto::Group;
 use crate::config::Connection;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, TicketFault};
-use crate::exchange::nat::Nat;
+use crate::exchange::nat::{self, Nat, Way};
 use crate::exchange::sa_init::{self, Chosen, bare_answer};
 use crate::exchange::{Shape, Transcript, session_resume};
 use crate::fault::Discard;
@@ -105,17 +105,22 @@ const fn shape_of(exchange: ExchangeType) -> Option<&'static Shape> {
 
 impl Request<'_> {
     /// A message that was answered before gets the same answer again
-    /// (RFC 7296 section 2.1); another one with its SPI gets none.
+    /// (RFC 7296 section 2.1). Another one with its SPI is one of its own, as
+    /// long as nobody has gone on: who altered which of them on the way will
+    /// be seen in IKE_AUTH.
     fn check_repetition(&self, endpoint: &mut Endpoint) -> Result<(), Discard> {
         let asker = (self.header.spi_i, self.source());
-        let Some(spi) = endpoint.table.asked_by(asker) else { return Ok(()) };
-        if let Some(IkeSa::HalfOpen(sa)) = endpoint.table.get(spi)
-            && *sa.asked.transcript.request == *self.datagram
-        {
-            let response = Arc::clone(&sa.asked.transcript.response);
-            endpoint.cx.transmit(self.path, &response);
+        for spi in endpoint.table.asked_by(asker) {
+            let Some(IkeSa::HalfOpen(sa)) = endpoint.table.get(spi) else {
+                return Err(Discard::Retransmission);
+            };
+            if *sa.asked.transcript.request == *self.datagram {
+                let response = Arc::clone(&sa.asked.transcript.response);
+                endpoint.cx.transmit(self.path, &response);
+                return Err(Discard::Retransmission);
+            }
         }
-        Err(Discard::Retransmission)
+        Ok(())
     }
 
     /// Above the threshold, whoever does not show that it receives our answers
@@ -198,14 +203,14 @@ impl Request<'_> {
         let key_exchange = provider.key_exchange(group).map_err(|_| Discard::Limit)?;
         let nonce: [u8; NONCE_LEN] = provider.array();
         let response = sa_init::Response {
-            connection,
             spis,
             path: self.path,
             chosen,
             key_exchange: &key_exchange,
             nonce: &nonce,
+            pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
         };
-        let response = response.build(provider).map_err(|_| Discard::Limit)?;
+        let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
         let secrets = Secrets::Agreement { key_exchange, public: public.into() };
         let asked =
@@ -258,16 +263,16 @@ impl Request<'_> {
         connection: Arc<Connection>,
     ) -> Result<(), Discard> {
         let spis = self.new_spis(endpoint);
-        let provider = &mut endpoint.cx.provider;
-        let nonce: [u8; NONCE_LEN] = provider.array();
+        let nonce: [u8; NONCE_LEN] = endpoint.cx.provider.array();
         let response = session_resume::Response {
             spis,
             path: self.path,
             nonce: &nonce,
-            detect_nat: Nat::detect(self.payloads, spis, &self.path) != Nat::NotSupported,
-            pretend_nat: connection.force_encapsulation,
+            detect_nat: Nat::detect(self.payloads, self.spis_of_request(), &self.path)
+                != Nat::NotSupported,
+            pretend_nat: nat::pretends(&endpoint.cx, &connection, &self.path),
         };
-        let response = response.build(provider).map_err(|_| Discard::Limit)?;
+        let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
         let suite = presented.state.suite;
         let seed = presented.state.sk_d.resume(transcript.nonces());
@@ -290,15 +295,13 @@ impl Request<'_> {
         (suite, transcript): (crypto::IkeSuite, Transcript),
         ground: Ground,
     ) -> Asked {
-        let nat = Nat::detect(self.payloads, self.spis_of_request(), &self.path);
+        let claims = (self.payloads, self.spis_of_request());
         Asked {
             spis,
-            path: self.path,
+            way: Way::of_responder(&endpoint.cx, connection, claims, self.path),
             suite,
             transcript,
             ground,
-            nat,
-            encapsulation: nat.encapsulation(connection, &endpoint.cx),
             started: self.now.instant,
             expires: self.now.instant + endpoint.cx.limits.half_open_timeout,
         }

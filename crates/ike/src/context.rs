@@ -11,6 +11,7 @@ use esp::spec::{ChildId, GroupId, Spi};
 
 use crate::config::{Connection, Limits, Retransmission};
 use crate::event::{Event, Output, Path, RequestId, Transmit};
+use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
@@ -107,6 +108,12 @@ impl Context {
         GroupId(self.names.group)
     }
 
+    /// A child that is no longer installed, or never was.
+    pub(crate) fn forget_child(&mut self, child: &Child) {
+        self.owners.remove(&child.id);
+        self.spis.free(child.spi_in);
+    }
+
     /// An SPI for packets to us that no child of this endpoint uses.
     pub(crate) fn new_spi(&mut self) -> Spi {
         self.spis.allocate(&mut self.provider)
@@ -137,6 +144,10 @@ impl SpiPool {
                 return spi;
             }
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.used.len()
     }
 
     pub(crate) fn free(&mut self, spi: Spi) {

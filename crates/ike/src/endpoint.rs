@@ -30,10 +30,11 @@ use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::event::{Command, Event, Gone, Output, Path, RequestId, SessionEnd};
 use crate::fault::{Discard, Refusal};
+use crate::identity::{Id, IdPattern};
 use crate::sa::initiating::{Initiating, first_path};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Supersedes, Then, Why};
 use crate::session::{ResumeAttempt, SessionKey, SuspendedSession, TicketIssuer};
-use crate::status::{ConnectionStatus, EndpointStatus, SaStatus, Stage, TicketStatus};
+use crate::status::{ConnectionStatus, EndpointStatus, Holdings, SaStatus, Stage, TicketStatus};
 use crate::table::Table;
 use crate::time::{Instant, Now};
 use crate::wire::{Header, HeaderError, IkeSpi};
@@ -58,7 +59,12 @@ struct Line {
     /// Whether the plane keeps its packets from leaving in clear text, and
     /// tells of the first.
     held: Option<bool>,
+    /// Its last attempt has failed: packets do not begin another before this.
+    rests_until: Option<Instant>,
 }
+
+/// How long a connection rests after a failure, before traffic brings it up again.
+const REST: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// An endpoint without SAs or sessions.
@@ -87,6 +93,7 @@ impl Endpoint {
             sa: None,
             armed: false,
             held: None,
+            rests_until: None,
         };
         let lines = connections.iter().map(line).collect();
         Self { cx, table: Table::default(), cookies, shard, lines, port: config.port }
@@ -129,6 +136,9 @@ impl Endpoint {
                 self.settle(index);
             }
         }
+        for index in 0..self.lines.len() {
+            self.rearm_if_due(now, index);
+        }
         while let Some((due, _, spi)) = self.table.next_due()
             && due <= now.instant
         {
@@ -145,7 +155,9 @@ impl Endpoint {
             let left = expiry.duration_since(now.wall).unwrap_or(Duration::ZERO);
             (now.instant + left, Why::SessionExpiry)
         });
-        [sa, Some(key), session].into_iter().flatten().min()
+        let rests = self.lines.iter().filter_map(|line| line.rests_until);
+        let rest = rests.min().map(|until| (until, Why::Rest));
+        [sa, Some(key), session, rest].into_iter().flatten().min()
     }
 
     /// Somebody wants something.
@@ -218,12 +230,11 @@ impl Endpoint {
     pub fn shut_down(&mut self, now: Now) {
         let all: Vec<_> = self.table.iter().map(|(spi, _)| spi).collect();
         for spi in all {
-            self.change_established(now, spi, |sa, cx| {
-                if sa.peer_may_resume(now.wall) {
+            self.change(now, spi, |sa, cx| match sa {
+                IkeSa::Established(sa) if sa.peer_may_resume(now.wall) => {
                     Outcome::keep(IkeSa::Established(sa))
-                } else {
-                    sa.delete(cx, now, Gone::Command, Vec::new())
                 }
+                other => other.end(cx, now, Vec::new()),
             });
         }
     }
@@ -231,7 +242,8 @@ impl Endpoint {
     /// Whether a Delete of ours still waits for its answer.
     #[must_use]
     pub fn is_deleting(&self) -> bool {
-        self.table.iter().any(|(_, sa)| matches!(sa, IkeSa::Deleting(_)))
+        let is_deleting = |sa: &IkeSa| matches!(sa, IkeSa::Deleting(_) | IkeSa::Withdrawing(_));
+        self.table.iter().any(|(_, sa)| is_deleting(sa))
     }
 
     /// Replaces the ticket key twice: no ticket handed out so far is good any more.
@@ -256,11 +268,12 @@ impl Endpoint {
         match self.line_sa(index) {
             None => self.begin(now, index, waiting),
             Some((spi, IkeSa::Established(sa))) if !sa.is_usable() => {
-                // The peer has taken its child away: begin anew.
+                // The peer has taken its child away. The next SA begins before
+                // this one ends, so that the line holds its packets throughout.
+                self.begin(now, index, waiting);
                 self.change_established(now, spi, |sa, cx| {
                     sa.delete(cx, now, Gone::Command, Vec::new())
                 });
-                self.begin(now, index, waiting);
             }
             Some((spi, _)) => self.join(now, spi, waiting),
         }
@@ -299,7 +312,11 @@ impl Endpoint {
             waiting,
             started: now.instant,
             round_trips: 0,
+            retries_left: Attempt::RETRIES,
         };
+        if let Some(line) = self.lines.get_mut(index) {
+            line.rests_until = None;
+        }
         self.hold(index, false);
         self.launch(now, path, attempt, start);
     }
@@ -315,13 +332,20 @@ impl Endpoint {
         fits.then_some(session)
     }
 
+    /// Whether no other SA joins the two identities of a connection, as far as
+    /// we can know before the peer has told its own.
     fn is_only_contact(&self, connection: &Connection) -> bool {
-        !self.lines.iter().any(|line| {
+        let is_known = match &connection.remote_id {
+            IdPattern::Any => self.table.has_peers(),
+            IdPattern::Exact(peer) => !self.table.of_peer(peer).is_empty(),
+        };
+        let is_attempted = self.lines.iter().any(|line| {
             line.sa.is_some()
                 && line.connection.name != connection.name
                 && line.connection.local_id == connection.local_id
                 && line.connection.remote_id == connection.remote_id
-        })
+        });
+        !is_known && !is_attempted
     }
 
     fn launch(&mut self, now: Now, path: Path, attempt: Attempt, start: Start) {
@@ -337,6 +361,7 @@ impl Endpoint {
             Err((attempt, session, why)) => {
                 let outcome = attempt.fail(&mut self.cx, path, why, session);
                 self.follow(now, None, outcome.then);
+                self.rest(now, index);
                 self.settle(index);
             }
         }
@@ -351,21 +376,38 @@ impl Endpoint {
         }
     }
 
+    /// Ends what we began for a connection, or what its peers did.
     fn down(&mut self, now: Now, index: usize, id: RequestId) {
         let Some(line) = self.lines.get_mut(index) else { return };
         let name = Arc::clone(&line.connection.name);
-        let sa = line.sa.take();
+        let ours = line.sa.take();
+        let mut all = self.answered(&name);
+        all.extend(ours);
         let had_session = self.cx.sessions.forget(&SessionKey(Arc::clone(&name)));
         if had_session {
             let why = SessionEnd::Command;
             self.cx.emit(Event::SessionLost { connection: name, why });
         }
-        match sa {
-            Some(spi) => self.change(now, spi, |sa, cx| sa.end(cx, now, id)),
+        match all.pop() {
+            Some(last) => {
+                for spi in all {
+                    self.change(now, spi, |sa, cx| sa.end(cx, now, Vec::new()));
+                }
+                self.change(now, last, |sa, cx| sa.end(cx, now, vec![id]));
+            }
             None if had_session => self.cx.reply(vec![id], Ok(())),
             None => self.cx.reply(vec![id], Err(Refusal::NotUp)),
         }
         self.settle(index);
+    }
+
+    /// The SAs of a connection that peers began.
+    fn answered(&self, name: &str) -> Vec<IkeSpi> {
+        let is_answered = |sa: &IkeSa| match sa {
+            IkeSa::Established(sa) => sa.line().is_none() && *sa.connection().name == *name,
+            _ => false,
+        };
+        self.table.iter().filter(|(_, sa)| is_answered(sa)).map(|(spi, _)| spi).collect()
     }
 
     fn suspend(&mut self, now: Now, index: usize, id: RequestId) {
@@ -391,6 +433,13 @@ impl Endpoint {
     }
 }
 
+impl Line {
+    /// Whether packets may bring it up.
+    fn is_for_traffic(&self) -> bool {
+        self.armed || self.connection.resumption.trigger == ResumeTrigger::OnTraffic
+    }
+}
+
 fn line_group(lines: &[Line], index: usize) -> GroupId {
     lines.get(index).map_or(GroupId(0), |line| line.group)
 }
@@ -405,7 +454,7 @@ impl Endpoint {
         step: impl FnOnce(IkeSa, &mut Context) -> Outcome,
     ) {
         let Some((sa, place)) = self.table.take(spi) else { return };
-        let line = sa.line();
+        let (line, was_young) = (sa.line(), sa.young().is_some());
         let Outcome { sa, then } = step(sa, &mut self.cx);
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
         self.table.put(spi, sa, place);
@@ -416,6 +465,9 @@ impl Endpoint {
         }
         self.follow(now, Some(spi), then);
         if let Some(index) = freed {
+            if was_young {
+                self.rest(now, index);
+            }
             self.settle(index);
         }
     }
@@ -455,7 +507,7 @@ impl Endpoint {
     }
 
     /// Removes an SA of a peer without a word to it (B21).
-    fn replace(&mut self, now: Now, spi: IkeSpi, peer: &crate::identity::Id) {
+    fn replace(&mut self, now: Now, spi: IkeSpi, peer: &Id) {
         if self.table.get(spi).and_then(IkeSa::peer) != Some(peer) {
             return;
         }
@@ -465,6 +517,24 @@ impl Endpoint {
         });
     }
 
+    /// An attempt has led to nothing. Packets would begin another at once.
+    fn rest(&mut self, now: Now, index: usize) {
+        if let Some(line) = self.lines.get_mut(index)
+            && line.sa.is_none()
+            && line.is_for_traffic()
+        {
+            line.rests_until = Some(now.instant + REST);
+        }
+    }
+
+    fn rearm_if_due(&mut self, now: Now, index: usize) {
+        if let Some(line) = self.lines.get_mut(index)
+            && line.rests_until.take_if(|until| *until <= now.instant).is_some()
+        {
+            self.settle(index);
+        }
+    }
+
     /// After an SA of a line has ended: what becomes of its packets.
     fn settle(&mut self, index: usize) {
         let Some(line) = self.lines.get(index) else { return };
@@ -472,9 +542,8 @@ impl Endpoint {
             return;
         }
         let key = SessionKey(Arc::clone(&line.connection.name));
-        let on_traffic = line.connection.resumption.trigger == ResumeTrigger::OnTraffic;
         if line.armed || self.cx.sessions.get(&key).is_some() {
-            let acquire = line.armed || on_traffic;
+            let acquire = line.is_for_traffic() && line.rests_until.is_none();
             self.hold(index, acquire);
         } else if line.held.is_some() {
             let group = line.group;
@@ -516,6 +585,19 @@ impl Endpoint {
 
 /// Status.
 impl Endpoint {
+    /// How much is held.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            sas: self.table.len(),
+            table: self.table.index_entries(),
+            spis: self.cx.spis.len(),
+            children: self.cx.owners.len(),
+            installing: self.cx.installing.len(),
+            sessions: self.cx.sessions.len(),
+        }
+    }
+
     /// Where everything stands.
     #[must_use]
     pub fn status(&self) -> EndpointStatus {

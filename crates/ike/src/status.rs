@@ -141,6 +141,23 @@ pub struct EndpointStatus {
     pub counters: Counters,
 }
 
+/// How much an endpoint holds: all zero once everything has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Holdings {
+    /// IKE SAs in any stage.
+    pub sas: usize,
+    /// Timers and other entries by which they are found.
+    pub table: usize,
+    /// Inbound SPIs of ESP that are given out.
+    pub spis: usize,
+    /// Children that the plane was told of.
+    pub children: usize,
+    /// Children that the plane has not reported about.
+    pub installing: usize,
+    /// Suspended sessions.
+    pub sessions: usize,
+}
+
 /// A remaining life for display: zero when over.
 #[must_use]
 pub fn remaining(expires: SystemTime, now: SystemTime) -> Duration {

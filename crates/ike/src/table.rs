@@ -17,7 +17,7 @@ pub(crate) type Asker = (IkeSpi, IpAddr);
 pub(crate) struct Table {
     entries: BTreeMap<IkeSpi, Entry>,
     due: BTreeSet<(Instant, Why, IkeSpi)>,
-    askers: BTreeMap<Asker, IkeSpi>,
+    askers: BTreeSet<(Asker, IkeSpi)>,
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
     peers: BTreeSet<(Id, IkeSpi)>,
@@ -51,9 +51,12 @@ impl Table {
         self.entries.iter().map(|(&spi, entry)| (spi, &entry.sa))
     }
 
-    /// The SA that a stranger has asked for before.
-    pub(crate) fn asked_by(&self, asker: Asker) -> Option<IkeSpi> {
-        self.askers.get(&asker).copied()
+    /// The SAs that a stranger has asked for before: one, unless somebody
+    /// alters what it sends.
+    pub(crate) fn asked_by(&self, asker: Asker) -> Vec<IkeSpi> {
+        let first = (asker, IkeSpi::ZERO);
+        let own = self.askers.range(first..).take_while(|(other, _)| *other == asker);
+        own.map(|&(_, spi)| spi).collect()
     }
 
     pub(crate) const fn half_open(&self) -> usize {
@@ -71,6 +74,16 @@ impl Table {
         own.map(|&(_, spi)| spi).collect()
     }
 
+    /// Entries of everything that helps to find an SA.
+    pub(crate) fn index_entries(&self) -> usize {
+        self.due.len() + self.askers.len() + self.half_open.len() + self.peers.len()
+    }
+
+    /// Whether there is an authenticated peer.
+    pub(crate) fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// The next SA to wake, and why.
     pub(crate) fn next_due(&self) -> Option<(Instant, Why, IkeSpi)> {
         self.due.first().copied()
@@ -78,7 +91,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, spi: IkeSpi, sa: IkeSa, asker: Option<Asker>) {
         if let Some(asker) = asker {
-            self.askers.insert(asker, spi);
+            self.askers.insert((asker, spi));
         }
         self.put(spi, Some(sa), Taken { asker });
     }
@@ -103,7 +116,7 @@ impl Table {
     pub(crate) fn put(&mut self, spi: IkeSpi, sa: Option<IkeSa>, Taken { asker }: Taken) {
         let Some(sa) = sa else {
             if let Some(asker) = asker {
-                self.askers.remove(&asker);
+                self.askers.remove(&(asker, spi));
             }
             return;
         };

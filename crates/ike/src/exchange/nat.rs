@@ -26,9 +26,52 @@ pub(crate) enum Nat {
     None,
 }
 
-/// Appends both notifies. With `pretend`, or while our own address is not
-/// known, the source is a random value that matches nothing, so that the peer
-/// sees a NAT and encapsulates.
+/// The way of an SA, as its first exchange has found it.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) path: Path,
+    pub(crate) nat: Nat,
+    pub(crate) encapsulation: Encapsulation,
+}
+
+impl Way {
+    /// Of a responder, whose answer goes back by `path`.
+    pub(crate) fn of_responder(
+        cx: &Context,
+        connection: &Connection,
+        (payloads, spis): (&Payloads<'_>, Spis),
+        path: Path,
+    ) -> Self {
+        let nat = Nat::detect(payloads, spis, &path);
+        let encapsulation = nat.encapsulation(pretends(cx, connection, &path));
+        Self { path, nat, encapsulation }
+    }
+
+    /// Of an initiator that has asked by one path and was answered by another:
+    /// the answer shows our own address and what a NAT does, but not where the
+    /// peer is, for anybody may have sent it.
+    pub(crate) fn of_initiator(
+        cx: &Context,
+        connection: &Connection,
+        (payloads, spis): (&Payloads<'_>, Spis),
+        (asked, answered): (Path, Path),
+    ) -> Self {
+        let nat = Nat::detect(payloads, spis, &answered);
+        let encapsulation = nat.encapsulation(pretends(cx, connection, &asked));
+        let path = Path { local: answered.local, ..asked };
+        Self { path: float(cx, connection, path, encapsulation), nat, encapsulation }
+    }
+}
+
+/// Whether we make the peer believe in a NAT in front of us, so that it
+/// encapsulates: because we are told to, because our plane carries nothing
+/// else, or because we do not know our own address yet.
+pub(crate) fn pretends(cx: &Context, connection: &Connection, path: &Path) -> bool {
+    connection.force_encapsulation || !cx.capabilities.plain_esp || path.local.ip().is_unspecified()
+}
+
+/// Appends both notifies. Who pretends a NAT gives a random value as the hash
+/// of its address, that matches nothing.
 pub(crate) fn announce(
     builder: &mut MessageBuilder,
     provider: &mut Provider,
@@ -36,11 +79,7 @@ pub(crate) fn announce(
     path: &Path,
     pretend: bool,
 ) {
-    let source = if pretend || path.local.ip().is_unspecified() {
-        provider.array()
-    } else {
-        hash(spis, path.local)
-    };
+    let source = if pretend { provider.array() } else { hash(spis, path.local) };
     builder
         .notify(NotifyType::NAT_DETECTION_SOURCE_IP, &source)
         .notify(NotifyType::NAT_DETECTION_DESTINATION_IP, &hash(spis, path.remote));
@@ -66,12 +105,12 @@ impl Nat {
 
     /// How ESP will travel. A peer that sent no NAT detection gets plain ESP:
     /// it would drop anything else (seen with libreswan after a resume).
-    pub(crate) fn encapsulation(self, connection: &Connection, cx: &Context) -> Encapsulation {
-        let wanted = connection.force_encapsulation || !cx.capabilities.plain_esp;
+    const fn encapsulation(self, pretended: bool) -> Encapsulation {
         match self {
             Self::NotSupported => Encapsulation::Plain,
             Self::Detected { .. } => Encapsulation::Udp,
-            Self::None if wanted => Encapsulation::Udp,
+            // The peer sees the NAT that we pretend.
+            Self::None if pretended => Encapsulation::Udp,
             Self::None => Encapsulation::Plain,
         }
     }
@@ -79,11 +118,11 @@ impl Nat {
 
 /// The way of an initiator's next message: with encapsulation, between the
 /// ports for it (RFC 7296 section 2.23).
-pub(crate) fn float(
+const fn float(
+    cx: &Context,
+    connection: &Connection,
     path: Path,
     encapsulation: Encapsulation,
-    connection: &Connection,
-    cx: &Context,
 ) -> Path {
     match (encapsulation, path.port) {
         (Encapsulation::Plain, _) | (Encapsulation::Udp, Port::NatTraversal) => path,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crypto::{Group, IkeSuite, KeyExchange, Provider};
 
-use crate::config::Connection;
 use crate::event::Path;
 use crate::exchange::{Shape, nat};
 use crate::proposal::{IkeProposal, group_number, group_of};
@@ -34,12 +33,13 @@ const HASHES: [HashAlgorithm; 3] =
 
 /// What an initiator says.
 pub(crate) struct Request<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) proposals: &'a [IkeProposal],
     pub(crate) spis: Spis,
     pub(crate) path: Path,
     pub(crate) cookie: Option<&'a [u8]>,
     pub(crate) key_exchange: &'a KeyExchange,
     pub(crate) nonce: &'a [u8],
+    pub(crate) pretend_nat: bool,
 }
 
 impl Request<'_> {
@@ -49,12 +49,11 @@ impl Request<'_> {
         if let Some(cookie) = self.cookie {
             builder.notify(NotifyType::COOKIE, cookie);
         }
-        offer(&mut builder, &self.connection.proposals);
+        offer(&mut builder, self.proposals);
         builder
             .ke(group_number(self.key_exchange.group()), self.key_exchange.public())
             .nonce(self.nonce);
-        let pretend = self.connection.force_encapsulation;
-        nat::announce(&mut builder, provider, self.spis, &self.path, pretend);
+        nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
         finish(builder)
     }
@@ -62,12 +61,12 @@ impl Request<'_> {
 
 /// What a responder says when it accepts.
 pub(crate) struct Response<'a> {
-    pub(crate) connection: &'a Connection,
     pub(crate) spis: Spis,
     pub(crate) path: Path,
     pub(crate) chosen: Chosen,
     pub(crate) key_exchange: &'a KeyExchange,
     pub(crate) nonce: &'a [u8],
+    pub(crate) pretend_nat: bool,
 }
 
 impl Response<'_> {
@@ -79,8 +78,7 @@ impl Response<'_> {
             .sa(&[ike_proposal(self.chosen.number, &transforms)])
             .ke(group_number(self.key_exchange.group()), self.key_exchange.public())
             .nonce(self.nonce);
-        let pretend = self.connection.force_encapsulation;
-        nat::announce(&mut builder, provider, self.spis, &self.path, pretend);
+        nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
         finish(builder)
     }

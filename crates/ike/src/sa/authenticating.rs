@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crypto::{IkeSuite, PrfAlg};
-use esp::spec::{Encapsulation, Spi};
+use esp::spec::Spi;
 
 use crate::config::Connection;
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
-use crate::exchange::auth::{Basis, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
-use crate::exchange::nat::{Nat, float};
+use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
+use crate::exchange::nat::Way;
 use crate::exchange::{Transcript, child, informational};
-use crate::fault::{Discard, Failure, Refusal};
+use crate::fault::{Discard, Failure};
 use crate::sa::channel::Channel;
-use crate::sa::closing::Deleting;
-use crate::sa::established::{Established, Founded};
+use crate::sa::closing::{Deleting, Withdrawing};
+use crate::sa::established::{Awaited, Established, Founded, Side};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Task, Window};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
@@ -27,16 +27,25 @@ pub(crate) const AUTH_ID: u32 = 1;
 
 pub(crate) struct Authenticating {
     pub(crate) attempt: Attempt,
-    origin: Origin,
-    path: Path,
-    nat: Nat,
-    encapsulation: Encapsulation,
+    basis: Basis,
     suite: IkeSuite,
     keys: Keys,
     transcript: Transcript,
-    expectation: Expectation,
+    /// Another answer to our first request has come since: the one that we
+    /// went by may have been forged or altered.
+    is_contested: bool,
     spi_in: Spi,
     flight: Flight,
+}
+
+/// What the first exchange has led to.
+pub(crate) struct Basis {
+    pub(crate) origin: Origin,
+    pub(crate) way: Way,
+    /// Whether we sent a cookie that anybody may have given us: the peer may
+    /// have answered our first request without it.
+    pub(crate) hinted: bool,
+    pub(crate) expectation: Expectation,
 }
 
 /// How the SA began, and what is given back if nothing comes of it.
@@ -50,7 +59,26 @@ pub(crate) enum Origin {
     Resumed(ResumeAttempt),
 }
 
+/// Whether a message is of the kind that answers IKE_AUTH.
+pub(crate) fn is_auth_response(header: &Header) -> bool {
+    header.flags.response && header.exchange == ExchangeType::AUTH && header.message_id == AUTH_ID
+}
+
 impl Origin {
+    const fn exchange(&self) -> ExchangeType {
+        match self {
+            Self::Fresh { .. } => ExchangeType::SA_INIT,
+            Self::Resumed(_) => ExchangeType::SESSION_RESUME,
+        }
+    }
+
+    fn into_start(self) -> Start {
+        match self {
+            Self::Fresh { parked } => Start::Fresh { parked },
+            Self::Resumed(resume) => Start::Resume(resume),
+        }
+    }
+
     fn into_session(self) -> Option<SuspendedSession> {
         match self {
             Self::Fresh { parked } => parked,
@@ -65,41 +93,35 @@ impl Authenticating {
         cx: &mut Context,
         now: Now,
         attempt: Attempt,
-        origin: Origin,
-        (path, nat): (Path, Nat),
+        basis: Basis,
         ((suite, mut keys), transcript): ((IkeSuite, Keys), Transcript),
-        expectation: Expectation,
     ) -> Outcome {
-        let encapsulation = nat.encapsulation(&attempt.connection, cx);
-        let path = float(path, encapsulation, &attempt.connection, cx);
+        let (path, expectation) = (basis.way.path, &basis.expectation);
         let spi_in = cx.new_spi();
         let request =
-            request(cx, &attempt, (suite.prf, &mut keys), &transcript, &expectation, spi_in);
+            request(cx, &attempt, (suite.prf, &mut keys), &transcript, expectation, spi_in);
         let request = match request {
             Ok(request) => request,
             Err(why) => {
                 cx.spis.free(spi_in);
-                return attempt.fail(cx, path, why, origin.into_session());
+                return attempt.fail(cx, path, why, basis.origin.into_session());
             }
         };
         let flight = Flight::launch(cx, now.instant, path, request, cx.retransmission.tries);
         Outcome::keep(IkeSa::Authenticating(Box::new(Self {
             attempt,
-            origin,
-            path,
-            nat,
-            encapsulation,
+            basis,
             suite,
             keys,
             transcript,
-            expectation,
+            is_contested: false,
             spi_in,
             flight,
         })))
     }
 
     pub(crate) const fn path(&self) -> Path {
-        self.path
+        self.basis.way.path
     }
 
     pub(crate) const fn suite(&self) -> IkeSuite {
@@ -114,10 +136,8 @@ impl Authenticating {
         header: &Header,
         datagram: &mut [u8],
     ) -> Outcome {
-        let fits = header.flags.response
-            && header.exchange == ExchangeType::AUTH
-            && header.message_id == AUTH_ID;
-        if !fits {
+        if !is_auth_response(header) {
+            self.is_contested |= self.contests(header, datagram);
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Authenticating(self));
         }
         let message = match self.keys.protection.open(header, datagram) {
@@ -128,8 +148,7 @@ impl Authenticating {
             Err(OpenFault::Peer(_)) => return self.fail(cx, Failure::Protocol),
         };
         self.attempt.round_trips += 1;
-        // The peer may have been reached through another address of its own.
-        self.path.local = path.local;
+        self.basis.way.path.local = path.local;
         match self.authenticate(&message) {
             Ok(peer) => self.finish(cx, now, &message, peer),
             Err(Denial::Peer(kind)) => self.denied(cx, kind),
@@ -137,9 +156,18 @@ impl Authenticating {
         }
     }
 
+    /// Whether this is another answer to our first request than the one that
+    /// we went by.
+    fn contests(&self, header: &Header, datagram: &[u8]) -> bool {
+        header.flags.response
+            && header.exchange == self.basis.origin.exchange()
+            && *datagram != *self.transcript.response
+    }
+
     fn authenticate(&self, message: &Authentic<'_>) -> Result<PeerAuthenticated, Denial> {
         let payloads = message.payloads();
-        if self.expectation.response().check(payloads).is_err() {
+        let expectation = &self.basis.expectation;
+        if expectation.response().check(payloads).is_err() {
             return Err(match payloads.error() {
                 Some(error) => Denial::Peer(error.kind),
                 None => Denial::Us(Failure::Protocol),
@@ -147,10 +175,10 @@ impl Authenticating {
         }
         let claim =
             Claim::of(payloads, Role::Responder).ok_or(Denial::Us(Failure::WrongIdentity))?;
-        if !self.expectation.peer.accepts(&claim.id) {
+        if !expectation.peer.accepts(&claim.id) {
             return Err(Denial::Us(Failure::WrongIdentity));
         }
-        let proof = self.expectation.proof(Some(&claim.id)).ok_or(Denial::Us(Failure::NoSecret))?;
+        let proof = expectation.proof(Some(&claim.id)).ok_or(Denial::Us(Failure::NoSecret))?;
         let with = (self.suite.prf, &self.keys.their_p);
         PeerAuthenticated::verify(with, &self.transcript, Role::Responder, claim, &[proof])
             .map_err(Denial::Us)
@@ -173,15 +201,12 @@ impl Authenticating {
         let connection = Arc::clone(&self.attempt.connection);
         let later = informational::ticket_later(payloads);
         report_ticket(cx, &connection, grant.as_ref(), later);
-        let Self {
-            attempt, origin, path, nat, encapsulation, suite, keys, transcript, spi_in, ..
-        } = *self;
-        let name = Arc::clone(&connection.name);
-        let (how, authenticated_at, method) = match origin {
+        let Self { attempt, basis, suite, keys, transcript, spi_in, .. } = *self;
+        let Way { path, nat, encapsulation } = basis.way;
+        let (how, authenticated_at, method) = match basis.origin {
             Origin::Fresh { parked } => {
                 if parked.is_some() {
-                    let why = SessionEnd::Replaced;
-                    cx.emit(Event::SessionLost { connection: name, why });
+                    attempt.session_lost(cx, SessionEnd::Replaced);
                 }
                 (How::Full, now.wall, AuthMethod::PreShared)
             }
@@ -192,8 +217,7 @@ impl Authenticating {
         };
         let founded = Founded {
             connection,
-            line: Some(attempt.line),
-            role: Role::Initiator,
+            side: Side::Line { index: attempt.line, group: attempt.group },
             channel: Channel {
                 protection: keys.protection,
                 path,
@@ -209,95 +233,157 @@ impl Authenticating {
             round_trips: attempt.round_trips,
             nat,
             encapsulation,
-            group: attempt.group,
         };
         let mut established = Established::new(founded, &peer, grant, now.instant);
         if later {
             established.ask_later(now.instant);
         }
-        let child = established.new_child(cx, spi_in, terms);
-        established.install(cx, child, &transcript, None, attempt.waiting)
+        let awaited = Awaited::ByUs(attempt.waiting);
+        established.install(cx, (spi_in, terms), &transcript, awaited)
     }
 
-    /// An authenticated peer without a child is of no use: it is told so.
+    /// An authenticated peer without a child is of no use: it is told so. The
+    /// ticket that it has accepted is used up (B3).
     fn without_child(self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
-        self.end_with(cx, now, why, Task::Delete)
+        let (attempt, origin, channel) = self.part(cx);
+        let session = match origin {
+            Origin::Fresh { parked } => parked,
+            Origin::Resumed(resume) => {
+                resume.refused();
+                attempt.session_lost(cx, SessionEnd::Refused);
+                None
+            }
+        };
+        end_with(cx, now, (attempt, session), (channel, Task::Delete), why)
     }
 
-    /// The peer said no under protection of the SA's keys.
-    fn denied(self: Box<Self>, cx: &mut Context, kind: NotifyType) -> Outcome {
-        if let Origin::Fresh { .. } = self.origin {
-            let why = match kind {
-                NotifyType::AUTHENTICATION_FAILED => Failure::RefusedByPeer,
-                other => Failure::Notify(other.0),
-            };
-            return self.fail(cx, why);
-        }
-        cx.spis.free(self.spi_in);
-        let Self { attempt, origin, .. } = *self;
-        let Origin::Resumed(resume) = origin else { return Outcome::gone() };
-        if kind != NotifyType::AUTHENTICATION_FAILED {
-            attempt.fell_back(cx, FallBack::Error(kind.0));
-            return Outcome::restart(attempt, Start::Fresh { parked: Some(resume.unanswered()) });
-        }
-        match resume.with_other_form() {
-            Ok(other) => Outcome::restart(attempt, Start::Resume(other)),
-            Err(resume) => {
-                resume.refused();
-                let connection = Arc::clone(&attempt.connection.name);
-                cx.emit(Event::SessionLost { connection, why: SessionEnd::Refused });
-                attempt.fell_back(cx, FallBack::AuthenticationFailed);
-                Outcome::restart(attempt, Start::Fresh { parked: None })
+    /// The peer is not who it should be: it is told so (RFC 7296 section 2.21.2).
+    /// Where a session was to be resumed, a full exchange may still show who it is.
+    fn reject(self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
+        let (attempt, origin, channel) = self.part(cx);
+        match origin {
+            Origin::Fresh { parked } => {
+                end_with(cx, now, (attempt, parked), (channel, Task::Reject), why)
+            }
+            Origin::Resumed(resume) => {
+                let name = Arc::clone(&attempt.connection.name);
+                let sa = Deleting::begin(cx, now, name, channel, Task::Reject, Vec::new());
+                let Outcome { then, .. } = without_ticket(cx, attempt, resume);
+                Outcome { sa, then }
             }
         }
     }
 
-    /// The peer is not who it should be: it is told so (RFC 7296 section 2.21.2).
-    fn reject(self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
-        self.end_with(cx, now, why, Task::Reject)
+    /// The peer said no under protection of the SA's keys.
+    fn denied(mut self: Box<Self>, cx: &mut Context, kind: NotifyType) -> Outcome {
+        let is_doubtful = self.is_contested || self.basis.hinted;
+        let is_refusal = kind == NotifyType::AUTHENTICATION_FAILED;
+        if is_refusal && is_doubtful && self.attempt.spend_retry() {
+            return self.begin_anew(cx);
+        }
+        let (attempt, origin, channel) = self.part(cx);
+        match (origin, is_refusal) {
+            (Origin::Fresh { parked }, true) => {
+                attempt.fail(cx, channel.path, Failure::RefusedByPeer, parked)
+            }
+            (Origin::Fresh { parked }, false) => {
+                attempt.fail(cx, channel.path, Failure::Notify(kind.0), parked)
+            }
+            (Origin::Resumed(resume), true) => match resume.with_other_form() {
+                Ok(other) => Outcome::restart(attempt, Start::Resume(other)),
+                Err(resume) => without_ticket(cx, attempt, resume),
+            },
+            (Origin::Resumed(resume), false) => {
+                attempt.fell_back(cx, FallBack::Error(kind.0));
+                let parked = Some(resume.unanswered());
+                Outcome::restart(attempt, Start::Fresh { parked })
+            }
+        }
     }
 
-    fn end_with(self: Box<Self>, cx: &mut Context, now: Now, why: Failure, task: Task) -> Outcome {
-        cx.spis.free(self.spi_in);
-        let Self { attempt, origin, path, keys, .. } = *self;
-        let name = Arc::clone(&attempt.connection.name);
-        let outcome = attempt.fail(cx, path, why, origin.into_session());
-        let window = Window::new(AUTH_ID + 1, 0);
-        let channel = Channel { protection: keys.protection, path, window };
-        let sa = Deleting::begin(cx, now, name, channel, task, Vec::new());
-        Outcome { sa, then: outcome.then }
-    }
-
-    pub(crate) fn due(&self) -> (Instant, Why) {
+    pub(crate) const fn due(&self) -> (Instant, Why) {
         (self.flight.due(), Why::Retransmit)
     }
 
     pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        if self.flight.retransmit(cx, now.instant, self.path).is_ok() {
+        let is_due = self.flight.due() <= now.instant;
+        if is_due && self.is_contested && self.attempt.spend_retry() {
+            return self.begin_anew(cx);
+        }
+        let path = self.path();
+        if self.flight.retransmit(cx, now.instant, path).is_ok() {
             return Outcome::keep(IkeSa::Authenticating(self));
         }
-        if let Origin::Fresh { .. } = self.origin {
-            return self.fail(cx, Failure::Unanswered);
+        let (attempt, origin, _) = self.part(cx);
+        match origin {
+            Origin::Fresh { parked } => attempt.fail(cx, path, Failure::Unanswered, parked),
+            Origin::Resumed(resume) => {
+                attempt.fell_back(cx, FallBack::Silence);
+                let parked = Some(resume.unanswered());
+                Outcome::restart(attempt, Start::Fresh { parked })
+            }
         }
-        cx.spis.free(self.spi_in);
-        let Self { attempt, origin, .. } = *self;
-        attempt.fell_back(cx, FallBack::Silence);
-        Outcome::restart(attempt, Start::Fresh { parked: origin.into_session() })
+    }
+
+    /// From the first request on, as if nothing had been said.
+    fn begin_anew(self: Box<Self>, cx: &mut Context) -> Outcome {
+        let (attempt, origin, _) = self.part(cx);
+        Outcome::restart(attempt, origin.into_start())
     }
 
     fn fail(self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
-        cx.spis.free(self.spi_in);
-        let Self { attempt, origin, path, .. } = *self;
-        attempt.fail(cx, path, why, origin.into_session())
+        let (attempt, origin, channel) = self.part(cx);
+        attempt.fail(cx, channel.path, why, origin.into_session())
     }
 
     /// Ended by a command, before the peer was known.
-    pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) -> Option<SuspendedSession> {
+    pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) -> Box<Withdrawing> {
         cx.spis.free(self.spi_in);
-        let Self { attempt, origin, .. } = *self;
-        cx.reply(attempt.waiting, Err(Refusal::Failed(Failure::Ended)));
-        origin.into_session()
+        let Self { attempt, basis, keys, flight, .. } = *self;
+        let connection = Arc::clone(&attempt.connection.name);
+        attempt.abandon(cx, basis.origin.into_session());
+        let (protection, path) = (keys.protection, basis.way.path);
+        Box::new(Withdrawing { connection, protection, path, flight })
     }
+
+    /// The parts that go on without the SA, of which the plane has not heard yet.
+    fn part(self: Box<Self>, cx: &mut Context) -> (Attempt, Origin, Channel) {
+        cx.spis.free(self.spi_in);
+        let Self { attempt, basis, keys, .. } = *self;
+        let window = Window::new(AUTH_ID + 1, 0);
+        let channel = Channel { protection: keys.protection, path: basis.way.path, window };
+        (attempt, basis.origin, channel)
+    }
+}
+
+impl Attempt {
+    fn spend_retry(&mut self) -> bool {
+        let left = self.retries_left.checked_sub(1);
+        self.retries_left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// The attempt has failed, and the peer is told so.
+fn end_with(
+    cx: &mut Context,
+    now: Now,
+    (attempt, session): (Attempt, Option<SuspendedSession>),
+    (channel, task): (Channel, Task),
+    why: Failure,
+) -> Outcome {
+    let (name, path) = (Arc::clone(&attempt.connection.name), channel.path);
+    let Outcome { then, .. } = attempt.fail(cx, path, why, session);
+    Outcome { sa: Deleting::begin(cx, now, name, channel, task, Vec::new()), then }
+}
+
+/// The gateway and we do not agree on what the ticket stands for: a full
+/// exchange instead.
+fn without_ticket(cx: &mut Context, attempt: Attempt, resume: ResumeAttempt) -> Outcome {
+    resume.refused();
+    attempt.session_lost(cx, SessionEnd::Refused);
+    attempt.fell_back(cx, FallBack::AuthenticationFailed);
+    Outcome::restart(attempt, Start::Fresh { parked: None })
 }
 
 /// Why there is no authenticated peer.
@@ -321,7 +407,8 @@ fn request(
     let proof = expectation.proof(expectation.expected_id()).ok_or(Failure::NoSecret)?;
     let with = (prf, &keys.our_p);
     let mac = proof.mac(with, transcript, Role::Initiator, &our_id.body());
-    let is_first = attempt.initial_contact && matches!(expectation.basis, Basis::Credentials(_));
+    let is_first =
+        attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let exchange = ExchangeType::AUTH;
     let sealed = keys.protection.request(&mut cx.provider, exchange, AUTH_ID, |builder| {
         push_id(builder, Role::Initiator, our_id);

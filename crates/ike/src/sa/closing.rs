@@ -7,10 +7,11 @@ use crate::context::Context;
 use crate::event::{Path, RequestId};
 use crate::exchange::informational::Asked;
 use crate::fault::Discard;
+use crate::sa::authenticating::{AUTH_ID, is_auth_response};
 use crate::sa::channel::{Channel, Incoming, Refused};
-use crate::sa::protection::OpenFault;
-use crate::sa::window::{Answered, Task};
-use crate::sa::{IkeSa, Outcome, Why};
+use crate::sa::protection::{OpenFault, Protection};
+use crate::sa::window::{Answered, Flight, Task, Unanswered, Window};
+use crate::sa::{IkeSa, Outcome, Then, Why};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
 
@@ -21,6 +22,55 @@ const DELETE_TRIES: u32 = 4;
 /// How long a last answer is kept: longer than a peer's retransmissions of the
 /// request that it answers.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// IKE_AUTH is on its way, and the SA that may come of it is not wanted any
+/// more. The peer has to be told, but not before it has answered: there is one
+/// request at a time (RFC 7296 section 2.3).
+pub(crate) struct Withdrawing {
+    pub(crate) connection: Arc<str>,
+    pub(crate) protection: Protection,
+    pub(crate) path: Path,
+    pub(crate) flight: Flight,
+}
+
+impl Withdrawing {
+    pub(crate) fn receive(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Outcome {
+        if !is_auth_response(header) {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Withdrawing(self));
+        }
+        let accepted = match self.protection.open(header, datagram) {
+            Ok(message) => message.payloads().auth().is_some(),
+            Err(OpenFault::Discard(why)) => {
+                return Outcome::discard(cx, why, IkeSa::Withdrawing(self));
+            }
+            Err(OpenFault::Peer(_)) => false,
+        };
+        if !accepted {
+            return Outcome::gone();
+        }
+        let Self { connection, protection, path, .. } = *self;
+        let channel = Channel { protection, path, window: Window::new(AUTH_ID + 1, 0) };
+        let sa = Deleting::begin(cx, now, connection, channel, Task::Delete, Vec::new());
+        Outcome { sa, then: Then::Nothing }
+    }
+
+    pub(crate) const fn due(&self) -> (Instant, Why) {
+        (self.flight.due(), Why::Retransmit)
+    }
+
+    pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        match self.flight.retransmit(cx, now.instant, self.path) {
+            Ok(()) => Outcome::keep(IkeSa::Withdrawing(self)),
+            Err(Unanswered) => Outcome::gone(),
+        }
+    }
+}
 
 /// We are telling the peer that it is over. The child is already gone.
 pub(crate) struct Deleting {
@@ -50,8 +100,8 @@ impl Deleting {
     }
 
     /// Whoever else wants to know of the end.
-    pub(crate) fn wait(&mut self, id: RequestId) {
-        self.waiting.push(id);
+    pub(crate) fn wait(&mut self, waiting: Vec<RequestId>) {
+        self.waiting.extend(waiting);
     }
 
     fn go_on(mut self: Box<Self>, cx: &mut Context, now: Now) -> Option<IkeSa> {
@@ -96,7 +146,7 @@ impl Deleting {
                 Outcome::gone()
             }
             Ok((Task::Liveness | Task::AskTicket, _)) => {
-                Outcome { sa: self.go_on(cx, now), then: super::Then::Nothing }
+                Outcome { sa: self.go_on(cx, now), then: Then::Nothing }
             }
             Err(OpenFault::Discard(why)) => Outcome::discard(cx, why, IkeSa::Deleting(self)),
         }
@@ -135,7 +185,7 @@ impl Deleting {
         }
         let answered = self.channel.window.answered.take();
         self.over(cx);
-        Outcome { sa: Closed::after(answered, now), then: super::Then::Nothing }
+        Outcome { sa: Closed::after(answered, now), then: Then::Nothing }
     }
 
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use crypto::{IkeSuite, KeyExchange, Skeyseed};
-use esp::spec::Encapsulation;
 
 use crate::config::{Connection, ResumeAuth};
 use crate::context::Context;
 use crate::event::{Event, How, Path, Role, TicketFault};
 use crate::exchange::auth::{self, Basis, Claim, Expectation, PeerAuthenticated, Proof, identity};
-use crate::exchange::nat::Nat;
+use crate::exchange::nat::Way;
 use crate::exchange::{Transcript, child};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::sa::authenticating::AUTH_ID;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
-use crate::sa::established::{Answer, Established, Founded, TicketAnswer};
+use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
 use crate::sa::window::{Fingerprint, Window};
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
@@ -32,12 +31,10 @@ pub(crate) struct HalfOpen {
 /// What the first exchange settled.
 pub(crate) struct Asked {
     pub(crate) spis: Spis,
-    pub(crate) path: Path,
+    pub(crate) way: Way,
     pub(crate) suite: IkeSuite,
     pub(crate) transcript: Transcript,
     pub(crate) ground: Ground,
-    pub(crate) nat: Nat,
-    pub(crate) encapsulation: Encapsulation,
     pub(crate) started: Instant,
     pub(crate) expires: Instant,
 }
@@ -132,7 +129,7 @@ impl HalfOpen {
             return Outcome::keep(IkeSa::HalfOpen(self));
         }
         cx.counters.failed += 1;
-        let (remote, role) = (self.asked.path.remote, Role::Responder);
+        let (remote, role) = (self.asked.way.path.remote, Role::Responder);
         cx.emit(Event::Failed { connection: None, remote, role, why: Failure::Unanswered });
         Outcome::gone()
     }
@@ -220,7 +217,7 @@ impl Asked {
         // Two attempts with one ticket may be under way: the first to get here wins (B4).
         if cx.issuer.mark_used(presented.id, presented.expires).is_err() {
             cx.counters.tickets_refused += 1;
-            let (remote, why) = (self.path.remote, TicketFault::Used);
+            let (remote, why) = (self.way.path.remote, TicketFault::Used);
             cx.emit(Event::TicketRefused { remote, why });
             return Err(Failure::PeerNotAuthentic);
         }
@@ -248,7 +245,7 @@ impl Asked {
         admitted: Admitted,
     ) -> Outcome {
         let Admitted { connection, peer, supersedes } = admitted;
-        let Self { suite, transcript, ground, nat, encapsulation, started, .. } = self;
+        let Self { suite, transcript, ground, way, started, .. } = self;
         let our_id = connection.local_id.clone();
         let basis = match peer.form() {
             Some(form) => Basis::Session(form),
@@ -269,8 +266,7 @@ impl Asked {
         let window = Window::new(0, AUTH_ID + 1);
         let founded = Founded {
             connection,
-            line: None,
-            role: Role::Responder,
+            side: Side::Peer { group: None },
             channel: Channel { protection: keys.protection, path: ticket.path, window },
             sk_d: keys.sk_d,
             suite,
@@ -280,9 +276,8 @@ impl Asked {
             how,
             started,
             round_trips: 2,
-            nat,
-            encapsulation,
-            group: cx.new_group(),
+            nat: way.nat,
+            encapsulation: way.encapsulation,
         };
         let mut established = Established::new(founded, &peer, None, now.instant);
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
@@ -291,8 +286,7 @@ impl Asked {
         let outcome = match child::choose(&established.connection().child, payloads) {
             Ok(terms) => {
                 let spi_in = cx.new_spi();
-                let child = established.new_child(cx, spi_in, terms);
-                established.install(cx, child, &transcript, Some(answer), Vec::new())
+                established.install(cx, (spi_in, terms), &transcript, Awaited::ByPeer(answer))
             }
             Err(why) => established.without_child(cx, now, &answer, why),
         };

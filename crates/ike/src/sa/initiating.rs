@@ -6,14 +6,14 @@ use std::time::Duration;
 use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
 
 use crate::context::Context;
-use crate::event::{Event, FallBack, How, Path, Port, Role};
-use crate::exchange::auth::{Basis, Expectation};
-use crate::exchange::nat::Nat;
+use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
+use crate::exchange::auth::{self, Expectation};
+use crate::exchange::nat::{self, Way};
 use crate::exchange::{Transcript, sa_init, session_resume};
 use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
-use crate::sa::authenticating::{Authenticating, Origin};
+use crate::sa::authenticating::{Authenticating, Basis, Origin};
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
@@ -23,6 +23,9 @@ use crate::wire::{ExchangeType, Header, IkeSpi, Message, NotifyType};
 
 /// Cookies and group corrections that an attempt follows; anybody can send them.
 const MAX_HINTS: u8 = 4;
+
+/// Octets of a cookie (RFC 7296 section 2.6).
+const COOKIE_LEN: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// How long an unauthenticated refusal may be contradicted by a good answer
 /// before it is believed (RFC 7296 section 2.21.1).
@@ -113,7 +116,7 @@ impl Initiating {
     }
 
     pub(crate) fn receive(
-        mut self: Box<Self>,
+        self: Box<Self>,
         cx: &mut Context,
         now: Now,
         path: Path,
@@ -128,8 +131,7 @@ impl Initiating {
         };
         let payloads = &message.payloads;
         if let Some(cookie) = payloads.notify(NotifyType::COOKIE) {
-            self.cookie = Some(cookie.data.into());
-            return self.follow_hint(cx, now);
+            return self.take_cookie(cx, now, cookie.data);
         }
         match self.bootstrap {
             Bootstrap::Fresh { .. } => self.receive_init(cx, now, path, &message, datagram),
@@ -195,19 +197,13 @@ impl Initiating {
         let seed = Skeyseed::initial(suite.prf, transcript.nonces(), shared);
         let keys = agreed.keys(spis, seed, &transcript);
         let expectation = Expectation::configured(&self.attempt.connection);
-        let nat = Nat::detect(payloads, spis, &path);
+        let claims = (payloads, spis);
+        let way = Way::of_initiator(cx, &self.attempt.connection, claims, (self.path, path));
         let mut attempt = self.attempt;
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
-        Authenticating::begin(
-            cx,
-            now,
-            attempt,
-            origin,
-            (path, nat),
-            (keys, transcript),
-            expectation,
-        )
+        let basis = Basis { origin, way, hinted: self.cookie.is_some(), expectation };
+        Authenticating::begin(cx, now, attempt, basis, (keys, transcript))
     }
 
     /// The answer to IKE_SESSION_RESUME.
@@ -232,7 +228,8 @@ impl Initiating {
         let Some(nonce) = payloads.nonce().filter(|_| !message.header.spi_r.is_zero()) else {
             return Outcome::discard(cx, Discard::MissingPayload, IkeSa::Initiating(self));
         };
-        let Self { mut attempt, spi, nonce: ni, bootstrap, flight, .. } = *self;
+        let Self { mut attempt, spi, path: asked, nonce: ni, cookie, bootstrap, flight, .. } =
+            *self;
         let Bootstrap::Resumed(resume) = bootstrap else { return Outcome::gone() };
         let state = &resume.session().state;
         let (suite, responder) = (state.suite, message.header.spi_r);
@@ -242,28 +239,32 @@ impl Initiating {
         let expectation = Expectation {
             our_id: state.initiator.clone(),
             peer: IdPattern::Exact(state.responder.clone()),
-            basis: Basis::Session(resume.form()),
+            basis: auth::Basis::Session(resume.form()),
         };
-        let nat = Nat::detect(payloads, spis, &path);
+        let way = Way::of_initiator(cx, &attempt.connection, (payloads, spis), (asked, path));
         attempt.round_trips += 1;
         let origin = Origin::Resumed(resume);
-        Authenticating::begin(
-            cx,
-            now,
-            attempt,
-            origin,
-            (path, nat),
-            (keys, transcript),
-            expectation,
-        )
+        let basis = Basis { origin, way, hinted: cookie.is_some(), expectation };
+        Authenticating::begin(cx, now, attempt, basis, (keys, transcript))
     }
 
-    /// Asks again with what an unauthenticated answer told us.
+    /// The responder wants to see that we are where we say (RFC 7296 section 2.6).
+    fn take_cookie(mut self: Box<Self>, cx: &mut Context, now: Now, cookie: &[u8]) -> Outcome {
+        if !COOKIE_LEN.contains(&cookie.len()) {
+            return Outcome::discard(cx, Discard::BadPayload, IkeSa::Initiating(self));
+        }
+        self.cookie = Some(cookie.into());
+        self.follow_hint(cx, now)
+    }
+
+    /// Asks again with what an unauthenticated answer told us. What another
+    /// one has told us before is not what stands in the way.
     fn follow_hint(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
         let Some(left) = self.hints_left.checked_sub(1) else {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
         };
         self.hints_left = left;
+        self.doubt = None;
         self.attempt.round_trips += 1;
         let first = FirstRequest {
             attempt: &self.attempt,
@@ -346,10 +347,9 @@ impl Initiating {
     }
 
     /// Ended by a command, before anything was agreed.
-    pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) -> Option<SuspendedSession> {
+    pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) {
         let Self { attempt, bootstrap, .. } = *self;
-        cx.reply(attempt.waiting, Err(Refusal::Failed(Failure::Ended)));
-        bootstrap.into_session()
+        attempt.abandon(cx, bootstrap.into_session());
     }
 }
 
@@ -364,6 +364,18 @@ impl Bootstrap {
 }
 
 impl Attempt {
+    /// Ended by a command: so is the session that it was about (D8).
+    pub(crate) fn abandon(self, cx: &mut Context, session: Option<SuspendedSession>) {
+        if session.is_some() {
+            self.session_lost(cx, SessionEnd::Command);
+        }
+        cx.reply(self.waiting, Err(Refusal::Failed(Failure::Ended)));
+    }
+
+    pub(crate) fn session_lost(&self, cx: &mut Context, why: SessionEnd) {
+        cx.emit(Event::SessionLost { connection: Arc::clone(&self.connection.name), why });
+    }
+
     pub(crate) fn fell_back(&self, cx: &mut Context, why: FallBack) {
         cx.emit(Event::FellBack { connection: Arc::clone(&self.connection.name), why });
     }
@@ -402,14 +414,15 @@ impl FirstRequest<'_> {
         let Self { attempt, path, nonce, cookie, .. } = *self;
         let connection = &*attempt.connection;
         let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
+        let pretend_nat = nat::pretends(cx, connection, &path);
         match bootstrap {
             Bootstrap::Fresh { key_exchange, .. } => {
-                sa_init::Request { connection, spis, path, cookie, key_exchange, nonce }
+                let proposals = &connection.proposals;
+                sa_init::Request { proposals, spis, path, cookie, key_exchange, nonce, pretend_nat }
                     .build(&mut cx.provider)
             }
             Bootstrap::Resumed(resume) => {
                 let ticket = &resume.session().ticket;
-                let pretend_nat = connection.force_encapsulation;
                 session_resume::Request { spis, path, cookie, nonce, ticket, pretend_nat }
                     .build(&mut cx.provider)
             }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Initiating --response--> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
+//!                                `--down--> Withdrawing --IKE_AUTH----------^
 //!            request --> HalfOpen ---------IKE_AUTH--> Established --deleted--> Closed ----> gone
 //! ```
 
@@ -30,7 +31,7 @@ use crate::time::{Instant, Now};
 use crate::wire::Header;
 
 use authenticating::Authenticating;
-use closing::{Closed, Deleting};
+use closing::{Closed, Deleting, Withdrawing};
 use established::Established;
 use half_open::HalfOpen;
 use initiating::Initiating;
@@ -45,6 +46,8 @@ pub(crate) enum IkeSa {
     HalfOpen(Box<HalfOpen>),
     /// Both sides are authenticated.
     Established(Box<Established>),
+    /// We asked in `IKE_AUTH`, and want it no more.
+    Withdrawing(Box<Withdrawing>),
     /// We are telling the peer that it is over.
     Deleting(Box<Deleting>),
     /// It is over; only the last answer is kept, for a peer that missed it.
@@ -64,6 +67,14 @@ pub(crate) struct Attempt {
     pub(crate) round_trips: u32,
     /// No other SA of ours is known to the peer (RFC 7296 section 2.4).
     pub(crate) initial_contact: bool,
+    /// How often it may still begin anew, because what it went by was not
+    /// authentic and may have been forged.
+    pub(crate) retries_left: u8,
+}
+
+impl Attempt {
+    /// [`Attempt::retries_left`] at the beginning.
+    pub(crate) const RETRIES: u8 = 2;
 }
 
 /// How an attempt begins. Decided once; see [`initiating::Bootstrap`].
@@ -157,6 +168,8 @@ pub enum Why {
     TicketKey,
     /// A suspended session's time is over.
     SessionExpiry,
+    /// A connection that failed may be brought up by traffic again.
+    Rest,
 }
 
 impl IkeSa {
@@ -174,6 +187,7 @@ impl IkeSa {
             Self::Authenticating(sa) => sa.receive(cx, now, path, header, datagram),
             Self::HalfOpen(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Established(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Withdrawing(sa) => sa.receive(cx, now, header, datagram),
             Self::Deleting(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Closed(sa) => sa.receive(cx, path, header, datagram),
         }
@@ -186,6 +200,7 @@ impl IkeSa {
             Self::Authenticating(sa) => sa.timeout(cx, now),
             Self::HalfOpen(sa) => sa.timeout(cx, now),
             Self::Established(sa) => sa.timeout(cx, now),
+            Self::Withdrawing(sa) => sa.timeout(cx, now),
             Self::Deleting(sa) => sa.timeout(cx, now),
             Self::Closed(sa) => sa.timeout(now),
         }
@@ -198,6 +213,7 @@ impl IkeSa {
             Self::Authenticating(sa) => Some(sa.due()),
             Self::HalfOpen(sa) => Some(sa.due()),
             Self::Established(sa) => sa.due(),
+            Self::Withdrawing(sa) => Some(sa.due()),
             Self::Deleting(sa) => sa.due(),
             Self::Closed(sa) => Some(sa.due()),
         }
@@ -210,26 +226,32 @@ impl IkeSa {
             Self::Initiating(sa) => sa.attempt.waiting.push(id),
             Self::Authenticating(sa) => sa.attempt.waiting.push(id),
             Self::Established(sa) => return sa.wait(id),
-            Self::HalfOpen(_) | Self::Deleting(_) | Self::Closed(_) => return Err(id),
+            Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => {
+                return Err(id);
+            }
         }
         Ok(())
     }
 
-    /// A command ends it. What was not authenticated yet just ends; a session
-    /// that was to be resumed ends with it (D8).
-    pub(crate) fn end(self, cx: &mut Context, now: Now, id: RequestId) -> Outcome {
-        match self {
-            Self::Initiating(sa) => drop(sa.abandon(cx)),
-            Self::Authenticating(sa) => drop(sa.abandon(cx)),
-            Self::Established(sa) => return sa.delete(cx, now, Gone::Command, vec![id]),
-            Self::HalfOpen(_) | Self::Closed(_) => {}
+    /// A command ends it. A session that was to be resumed ends with it (D8).
+    /// Whoever waits does so for an authenticated peer only.
+    pub(crate) fn end(self, cx: &mut Context, now: Now, waiting: Vec<RequestId>) -> Outcome {
+        let rest = match self {
+            Self::Established(sa) => return sa.delete(cx, now, Gone::Command, waiting),
             Self::Deleting(mut sa) => {
-                sa.wait(id);
+                sa.wait(waiting);
                 return Outcome::keep(Self::Deleting(sa));
             }
-        }
-        cx.reply(vec![id], Ok(()));
-        Outcome::gone()
+            Self::Initiating(sa) => {
+                sa.abandon(cx);
+                None
+            }
+            Self::Authenticating(sa) => Some(Self::Withdrawing(sa.abandon(cx))),
+            Self::Withdrawing(sa) => Some(Self::Withdrawing(sa)),
+            Self::HalfOpen(_) | Self::Closed(_) => None,
+        };
+        cx.reply(waiting, Ok(()));
+        Outcome { sa: rest, then: Then::Nothing }
     }
 
     /// The way and the suite of an SA that we are setting up.
@@ -237,7 +259,11 @@ impl IkeSa {
         match self {
             Self::Initiating(sa) => Some((sa.path(), None)),
             Self::Authenticating(sa) => Some((sa.path(), Some(sa.suite()))),
-            Self::HalfOpen(_) | Self::Established(_) | Self::Deleting(_) | Self::Closed(_) => None,
+            Self::HalfOpen(_)
+            | Self::Established(_)
+            | Self::Withdrawing(_)
+            | Self::Deleting(_)
+            | Self::Closed(_) => None,
         }
     }
 
@@ -247,7 +273,7 @@ impl IkeSa {
             Self::Initiating(sa) => Some(sa.attempt.line),
             Self::Authenticating(sa) => Some(sa.attempt.line),
             Self::Established(sa) => sa.line(),
-            Self::HalfOpen(_) | Self::Deleting(_) | Self::Closed(_) => None,
+            Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => None,
         }
     }
 
@@ -258,6 +284,7 @@ impl IkeSa {
             Self::Initiating(_)
             | Self::Authenticating(_)
             | Self::HalfOpen(_)
+            | Self::Withdrawing(_)
             | Self::Deleting(_)
             | Self::Closed(_) => None,
         }

@@ -92,6 +92,18 @@ impl SessionStore {
         self.sessions.get(key)
     }
 
+    /// How many sessions sleep.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether none sleeps.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// Drops every session whose time is over and tells which.
     pub fn expire(&mut self, now: SystemTime) -> Vec<SessionKey> {
         let over = |s: &SuspendedSession| s.expires <= now;

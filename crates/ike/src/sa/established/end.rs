@@ -1,0 +1,189 @@
+//! How an SA ends: told to the peer, silently, or as a session that sleeps.
+
+use std::sync::Arc;
+
+use esp::plane::Command;
+
+use super::set_up::{Awaited, Installing};
+use super::{Established, Founded, Phase, Side};
+use crate::context::Context;
+use crate::event::{Event, Gone, RequestId};
+use crate::exchange::child::Child;
+use crate::fault::{Failure, Refusal};
+use crate::sa::closing::Deleting;
+use crate::sa::window::Task;
+use crate::sa::{Attempt, Outcome, Start, Then};
+use crate::session::{Grant, Resumable, ResumeAttempt, SessionKey, SuspendedSession};
+use crate::time::Now;
+
+impl Established {
+    /// Puts the session to sleep: SK_d moves out of the SA, which ends without
+    /// a word to the peer. A Delete would oblige both sides to drop the ticket
+    /// (RFC 5723 section 6.2).
+    ///
+    /// # Errors
+    /// The SA itself, when it holds no ticket that is still good.
+    pub(crate) fn suspend(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        why: Gone,
+    ) -> Result<SuspendedSession, Box<Self>> {
+        let grant = match self.grant.take() {
+            Some(grant) if grant.expires > now.wall => grant,
+            other => {
+                self.grant = other;
+                return Err(self);
+            }
+        };
+        self.dismantle(cx, why);
+        let connection = self.name();
+        cx.emit(Event::Suspended {
+            connection: Arc::clone(&connection),
+            sa: self.id(),
+            ticket_len: grant.ticket.octets().len(),
+            expires_in: grant.expires.duration_since(now.wall).unwrap_or_default(),
+        });
+        let Self { base, peer, form, .. } = *self;
+        let state = Resumable {
+            initiator: base.connection.local_id.clone(),
+            responder: peer,
+            authenticated: None,
+            method: base.method,
+            authenticated_at: base.authenticated_at,
+            suite: base.suite,
+            sk_d: base.sk_d,
+        };
+        let Grant { ticket, expires, .. } = grant;
+        Ok(SuspendedSession { key: SessionKey(connection), state, ticket, expires, form })
+    }
+
+    /// Ends the SA with a Delete. The ticket goes with it (D7).
+    pub(crate) fn delete(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        why: Gone,
+        waiting: Vec<RequestId>,
+    ) -> Outcome {
+        self.dismantle(cx, why);
+        let Founded { connection, channel, .. } = self.base;
+        let name = Arc::clone(&connection.name);
+        let sa = Deleting::begin(cx, now, name, channel, Task::Delete, waiting);
+        Outcome { sa, then: Then::Nothing }
+    }
+
+    /// Ends the SA without a word: its peer has a newer one (B21).
+    pub(crate) fn replaced(mut self: Box<Self>, cx: &mut Context) {
+        self.dismantle(cx, Gone::Replaced);
+    }
+
+    /// The child's sequence numbers are used up, or the like. Who began the SA
+    /// begins the next one, with new keys for the same traffic.
+    pub(crate) fn exhausted(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        let Some(attempt) = self.successor(now) else {
+            return self.delete(cx, now, Gone::Exhausted, Vec::new());
+        };
+        let form = self.base.connection.resumption.auth;
+        match self.suspend(cx, now, Gone::Exhausted) {
+            Ok(session) => {
+                Outcome::restart(attempt, Start::Resume(ResumeAttempt::new(session, form)))
+            }
+            Err(sa) => {
+                let Outcome { sa, .. } = sa.delete(cx, now, Gone::Exhausted, Vec::new());
+                let Outcome { then, .. } = Outcome::restart(attempt, Start::Fresh { parked: None });
+                Outcome { sa, then }
+            }
+        }
+    }
+
+    /// An attempt at the SA that follows this one on its line.
+    fn successor(&self, now: Now) -> Option<Attempt> {
+        let Side::Line { index, group } = self.base.side else { return None };
+        Some(Attempt {
+            line: index,
+            group,
+            connection: Arc::clone(&self.base.connection),
+            waiting: Vec::new(),
+            started: now.instant,
+            round_trips: 0,
+            initial_contact: false,
+            retries_left: Attempt::RETRIES,
+        })
+    }
+
+    /// The peer does not answer. The session, if it can be resumed, is kept.
+    pub(super) fn lost(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        match self.suspend(cx, now, Gone::Unanswered) {
+            Ok(session) => Outcome::gone().then(Then::Keep(Box::new(session))),
+            Err(mut sa) => {
+                sa.dismantle(cx, Gone::Unanswered);
+                Outcome::gone()
+            }
+        }
+    }
+
+    /// The SA cannot go on.
+    pub(super) fn fault(mut self: Box<Self>, cx: &mut Context) -> Outcome {
+        self.dismantle(cx, Gone::PeerFault);
+        Outcome::gone()
+    }
+
+    /// Takes everything out of the plane, and tells whoever was told of the SA
+    /// or waits for it that it is over.
+    pub(super) fn dismantle(&mut self, cx: &mut Context, why: Gone) {
+        match std::mem::replace(&mut self.phase, Phase::New) {
+            Phase::New => {}
+            Phase::Installing(Installing { child, awaited, .. }) => {
+                cx.submit(Command::Remove(child.id));
+                cx.forget_child(&child);
+                let waiting = match awaited {
+                    Awaited::ByUs(waiting) => waiting,
+                    Awaited::ByPeer(_) => Vec::new(),
+                };
+                self.failed(cx, why, waiting);
+            }
+            Phase::Up { child, .. } => {
+                if let Some(child) = child {
+                    self.remove(cx, &child, why);
+                }
+                let (connection, sa) = (self.name(), self.id());
+                cx.emit(Event::Down { connection, sa, why });
+            }
+        }
+        if let Side::Peer { group } = &mut self.base.side
+            && let Some(group) = group.take()
+        {
+            cx.submit(Command::Release(group));
+        }
+    }
+
+    /// Takes a child out of the plane that was told of.
+    pub(super) fn remove(&self, cx: &mut Context, child: &Child, why: Gone) {
+        cx.submit(Command::Remove(child.id));
+        cx.forget_child(child);
+        let (connection, sa) = (self.name(), self.id());
+        let child = Arc::clone(&self.base.connection.child.name);
+        cx.emit(Event::ChildDown { connection, sa, child, why });
+    }
+
+    /// The set-up ends without a child.
+    pub(super) fn failed(&self, cx: &mut Context, why: Gone, waiting: Vec<RequestId>) {
+        cx.counters.failed += 1;
+        let why = failure_of(why);
+        let (remote, role) = (self.base.channel.path.remote, self.role());
+        cx.emit(Event::Failed { connection: Some(self.name()), remote, role, why });
+        cx.reply(waiting, Err(Refusal::Failed(why)));
+    }
+}
+
+/// What the end of an SA means for one that was not up yet.
+const fn failure_of(why: Gone) -> Failure {
+    match why {
+        Gone::Command | Gone::Replaced | Gone::Suspended | Gone::Exhausted => Failure::Ended,
+        Gone::PeerDeleted => Failure::RefusedByPeer,
+        Gone::Unanswered => Failure::Unanswered,
+        Gone::Plane => Failure::Plane,
+        Gone::PeerFault => Failure::Protocol,
+    }
+}

@@ -1,0 +1,215 @@
+//! An SA whose two sides are authenticated, with its child.
+
+mod end;
+mod inform;
+mod set_up;
+mod show;
+mod tickets;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crypto::{IkeSuite, SkD};
+use esp::plane::Command;
+use esp::spec::{Encapsulation, GroupId, OuterPath};
+
+use crate::config::Connection;
+use crate::context::Context;
+use crate::event::{Event, How, Path, RequestId, Role, SaId, SetUp};
+use crate::exchange::auth::PeerAuthenticated;
+use crate::exchange::child::Child;
+use crate::exchange::nat::Nat;
+use crate::identity::Id;
+use crate::sa::channel::Channel;
+use crate::session::{AuthForm, AuthMethod, Grant};
+use crate::time::{Instant, Now};
+
+pub(crate) use set_up::{Answer, Awaited};
+pub(crate) use tickets::TicketAnswer;
+
+use set_up::Installing;
+
+/// How often a NAT mapping is refreshed (RFC 3948 section 4).
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// What an SA begins with.
+pub(crate) struct Founded {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) side: Side,
+    pub(crate) channel: Channel,
+    pub(crate) sk_d: SkD,
+    pub(crate) suite: IkeSuite,
+    /// The initiator's authenticated identity, when it is not IDi.
+    pub(crate) authenticated: Option<Id>,
+    pub(crate) authenticated_at: SystemTime,
+    pub(crate) method: AuthMethod,
+    pub(crate) how: How,
+    pub(crate) started: Instant,
+    pub(crate) round_trips: u32,
+    pub(crate) nat: Nat,
+    pub(crate) encapsulation: Encapsulation,
+}
+
+/// Who began an SA, and where its policies come from.
+pub(crate) enum Side {
+    /// One of our lines. Its group was there before the SA and stays after it.
+    Line {
+        /// The line.
+        index: usize,
+        /// The plane's name for its policies.
+        group: GroupId,
+    },
+    /// The peer. The group comes with the first child and goes with the SA.
+    Peer {
+        /// The plane's name for the policies, once there are some.
+        group: Option<GroupId>,
+    },
+}
+
+impl Side {
+    const fn role(&self) -> Role {
+        match self {
+            Self::Line { .. } => Role::Initiator,
+            Self::Peer { .. } => Role::Responder,
+        }
+    }
+}
+
+pub(crate) struct Established {
+    base: Founded,
+    peer: Id,
+    /// The form of AUTH by which it was resumed.
+    form: Option<AuthForm>,
+    phase: Phase,
+    grant: Option<Grant>,
+    /// When the last ticket ends that we gave the peer.
+    issued_until: Option<SystemTime>,
+    /// When to ask for another ticket.
+    ask_at: Option<Instant>,
+    keepalive_at: Option<Instant>,
+    last_heard: Instant,
+}
+
+/// How far the set-up is.
+enum Phase {
+    /// The peer is authenticated. Nothing of it was told to anybody yet.
+    New,
+    /// The child is being installed. Whoever invites traffic to it waits.
+    Installing(Installing),
+    /// All is done, and was told. The child may have been taken away since.
+    Up { set_up: SetUp, since: Instant, child: Option<Child> },
+}
+
+impl Established {
+    /// An SA with an authenticated peer. Its child is still to come.
+    pub(crate) fn new(
+        base: Founded,
+        peer: &PeerAuthenticated,
+        grant: Option<Grant>,
+        now: Instant,
+    ) -> Box<Self> {
+        let behind_nat = matches!(base.nat, Nat::Detected { ours: true });
+        let mut sa = Box::new(Self {
+            peer: peer.id().clone(),
+            form: peer.form(),
+            phase: Phase::New,
+            grant: None,
+            issued_until: None,
+            ask_at: None,
+            keepalive_at: behind_nat.then_some(now + KEEPALIVE),
+            last_heard: now,
+            base,
+        });
+        if let Some(grant) = grant {
+            sa.hold(grant, now);
+        }
+        sa
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.base.connection
+    }
+
+    /// The endpoint's line that it serves; none for a responder.
+    pub(crate) const fn line(&self) -> Option<usize> {
+        match self.base.side {
+            Side::Line { index, .. } => Some(index),
+            Side::Peer { .. } => None,
+        }
+    }
+
+    pub(crate) const fn peer(&self) -> &Id {
+        &self.peer
+    }
+
+    /// Whether packets can flow, or will as soon as the plane is ready.
+    pub(crate) const fn is_usable(&self) -> bool {
+        self.child().is_some()
+    }
+
+    /// Whoever else wants to know when the child is installed. `Err` gives the
+    /// request back: it already is.
+    pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
+        match &mut self.phase {
+            Phase::Installing(Installing { awaited: Awaited::ByUs(waiting), .. }) => {
+                waiting.push(id);
+                Ok(())
+            }
+            Phase::Installing(_) | Phase::New | Phase::Up { .. } => Err(id),
+        }
+    }
+
+    fn id(&self) -> SaId {
+        SaId(u64::from_be_bytes(self.base.channel.protection.our_spi().0))
+    }
+
+    fn name(&self) -> Arc<str> {
+        Arc::clone(&self.base.connection.name)
+    }
+
+    const fn role(&self) -> Role {
+        self.base.side.role()
+    }
+
+    /// The child that the plane was told of.
+    const fn child(&self) -> Option<&Child> {
+        match &self.phase {
+            Phase::New => None,
+            Phase::Installing(Installing { child, .. }) => Some(child),
+            Phase::Up { child, .. } => child.as_ref(),
+        }
+    }
+
+    fn outer_path(&self) -> OuterPath {
+        let Path { local, remote, .. } = self.base.channel.path;
+        OuterPath { local, remote, encapsulation: self.base.encapsulation }
+    }
+
+    /// An authentic and new request has come by this path. A peer behind a NAT
+    /// may have another address now (RFC 7296 section 2.23).
+    fn heard_from(&mut self, cx: &mut Context, now: Now, path: Path) {
+        self.last_heard = now.instant;
+        self.follow(cx, path);
+    }
+
+    /// Packets of the child come from another address.
+    pub(crate) fn mapping_changed(&mut self, cx: &mut Context, remote: SocketAddr) {
+        self.follow(cx, Path { remote, ..self.base.channel.path });
+    }
+
+    fn follow(&mut self, cx: &mut Context, path: Path) {
+        // A side that is itself behind a NAT would follow only its own mapping.
+        let is_behind_nat = self.base.nat == (Nat::Detected { ours: false });
+        if !is_behind_nat || path == self.base.channel.path {
+            return;
+        }
+        self.base.channel.path = path;
+        if let Some(child) = self.child() {
+            let id = child.id;
+            cx.submit(Command::Move(id, self.outer_path()));
+        }
+        let (connection, sa) = (self.name(), self.id());
+        cx.emit(Event::Moved { connection, sa, remote: path.remote });
+    }
+}

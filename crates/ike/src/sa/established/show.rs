@@ -1,0 +1,45 @@
+//! What is told of an SA when somebody asks.
+
+use std::sync::Arc;
+
+use esp::spec::Encapsulation;
+
+use super::{Established, Phase};
+use crate::event::Path;
+use crate::exchange::child::Child;
+use crate::status::{ChildStatus, SaStatus};
+
+impl Established {
+    pub(crate) fn status(&self) -> SaStatus {
+        let (set_up, since) = match &self.phase {
+            Phase::New | Phase::Installing(_) => (None, None),
+            Phase::Up { set_up, since, .. } => (Some(*set_up), Some(*since)),
+        };
+        let Path { local, remote, .. } = self.base.channel.path;
+        SaStatus {
+            id: self.id(),
+            role: self.role(),
+            local,
+            remote,
+            local_id: self.base.connection.local_id.to_string(),
+            remote_id: Some(self.peer.to_string()),
+            suite: Some(self.base.suite.to_string()),
+            set_up,
+            since,
+            children: self.child().map(|child| self.child_status(child)).into_iter().collect(),
+        }
+    }
+
+    fn child_status(&self, child: &Child) -> ChildStatus {
+        ChildStatus {
+            name: Arc::clone(&self.base.connection.child.name),
+            id: child.id,
+            suite: child.terms.cipher.to_string(),
+            spi_in: child.spi_in,
+            spi_out: child.terms.spi_out,
+            udp: self.base.encapsulation == Encapsulation::Udp,
+            local_ts: child.terms.local_ts.to_vec(),
+            remote_ts: child.terms.remote_ts.to_vec(),
+        }
+    }
+}
