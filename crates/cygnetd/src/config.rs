@@ -22,6 +22,23 @@ use std::time::Duration;
 pub use self::diagnostic::ConfigErrors;
 pub use self::load::{Environment, load};
 
+/// What the fuzz target runs on each input: any text is either good or
+/// refused with at least one sentence.
+#[doc(hidden)]
+pub fn fuzz(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else { return };
+    // A configuration may name files, which are no business of a fuzz target.
+    if text.contains("file") {
+        return;
+    }
+    let text = zeroize::Zeroizing::new(text.to_owned());
+    let source = source::Source::new("fuzz.toml".to_owned(), text, false);
+    if let Err(errors) = load::assemble(&[source], &Environment::default()) {
+        assert!(errors.iter().all(|error| !error.is_empty()), "an error without words");
+        assert!(errors.iter().next().is_some(), "refused without a reason");
+    }
+}
+
 /// All that a daemon is told.
 pub struct DaemonConfig {
     /// What concerns the daemon as a whole.

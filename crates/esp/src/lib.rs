@@ -21,6 +21,8 @@
 #![forbid(unsafe_code)]
 
 pub mod discard;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inbound;
 pub mod mss;
 pub mod outbound;
