@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ike::event::{Command, Event, How, RequestId, SetUp};
 use ike::fault::Refusal;
-use ike::status::{ConnectionStatus, Counters, Stage};
+use ike::status::{ConnectionStatus, Counters, Holdings, Stage};
+use ike::time::Now;
 use ike::wire::ExchangeType;
+use ike::{Endpoint, Why};
 
 use crate::clock::Clock;
 use crate::link::Link;
@@ -80,6 +82,40 @@ impl Pair {
         let mut pair = Self { world, client, gateway, scene, restarts: 0 };
         pair.settle();
         pair
+    }
+
+    /// As [`Self::new`], with a change to the default scene.
+    #[must_use]
+    pub fn with(change: impl FnOnce(&mut Scene)) -> Self {
+        let mut scene = Scene::default();
+        change(&mut scene);
+        Self::new(scene)
+    }
+
+    /// As [`Self::with`], and the connection is up.
+    #[must_use]
+    pub fn joined(change: impl FnOnce(&mut Scene)) -> Self {
+        let mut pair = Self::with(change);
+        assert_eq!(pair.up(), Ok(()));
+        pair.forget_past();
+        pair
+    }
+
+    /// As [`Self::joined`], and then the session was put to sleep.
+    #[must_use]
+    pub fn suspended(change: impl FnOnce(&mut Scene)) -> Self {
+        let mut pair = Self::joined(change);
+        assert_eq!(pair.suspend(), Ok(()));
+        pair.forget_past();
+        pair
+    }
+
+    /// Forgets all events and datagrams.
+    pub fn forget_past(&mut self) {
+        self.world.trace.clear();
+        for id in [self.client, self.gateway] {
+            self.world.node_mut(id).events.clear();
+        }
     }
 
     /// Gives the client a command and waits for its end.
@@ -163,6 +199,19 @@ impl Pair {
         self.settle();
     }
 
+    /// The client is switched off and on: it has forgotten everything.
+    pub fn restart_client(&mut self) {
+        self.restarts += 1;
+        let seed = self.scene.seed * 1000 + 1 + 10 * self.restarts;
+        let now = self.world.now();
+        let node = self.world.node_mut(self.client);
+        let endpoint = self.scene.client.endpoint(seed, node.clock.at(now));
+        node.plane = ModelPlane::new(self.scene.client.capabilities());
+        node.plane.holds_first = true;
+        node.endpoint = endpoint;
+        self.settle();
+    }
+
     /// Takes up what was done to an endpoint directly.
     pub fn settle(&mut self) {
         self.world.settle(self.client);
@@ -234,11 +283,41 @@ impl Pair {
         self.world.node(self.gateway).endpoint.status().counters
     }
 
-    /// The exchanges of the datagrams from `from` on, with whether each is a response.
+    /// The exchanges of all IKE datagrams that were sent, with whether each is a response.
     #[must_use]
-    pub fn exchanges(&self, from: usize) -> Vec<(ExchangeType, bool)> {
-        let headers = self.world.trace[from..].iter().filter_map(|sent| sent.datagram.header());
+    pub fn exchanges(&self) -> Vec<(ExchangeType, bool)> {
+        let headers = self.world.trace.iter().filter_map(|sent| sent.datagram.header());
         headers.map(|header| (header.exchange, header.flags.response)).collect()
+    }
+
+    /// The client's endpoint.
+    pub fn client_endpoint(&mut self) -> &mut Endpoint {
+        &mut self.world.node_mut(self.client).endpoint
+    }
+
+    /// The gateway's endpoint. What it says is taken up by [`Self::settle`].
+    pub fn gateway_endpoint(&mut self) -> &mut Endpoint {
+        &mut self.world.node_mut(self.gateway).endpoint
+    }
+
+    /// The present, on the gateway's clocks.
+    #[must_use]
+    pub fn gateway_now(&self) -> Now {
+        self.world.node(self.gateway).clock.at(self.world.now())
+    }
+
+    /// Neither end holds anything, and only the rotation of its ticket key
+    /// wakes an endpoint.
+    ///
+    /// # Panics
+    /// If one holds something.
+    pub fn assert_empty(&self) {
+        for node in self.world.nodes() {
+            assert_eq!(node.endpoint.holdings(), Holdings::default());
+            assert_eq!(node.plane.groups().len(), 0, "a group is left");
+            let timer = node.endpoint.poll_timeout(node.clock.at(self.world.now()));
+            assert_eq!(timer.map(|(_, why)| why), Some(Why::TicketKey));
+        }
     }
 
     /// Both ends have the same child, it carries packets, and nobody has more.
@@ -254,13 +333,14 @@ impl Pair {
     #[must_use]
     pub fn is_joined(&self) -> bool {
         let (client, gateway) = (self.world.node(self.client), self.world.node(self.gateway));
-        let mut children = client.plane.children().keys();
-        let Some(&child) = children.next() else { return false };
+        let mut ours = client.plane.children().iter();
+        let mut theirs = gateway.plane.children().values();
+        let (Some((&child, ours)), None) = (ours.next(), ours.next()) else { return false };
+        let (Some(theirs), None) = (theirs.next(), theirs.next()) else { return false };
         self.status().stage == Stage::Up
-            && children.next().is_none()
-            && gateway.plane.children().len() == 1
             && self.served().len() == 1
             && self.world.counterpart(self.client, child).is_some()
+            && ours.path.encapsulation == theirs.path.encapsulation
     }
 
     /// Neither end has an SA or a child.
