@@ -85,6 +85,12 @@ impl World {
         &mut self.nodes[id.0]
     }
 
+    /// The machines alone, for another world.
+    #[must_use]
+    pub fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+
     /// Every machine.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()

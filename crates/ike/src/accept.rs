@@ -127,7 +127,8 @@ impl Request<'_> {
     /// is asked to, at no cost to us. That goes for ticket holders, too (B12,
     /// RFC 8019 section 4.5).
     fn check_cookie(&self, endpoint: &mut Endpoint) -> Result<(), Discard> {
-        if endpoint.table.half_open() < endpoint.cx.limits.cookie_threshold {
+        let is_needed = endpoint.table.half_open() >= endpoint.cx.limits.cookie_threshold;
+        if !endpoint.cookies.are_wanted(self.now.instant, is_needed) {
             return Ok(());
         }
         let (provider, now) = (&mut endpoint.cx.provider, self.now.instant);

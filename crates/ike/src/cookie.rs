@@ -12,10 +12,16 @@ use crate::wire::IkeSpi;
 /// A secret makes cookies for this long, and is then good for as long again.
 const ROTATE_EVERY: Duration = Duration::from_secs(60);
 
+/// How long cookies are asked for after there was last a need. A stranger
+/// whose first message was answered with a cookie must not have a delayed copy
+/// of it answered with an SA: it could not tell which of its messages was meant.
+const CALM_DOWN: Duration = Duration::from_secs(10);
+
 pub(crate) struct Cookies {
     current: CookieKey,
     previous: CookieKey,
     rotate_at: Instant,
+    wanted_until: Option<Instant>,
 }
 
 impl Cookies {
@@ -24,7 +30,16 @@ impl Cookies {
             current: CookieKey::generate(provider),
             previous: CookieKey::generate(provider),
             rotate_at: now + ROTATE_EVERY,
+            wanted_until: None,
         }
+    }
+
+    /// Whether strangers must bring one, given whether there is a need just now.
+    pub(crate) fn are_wanted(&mut self, now: Instant, is_needed: bool) -> bool {
+        if is_needed {
+            self.wanted_until = Some(now + CALM_DOWN);
+        }
+        self.wanted_until.is_some_and(|until| now < until)
     }
 
     /// The cookie for whoever sent this from there.

@@ -7,6 +7,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod life;
 mod limits;
+mod many;
+mod nats;
 mod resumption;
 mod set_up;
+mod single_use;

@@ -253,6 +253,9 @@ impl Initiating {
         if !COOKIE_LEN.contains(&cookie.len()) {
             return Outcome::discard(cx, Discard::BadPayload, IkeSa::Initiating(self));
         }
+        if self.cookie.as_deref() == Some(cookie) {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
+        }
         self.cookie = Some(cookie.into());
         self.follow_hint(cx, now)
     }
