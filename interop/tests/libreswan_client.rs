@@ -7,8 +7,8 @@
 )]
 
 use anyhow::Result;
-use control::{How, Role, State, TicketFault, What};
-use interop::{Cygnet, Libreswan, Namespace, Tunnel, World, story};
+use control::{Gone, How, Role, State, TicketFault, What};
+use interop::{Cygnet, Libreswan, Namespace, PATIENCE, Tunnel, World, story, until};
 
 #[test]
 fn it_gets_a_small_ticket_suspends_and_resumes() -> Result<()> {
@@ -57,19 +57,45 @@ fn a_ticket_of_a_gateway_that_lost_its_keys_falls_back_to_a_full_exchange() -> R
 }
 
 #[test]
-fn a_delete_from_either_side_ends_the_tunnel() -> Result<()> {
+fn a_delete_from_the_client_takes_the_connection_down() -> Result<()> {
     story(|world| {
         let tunnel = tunnel();
-        let (dut, cygnet, mut libreswan) = initiated(world, &tunnel)?;
+        let (dut, mut cygnet, mut libreswan) = initiated(world, &tunnel)?;
 
         libreswan.terminate()?;
+        assert_eq!(gone(&mut cygnet)?, Gone::PeerDeleted);
         cygnet.wait_for_state(State::Down)?;
+        dut.no_ping(tunnel.local.inner, tunnel.remote.inner)?;
         libreswan.initiate()?;
         libreswan.wait_for_children(1)?;
-        ping_both_ways(&dut, &mut libreswan, &tunnel)?;
+        ping_both_ways(&dut, &mut libreswan, &tunnel)
+    })
+}
+
+#[test]
+fn down_at_the_gateway_deletes_the_sa_and_the_client_comes_back() -> Result<()> {
+    story(|world| {
+        let tunnel = tunnel();
+        let (dut, mut cygnet, mut libreswan) = initiated(world, &tunnel)?;
+        let deleted = cygnet.connection()?.children[0].spi_out.clone();
+        assert!(libreswan.kernel_sas()?.contains(&deleted));
+
         cygnet.down()?;
-        libreswan.wait_for_children(0)?;
-        dut.no_ping(tunnel.local.inner, tunnel.remote.inner)
+        assert_eq!(gone(&mut cygnet)?, Gone::Command);
+        until(PATIENCE, "the end of the old SA in libreswan's kernel", || {
+            Ok((!libreswan.kernel_sas()?.contains(&deleted)).then_some(()))
+        })?;
+        // It was told to keep this connection up, and does.
+        libreswan.wait_for_children(1)?;
+        ping_both_ways(&dut, &mut libreswan, &tunnel)
+    })
+}
+
+/// Why the first SA that went is gone.
+fn gone(cygnet: &mut Cygnet) -> Result<Gone> {
+    cygnet.wait_for_event("down", |what| match what {
+        What::Down { why, .. } => Some(*why),
+        _ => None,
     })
 }
 
