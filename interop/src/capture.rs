@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
@@ -54,26 +55,55 @@ pub enum Packet {
     },
 }
 
+/// What passed a device, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Since 1970, by this machine's clock.
+    pub time: Duration,
+    /// From the link's header on, as far as it was recorded.
+    pub octets: Vec<u8>,
+}
+
+impl Frame {
+    /// The IPv4 packet in an Ethernet frame; none in one of another protocol, or a broken one.
+    pub fn packet(&self) -> Option<Packet> {
+        ethernet(&self.octets)
+    }
+}
+
 /// A running tcpdump on one device.
 pub struct Capture {
-    _process: Process,
+    process: Process,
     file: PathBuf,
 }
 
 impl Capture {
-    /// Begins to record what passes `device`; from the return on, nothing is missed.
+    /// Begins to record the headers of what passes `device`; from the return on, nothing is
+    /// missed.
     ///
     /// # Errors
     /// When tcpdump cannot listen there.
     pub fn start(namespace: &Namespace, device: &str) -> Result<Self> {
+        Self::record(namespace, device, "128")
+    }
+
+    /// As [`Capture::start`], with every octet.
+    ///
+    /// # Errors
+    /// When tcpdump cannot listen there.
+    pub fn start_whole(namespace: &Namespace, device: &str) -> Result<Self> {
+        Self::record(namespace, device, "0")
+    }
+
+    fn record(namespace: &Namespace, device: &str, octets: &str) -> Result<Self> {
         let file = namespace.dir().join(format!("{device}.pcap"));
         let mut command = namespace.command("tcpdump");
-        command.args(["-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-i", device]);
-        command.arg("-w").arg(&file);
+        command.args(["-n", "-U", "--immediate-mode", "-B", "16384", "-Z", "root"]);
+        command.args(["-s", octets, "-i", device, "-w"]).arg(&file);
         let mut process =
             Process::spawn(namespace.dir(), &format!("tcpdump-{device}"), &mut command)?;
         process.wait_for_line("listening on", PATIENCE)?;
-        Ok(Self { _process: process, file })
+        Ok(Self { process, file })
     }
 
     /// All IPv4 packets so far, oldest first.
@@ -82,7 +112,29 @@ impl Capture {
     /// When the file is not a capture.
     pub fn packets(&self) -> Result<Vec<Packet>> {
         let bytes = fs::read(&self.file)?;
-        Ok(records(&bytes).filter_map(ethernet).collect())
+        Ok(records(&bytes).filter_map(|(_, octets)| ethernet(octets)).collect())
+    }
+
+    /// Everything so far, oldest first.
+    ///
+    /// # Errors
+    /// When the file is not a capture.
+    pub fn frames(&self) -> Result<Vec<Frame>> {
+        let bytes = fs::read(&self.file)?;
+        let frame = |(time, octets): (Duration, &[u8])| Frame { time, octets: octets.to_vec() };
+        Ok(records(&bytes).map(frame).collect())
+    }
+
+    /// Ends the recording and returns all of it.
+    ///
+    /// # Errors
+    /// When tcpdump does not end, or had to leave something out.
+    pub fn stop(mut self) -> Result<Vec<Frame>> {
+        self.process.signal(Signal::INT)?;
+        self.process.wait_exit(PATIENCE)?;
+        let said = self.process.output()?;
+        ensure!(said.contains("\n0 packets dropped by kernel"), "an incomplete capture: {said}");
+        self.frames()
     }
 
     /// Waits until `wanted` is content with the packets so far, and returns them. A packet that
@@ -105,14 +157,15 @@ impl Capture {
 }
 
 /// The frames of a classic pcap file in this machine's byte order.
-fn records(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn records(file: &[u8]) -> impl Iterator<Item = (Duration, &[u8])> {
     let mut rest = file.get(24..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (header, data) = rest.split_at_checked(16)?;
-        let length = u32::from_ne_bytes(*header.get(8..)?.first_chunk()?);
-        let (frame, after) = data.split_at_checked(length as usize)?;
+        let word = |at: usize| Some(u32::from_ne_bytes(*header.get(at..)?.first_chunk()?));
+        let time = Duration::new(word(0)?.into(), word(4)?.checked_mul(1000)?);
+        let (frame, after) = data.split_at_checked(word(8)? as usize)?;
         rest = after;
-        Some(frame)
+        Some((time, frame))
     })
 }
 

@@ -14,9 +14,10 @@ use crate::process::Process;
 use crate::tunnel::Tunnel;
 use crate::wait::{PATIENCE, until};
 
-/// A running `cygnetd` with one connection, `dut`, and its child `net`.
+/// A running `cygnetd` with one connection.
 pub struct Cygnet {
     namespace: Namespace,
+    connection: String,
     daemon: Process,
     /// `cygnet monitor --json`, from before the story begins.
     monitor: Process,
@@ -34,18 +35,26 @@ pub struct Answer {
 }
 
 impl Cygnet {
-    /// Starts the daemon in `namespace` with the tunnel, and waits until it answers. `extra`
-    /// lines go into the connection, such as `resumption = true`.
+    /// Starts the daemon in `namespace` with the tunnel as its connection `dut` with the child
+    /// `net`, and waits until it answers. `extra` lines go into the connection, such as
+    /// `resumption = true`.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
-        let dir = namespace.dir();
-        let file = dir.join("cygnet.toml");
-        fs::write(&file, config(tunnel, extra))?;
-        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+        Self::start_with(namespace, "dut", &config(tunnel, extra))
+    }
+
+    /// Starts the daemon in `namespace` with a whole configuration, whose one connection is
+    /// `connection`, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(namespace: &Namespace, connection: &str, config: &str) -> Result<Self> {
+        write_config(namespace, config)?;
         let (daemon, monitor) = launch(namespace)?;
-        Ok(Self { namespace: namespace.clone(), daemon, monitor })
+        let (namespace, connection) = (namespace.clone(), connection.to_owned());
+        Ok(Self { namespace, connection, daemon, monitor })
     }
 
     /// Brings the connection up, by resumption if its session is suspended.
@@ -53,7 +62,7 @@ impl Cygnet {
     /// # Errors
     /// When the command fails, with what it said.
     pub fn up(&self) -> Result<()> {
-        self.succeed(&["up", "dut"])
+        self.succeed(&["up", &self.connection])
     }
 
     /// Deletes the connection's SAs and its ticket.
@@ -61,7 +70,7 @@ impl Cygnet {
     /// # Errors
     /// When the command fails, with what it said.
     pub fn down(&self) -> Result<()> {
-        self.succeed(&["down", "dut"])
+        self.succeed(&["down", &self.connection])
     }
 
     /// Puts the session to sleep, silently.
@@ -69,7 +78,7 @@ impl Cygnet {
     /// # Errors
     /// When the command fails, with what it said.
     pub fn suspend(&self) -> Result<()> {
-        self.succeed(&["suspend", "dut"])
+        self.succeed(&["suspend", &self.connection])
     }
 
     /// Brings the suspended session back.
@@ -77,7 +86,7 @@ impl Cygnet {
     /// # Errors
     /// When the command fails, with what it said.
     pub fn resume(&self) -> Result<()> {
-        self.succeed(&["resume", "dut"])
+        self.succeed(&["resume", &self.connection])
     }
 
     /// Runs `cygnet` with these arguments, whatever comes of it.
@@ -111,8 +120,8 @@ impl Cygnet {
     pub fn connection(&self) -> Result<Connection> {
         let status = self.status()?;
         match status.connections.as_slice() {
-            [connection] if connection.name == "dut" => Ok(connection.clone()),
-            others => bail!("not one connection dut: {others:#?}"),
+            [connection] if connection.name == self.connection => Ok(connection.clone()),
+            others => bail!("not one connection {}: {others:#?}", self.connection),
         }
     }
 
@@ -122,7 +131,7 @@ impl Cygnet {
     /// When that does not happen, with the last entry.
     pub fn wait_for_state(&self, state: State) -> Result<Connection> {
         let mut last = None;
-        until(PATIENCE, format!("connection dut {state:?}"), || {
+        until(PATIENCE, format!("connection {} {state:?}", self.connection), || {
             let connection = last.insert(self.connection()?);
             Ok((connection.state == state).then(|| connection.clone()))
         })
@@ -134,6 +143,14 @@ impl Cygnet {
     /// # Errors
     /// When a line is no event.
     pub fn events(&self) -> Result<Vec<What>> {
+        Ok(events(&self.monitor)?.into_iter().map(|event| event.what).collect())
+    }
+
+    /// As [`Cygnet::events`], with the times.
+    ///
+    /// # Errors
+    /// When a line is no event.
+    pub fn timed_events(&self) -> Result<Vec<Event>> {
         events(&self.monitor)
     }
 
@@ -147,7 +164,9 @@ impl Cygnet {
         find: impl Fn(&What) -> Option<T>,
     ) -> Result<T> {
         self.monitor
-            .wait_for(PATIENCE, what, |monitor| Ok(events(monitor)?.iter().find_map(&find)))
+            .wait_for(PATIENCE, what, |monitor| {
+                Ok(events(monitor)?.iter().find_map(|event| find(&event.what)))
+            })
             .with_context(|| format!("the events were {:#?}", self.events()))
     }
 
@@ -171,11 +190,45 @@ impl Cygnet {
         Ok(())
     }
 
+    /// Stops the daemon in an orderly way and starts it with another configuration of the same
+    /// connection.
+    ///
+    /// # Errors
+    /// When it does not end, or does not come up again.
+    pub fn restart_with(&mut self, config: &str) -> Result<()> {
+        self.daemon.signal(Signal::TERM)?;
+        self.daemon.wait_exit(PATIENCE)?;
+        write_config(&self.namespace, config)?;
+        (self.daemon, self.monitor) = launch(&self.namespace)?;
+        Ok(())
+    }
+
+    /// The command with which a person speaks to the daemon in `namespace`.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn command_line(namespace: &Namespace) -> Result<String> {
+        let program = program("CYGNET", "cygnet")?;
+        Ok(format!("{} --socket {}", program.display(), socket(namespace).display()))
+    }
+
+    /// Leaves the daemon running; its monitor ends.
+    pub fn leave(self) {
+        std::mem::forget(self.daemon);
+    }
+
     fn succeed(&self, arguments: &[&str]) -> Result<()> {
         let answer = self.ask(arguments)?;
         ensure!(answer.code == Some(0), "cygnet {}: {answer:#?}", arguments.join(" "));
         Ok(())
     }
+}
+
+fn write_config(namespace: &Namespace, config: &str) -> Result<()> {
+    let file = namespace.dir().join("cygnet.toml");
+    fs::write(&file, config)?;
+    fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+    Ok(())
 }
 
 /// Starts the daemon, waits until it answers, and follows its events from then on.
@@ -201,14 +254,10 @@ fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
 }
 
 /// Whole lines only: the last may be still being written.
-fn events(monitor: &Process) -> Result<Vec<What>> {
+fn events(monitor: &Process) -> Result<Vec<Event>> {
     let output = monitor.output()?;
     let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let parse = |line| {
-        let event: Event =
-            serde_json::from_str(line).with_context(|| format!("no event: {line}"))?;
-        Ok(event.what)
-    };
+    let parse = |line| serde_json::from_str(line).with_context(|| format!("no event: {line}"));
     whole.lines().map(parse).collect()
 }
 
@@ -216,18 +265,24 @@ fn command(namespace: &Namespace) -> Command {
     // A missing program is reported when the daemon is started.
     let cygnet = program("CYGNET", "cygnet").unwrap_or_else(|_| "cygnet".into());
     let mut command = namespace.command(cygnet);
-    command.arg("--socket").arg(namespace.dir().join("run/control.sock"));
+    command.arg("--socket").arg(socket(namespace));
     command
 }
 
-/// The program that the environment names, or the one that was built with this test.
+fn socket(namespace: &Namespace) -> PathBuf {
+    namespace.dir().join("run/control.sock")
+}
+
+/// The program that the environment names, or the one that was built with this one.
 fn program(variable: &str, name: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());
     }
-    // PROFILE/deps/TEST-HASH
-    let test = std::env::current_exe()?;
-    let built = test.ancestors().nth(2).context("no build directory")?.join(name);
+    // PROFILE/PROGRAM or PROFILE/deps/TEST-HASH
+    let this = std::env::current_exe()?;
+    let mut dirs = this.ancestors().skip(1).take(2);
+    let profile = dirs.find(|dir| !dir.ends_with("deps")).context("no build directory")?;
+    let built = profile.join(name);
     ensure!(
         built.exists(),
         "no {}: build it with `cargo build -p {name}`, or set {variable}",

@@ -27,7 +27,7 @@ mod vici;
 mod wait;
 mod world;
 
-pub use capture::{Capture, Packet};
+pub use capture::{Capture, Frame, Packet};
 pub use cygnet::{Answer, Cygnet};
 pub use guest::Guest;
 pub use libreswan::Libreswan;

@@ -1,12 +1,16 @@
 //! A network namespace, and what can be done in it.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::run;
 
@@ -15,14 +19,16 @@ use crate::process::run;
 pub struct Namespace {
     name: String,
     dir: PathBuf,
+    /// Whether what is started here dies with who starts it.
+    tied: bool,
 }
 
 impl Namespace {
     /// Makes a namespace with nothing but its loopback, and its directory.
-    pub(crate) fn make(name: String, dir: PathBuf) -> Result<Self> {
+    pub(crate) fn make(name: String, dir: PathBuf, tied: bool) -> Result<Self> {
         run(Command::new("ip").args(["netns", "add", &name]))?;
         std::fs::create_dir(&dir)?;
-        let namespace = Self { name, dir };
+        let namespace = Self { name, dir, tied };
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -37,12 +43,33 @@ impl Namespace {
         &self.dir
     }
 
-    /// A command that will run here, and die with the thread that starts it.
+    /// A command that will run here, and die with the thread that starts it, unless this
+    /// namespace is of a [kept](crate::World::kept) world.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "setpriv", "--pdeathsig", "KILL", "--"]);
+        command.args(["netns", "exec", &self.name]);
+        if self.tied {
+            command.args(["setpriv", "--pdeathsig", "KILL", "--"]);
+        }
         command.arg(program);
         command
+    }
+
+    /// Does something here in a thread of this process: sockets that it opens belong here.
+    ///
+    /// # Errors
+    /// When there is no thread to be had; entering is the first that the thread may fail at.
+    pub fn enter<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let path = Path::new("/run/netns").join(&self.name);
+        let enter = move || {
+            let namespace = File::open(path).context("opening the namespace")?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            task()
+        };
+        Ok(thread::Builder::new().name(self.name.clone()).spawn(enter)?)
     }
 
     /// Runs a program here to its end and returns what it printed.

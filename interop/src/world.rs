@@ -1,6 +1,7 @@
 //! The ground that a story stands on: its network and its files.
 
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,6 +33,7 @@ pub fn story(tell: impl FnOnce(&World) -> Result<()>) -> Result<()> {
 pub struct World {
     name: String,
     dir: PathBuf,
+    tied: bool,
 }
 
 impl World {
@@ -42,14 +44,54 @@ impl World {
     pub fn new() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "the interop stories need root");
         remove_leftovers()?;
-        let name = Owner::this_process()?.next_name();
-        let dir = std::env::temp_dir().join(&name);
+        Self::make(Owner::this_process()?.next_name(), true)
+    }
+
+    /// Makes an empty world with a name of its own, whose processes may outlive this one: see
+    /// [`World::leave`].
+    ///
+    /// # Errors
+    /// Without root, or when there is one of that name already.
+    pub fn kept(name: &str) -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "network namespaces need root");
+        Self::make(name.to_owned(), false)
+    }
+
+    fn make(name: String, tied: bool) -> Result<Self> {
+        let dir = directory(&name);
         // For root alone: the files hold secrets.
         DirBuilder::new()
             .mode(0o700)
             .create(&dir)
             .with_context(|| format!("making {}", dir.display()))?;
-        Ok(Self { name, dir })
+        Ok(Self { name, dir, tied })
+    }
+
+    /// Leaves a kept world as it is, with all that runs in it, until [`World::remove`].
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
+    /// Removes the world of this name, whoever made it: its processes, namespaces and files.
+    ///
+    /// # Errors
+    /// When a process does not end.
+    pub fn remove(name: &str) -> Result<()> {
+        remove_namespaces(|namespace| namespace.starts_with(&format!("{name}-")))?;
+        match fs::remove_dir_all(directory(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What the names of its namespaces begin with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A network namespace with nothing but its loopback.
@@ -57,7 +99,7 @@ impl World {
     /// # Errors
     /// When there is one of this role already.
     pub fn namespace(&self, role: &str) -> Result<Namespace> {
-        Namespace::make(format!("{}-{role}", self.name), self.dir.join(role))
+        Namespace::make(format!("{}-{role}", self.name), self.dir.join(role), self.tied)
     }
 
     /// Joins two namespaces by a cable; each end is a device name and an address with prefix.
@@ -86,7 +128,7 @@ impl World {
     }
 
     /// The last of what every process of this world has written, to stderr.
-    fn print_logs(&self) {
+    pub fn print_logs(&self) {
         const LINES: usize = 100;
         for log in logs(&self.dir) {
             let bytes = fs::read(&log).unwrap_or_default();
@@ -111,6 +153,10 @@ impl Drop for World {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+fn directory(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
 }
 
 /// Removes the worlds whose owner was killed before it could.

@@ -1,0 +1,50 @@
+//! The table at the end.
+
+use std::fmt::Display;
+
+use control::{Connection, How};
+
+/// One set-up, as both daemons tell of it.
+pub(crate) struct SetUp {
+    pub(crate) how: Option<How>,
+    pub(crate) round_trips: u32,
+    pub(crate) milliseconds: f64,
+    /// Public-key operations of the client.
+    pub(crate) client_operations: u64,
+    /// Public-key operations of the gateway.
+    pub(crate) gateway_operations: u64,
+    /// The ticket that came with it, in octets.
+    pub(crate) ticket: u64,
+}
+
+impl SetUp {
+    pub(crate) fn new(
+        connection: &Connection,
+        client_operations: u64,
+        gateway_operations: u64,
+    ) -> Self {
+        Self {
+            how: connection.how,
+            round_trips: connection.round_trips.unwrap_or_default(),
+            milliseconds: connection.milliseconds.unwrap_or_default(),
+            client_operations,
+            gateway_operations,
+            ticket: connection.ticket.map_or(0, |ticket| ticket.bytes),
+        }
+    }
+}
+
+/// Prints the set-ups beside each other.
+pub(crate) fn print(full: &SetUp, resumed: &SetUp, refused: &SetUp) {
+    let columns = [full, resumed, refused];
+    row("", ["full exchange", "resume", "refused, then full"]);
+    row("milliseconds", columns.map(|it| format!("{:.1}", it.milliseconds)));
+    row("round trips", columns.map(|it| it.round_trips));
+    row("public-key operations, client", columns.map(|it| it.client_operations));
+    row("public-key operations, gateway", columns.map(|it| it.gateway_operations));
+    row("ticket for the next time, octets", columns.map(|it| it.ticket));
+}
+
+fn row(label: &str, [full, resumed, refused]: [impl Display; 3]) {
+    println!("  {label:34}{full:>14}{resumed:>10}{refused:>20}");
+}
