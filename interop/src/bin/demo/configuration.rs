@@ -30,7 +30,7 @@ remote_ts = ["{CLIENT_INSIDE}"]
 
 [retransmission]
 initial = "100ms"
-tries = 4
+tries = 5
 {SECRET}"#
     )
 }

@@ -60,11 +60,12 @@ impl Evidence {
         .with_context(|| format!("seen: {}", look().map_or(String::new(), |it| sequence(&it))))
     }
 
-    /// How many packets the client has sent since a moment.
-    pub(crate) fn sent_by(&self, client: Ipv4Addr, since: Duration) -> Result<usize> {
-        let frames = self.client.frames()?;
-        let is_one = |frame: &&Frame| frame.time >= since && source(frame) == Some(client);
-        Ok(frames.iter().filter(is_one).count())
+    /// How many packets the client has sent from this address until a moment, and since.
+    pub(crate) fn sent_by(&self, client: Ipv4Addr, moment: Duration) -> Result<(usize, usize)> {
+        let mut frames = self.client.frames()?;
+        frames.retain(|frame| source(frame) == Some(client));
+        let before = frames.iter().filter(|frame| frame.time < moment).count();
+        Ok((before, frames.len() - before))
     }
 
     /// Waits for an ESP packet after a moment, then ends the recording and examines it.
@@ -149,10 +150,26 @@ pub(crate) fn is_set_up(message: &Ike) -> bool {
     matches!(message.exchange, 34 | 35 | 38)
 }
 
+/// Without what was sent again, as a loaded machine may have it.
+pub(crate) fn first_sent(messages: Vec<Ike>) -> Vec<Ike> {
+    let mut first: Vec<Ike> = Vec::new();
+    for message in messages {
+        let is_again = |it: &Ike| {
+            (it.by_client, it.exchange, it.response)
+                == (message.by_client, message.exchange, message.response)
+        };
+        if !first.iter().any(is_again) {
+            first.push(message);
+        }
+    }
+    first
+}
+
 /// Each exchange a request of the client's and its answer.
 pub(crate) fn is_dialogue(messages: &[Ike], exchanges: &[u8]) -> bool {
-    let expected = exchanges.iter().flat_map(|&exchange| [(true, exchange), (false, exchange)]);
-    messages.iter().map(|it| (it.by_client, it.exchange)).eq(expected)
+    let expected =
+        exchanges.iter().flat_map(|&exchange| [(true, exchange, false), (false, exchange, true)]);
+    messages.iter().map(|it| (it.by_client, it.exchange, it.response)).eq(expected)
 }
 
 fn ike(frame: &Frame) -> Option<Ike> {

@@ -7,7 +7,7 @@ use control::{Connection, How, State};
 use interop::{Cygnet, Namespace};
 
 use crate::configuration::{self, CLIENT_CONNECTION, GATEWAY_CONNECTION};
-use crate::evidence::{Evidence, PING_PATTERN, is_dialogue, is_set_up, sequence};
+use crate::evidence::{Evidence, Ike, PING_PATTERN, first_sent, is_dialogue, is_set_up, sequence};
 use crate::ground::{CLIENT_INSIDE, GATEWAY_INSIDE, Ground, Place};
 use crate::summary::SetUp;
 use crate::timeline::Timeline;
@@ -62,9 +62,9 @@ impl<'a> Stage<'a> {
             How::Resumed => ("resumption", (it.client_operations, it.gateway_operations) == (0, 0)),
         };
         self.timeline.claim(
-            &format!("a {kind} in {round_trips} round trips"),
+            &format!("a {kind} in {round_trips} round trips, says the daemon"),
             (it.how, it.round_trips) == (Some(how), round_trips),
-            format_args!("{}, {:.1} ms", it.round_trips, it.milliseconds),
+            format_args!("{} round trips, {:.1} ms", it.round_trips, it.milliseconds),
         )?;
         let claim = match how {
             How::Full => "public-key operations on both sides",
@@ -83,23 +83,31 @@ impl<'a> Stage<'a> {
         self.timeline.claim("the gateway sees the NAT's address of that place", is_there, remote)
     }
 
-    pub(crate) fn claim_progress(&mut self, transfer: &Transfer, claim: &str) -> Result<()> {
-        let before = transfer.received();
+    /// The transfer has gone on since it was at octet `before`.
+    pub(crate) fn claim_progress(
+        &mut self,
+        transfer: &Transfer,
+        before: u64,
+        claim: &str,
+    ) -> Result<()> {
         transfer.wait_for(before + PROGRESS)?;
         let now = transfer.received();
         let seen = format_args!("from octet {before} to {now}, {}", transfer.ends());
         self.timeline.claim(claim, now > before, seen)
     }
 
-    /// The exchanges that set SAs up since a moment are these, each once.
-    pub(crate) fn claim_dialogue(&mut self, since: Duration, exchanges: &[u8]) -> Result<()> {
+    /// The exchanges that set SAs up since a moment are these. Returns their messages.
+    pub(crate) fn claim_dialogue(&mut self, since: Duration, exchanges: &[u8]) -> Result<Vec<Ike>> {
         let last = exchanges.last().copied();
         let mut messages = self.evidence.wait_for_ike(since, "the last answer", |messages| {
             messages.iter().any(|it| it.response && Some(it.exchange) == last)
         })?;
         messages.retain(is_set_up);
+        let messages = first_sent(messages);
+        let claim = format!("{} round trips on the wire", exchanges.len());
         let holds = is_dialogue(&messages, exchanges);
-        self.timeline.claim("each message was on the wire once", holds, sequence(&messages))
+        self.timeline.claim(&claim, holds, sequence(&messages))?;
+        Ok(messages)
     }
 
     /// Three pings, all of which are answered.

@@ -12,9 +12,11 @@ use crate::ground::{GATEWAY_INSIDE, Ground, INNER_DEVICE, PLACES};
 use crate::stage::{Stage, octets, status_line};
 use crate::summary::{self, SetUp};
 use crate::timeline::{Timeline, clock};
-use crate::transfer::Transfer;
+use crate::transfer::{Sum, Transfer};
 
 const SEED: u64 = 5723;
+/// Less than any timer of the protocol.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 const IKE_SA_INIT: u8 = 34;
 const IKE_AUTH: u8 = 35;
@@ -38,20 +40,20 @@ pub(crate) fn tell(ground: &Ground, timeline: &mut Timeline, keep: bool) -> Resu
 
 /// How the set-ups went, and when the last packets were sent.
 struct Shown {
-    full: SetUp,
-    resumed: SetUp,
-    refused: SetUp,
+    set_ups: [SetUp; 3],
+    transferred: Sum,
     last: Duration,
 }
 
 fn conclude(shown: &Shown, evidence: Evidence, timeline: &mut Timeline) -> Result<()> {
     timeline.chapter("What strangers saw on the outer links, over the whole run");
-    for (link, readings) in ["client", "gateway"].into_iter().zip(evidence.close(shown.last)?) {
+    let links = evidence.close(shown.last)?;
+    for (link, readings) in ["client", "gateway"].into_iter().zip(&links) {
         let nothing = readings.clear == 0 && readings.esp > 0 && readings.ike > 0;
         timeline.claim(&format!("nothing in clear on the {link}'s link"), nothing, readings)?;
     }
     timeline.chapter("Summary");
-    summary::print(&shown.full, &shown.resumed, &shown.refused);
+    summary::print(&shown.set_ups, shown.transferred.octets, &links);
     let (claims, seconds) = (timeline.claims(), timeline.elapsed().as_secs_f64());
     println!("\n{claims} claims, each checked and true, in {seconds:.1} s.");
     Ok(())
@@ -65,9 +67,9 @@ impl Stage<'_> {
         self.sleeps_and_is_forgotten(&transfer)?;
         let resumed = self.moves_and_resumes(&transfer)?;
         let refused = self.has_a_bad_ticket(&transfer)?;
-        self.ends_the_transfer(transfer, inside)?;
+        let transferred = self.ends_the_transfer(transfer, inside)?;
         let last = self.wakes_on_traffic()?;
-        Ok(Shown { full, resumed, refused, last })
+        Ok(Shown { set_ups: [full, resumed, refused], transferred, last })
     }
 
     fn comes_up(&mut self) -> Result<SetUp> {
@@ -85,7 +87,7 @@ impl Stage<'_> {
         let Ground { client, gateway, .. } = self.ground;
         let transfer = Transfer::start(client, gateway, GATEWAY_INSIDE, SEED)?;
         self.timeline.show("client", format_args!("begins a TCP transfer, {}", transfer.ends()));
-        self.claim_progress(&transfer, "it flows, and every octet is compared")?;
+        self.claim_progress(&transfer, 0, "it flows, and every octet is compared")?;
         Ok(transfer)
     }
 
@@ -136,9 +138,9 @@ impl Stage<'_> {
         let seen = format!("{requests} requests of the client");
         self.timeline.claim("no Delete on the wire", requests == 0, seen)?;
         let [home, _] = &PLACES;
-        let sent = self.evidence.sent_by(home.client, suspended)?;
-        let seen = format!("{sent} packets since the suspension, IKE or other");
-        self.timeline.claim("the client is silent", sent == 0, seen)
+        let (before, since) = self.evidence.sent_by(home.client, suspended)?;
+        let seen = format!("{before} packets of any kind before the suspension, {since} since");
+        self.timeline.claim("the client is silent", before > 0 && since == 0, seen)
     }
 
     fn moves_and_resumes(&mut self, transfer: &Transfer) -> Result<SetUp> {
@@ -146,11 +148,11 @@ impl Stage<'_> {
         self.timeline.chapter("The client wakes up elsewhere, and resumes");
         self.ground.move_client(elsewhere)?;
         self.show_place(elsewhere);
-        let since = clock();
+        let (since, before) = (clock(), transfer.received());
         let resumed = self.set_up("cygnet resume office", Cygnet::resume)?;
         self.claim_set_up(&resumed, How::Resumed, 2)?;
-        self.claim_progress(transfer, "the same TCP connection goes on")?;
         self.claim_dialogue(since, &[IKE_SESSION_RESUME, IKE_AUTH])?;
+        self.claim_progress(transfer, before, "the same TCP connection goes on")?;
         self.claim_mapping(elsewhere)?;
         self.ping()?;
         Ok(resumed)
@@ -162,12 +164,14 @@ impl Stage<'_> {
         self.timeline.show("client", "cygnet suspend office");
         self.gateway.crash_and_restart()?;
         self.timeline.show("gateway", "cygnetd is killed and started again");
-        let (since, heard) = (clock(), self.client.timed_events()?.len());
+        let (since, before) = (clock(), transfer.received());
+        let heard = self.client.timed_events()?.len();
         let refused = self.set_up("cygnet up office, which presents the ticket", Cygnet::up)?;
         self.claim_fallback(heard)?;
         self.claim_set_up(&refused, How::Full, 3)?;
-        self.claim_dialogue(since, &[IKE_SESSION_RESUME, IKE_SA_INIT, IKE_AUTH])?;
-        self.claim_progress(transfer, "the same TCP connection goes on")?;
+        let messages = self.claim_dialogue(since, &[IKE_SESSION_RESUME, IKE_SA_INIT, IKE_AUTH])?;
+        self.claim_haste(&messages)?;
+        self.claim_progress(transfer, before, "the same TCP connection goes on")?;
         self.ping()?;
         Ok(refused)
     }
@@ -201,7 +205,18 @@ impl Stage<'_> {
         self.timeline.claim("TICKET_NACK made the client fall back", nack, format_args!("{why:?}"))
     }
 
-    fn ends_the_transfer(&mut self, transfer: Transfer, inside: Capture) -> Result<()> {
+    /// The full exchange does not wait for anything after the refusal.
+    fn claim_haste(&mut self, messages: &[Ike]) -> Result<()> {
+        let at = |exchange, response| {
+            let is_it = |it: &&Ike| (it.exchange, it.response) == (exchange, response);
+            messages.iter().find(is_it).map_or(Duration::ZERO, |it| it.time)
+        };
+        let gap = at(IKE_SA_INIT, false).saturating_sub(at(IKE_SESSION_RESUME, true));
+        let seen = format!("{:.1} ms after the refusal", gap.as_secs_f64() * 1e3);
+        self.timeline.claim("the full exchange begins at once", gap < AT_ONCE, seen)
+    }
+
+    fn ends_the_transfer(&mut self, transfer: Transfer, inside: Capture) -> Result<Sum> {
         self.timeline.chapter("The transfer ends");
         let ends = transfer.ends();
         let (sent, received) = transfer.finish()?;
@@ -210,7 +225,12 @@ impl Stage<'_> {
         self.timeline.claim("its data is intact", sent == received, seen)?;
         let packets = readable(&inside.stop()?);
         let seen = format!("in {packets} packets on {INNER_DEVICE}");
-        self.timeline.claim("content can be told from noise inside the tunnel", packets > 0, seen)
+        self.timeline.claim(
+            "content can be told from noise inside the tunnel",
+            packets > 0,
+            seen,
+        )?;
+        Ok(received)
     }
 
     fn wakes_on_traffic(&mut self) -> Result<Duration> {

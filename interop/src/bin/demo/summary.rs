@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use control::{Connection, How};
 
+use crate::evidence::Readings;
+
 /// One set-up, as both daemons tell of it.
 pub(crate) struct SetUp {
     pub(crate) how: Option<How>,
@@ -34,17 +36,26 @@ impl SetUp {
     }
 }
 
-/// Prints the set-ups beside each other.
-pub(crate) fn print(full: &SetUp, resumed: &SetUp, refused: &SetUp) {
-    let columns = [full, resumed, refused];
+/// Prints the full exchange, the resumption and the refused one beside each other, and what was
+/// carried and seen meanwhile.
+pub(crate) fn print(set_ups: &[SetUp; 3], transferred: u64, links: &[Readings; 2]) {
+    let columns = set_ups.each_ref();
     row("", ["full exchange", "resume", "refused, then full"]);
     row("milliseconds", columns.map(|it| format!("{:.1}", it.milliseconds)));
     row("round trips", columns.map(|it| it.round_trips));
     row("public-key operations, client", columns.map(|it| it.client_operations));
     row("public-key operations, gateway", columns.map(|it| it.gateway_operations));
-    row("ticket for the next time, octets", columns.map(|it| it.ticket));
+    row("ticket, octets", columns.map(|it| it.ticket));
+    let (clear, frames) =
+        links.iter().fold((0, 0), |(clear, all), it| (clear + it.clear, all + it.frames));
+    line("clear-text packets on outer links", format_args!("{clear} of {frames}"));
+    line("octets of one TCP connection, intact", transferred);
 }
 
 fn row(label: &str, [full, resumed, refused]: [impl Display; 3]) {
-    println!("  {label:34}{full:>14}{resumed:>10}{refused:>20}");
+    println!("  {label:36}{full:>14}{resumed:>10}{refused:>20}");
+}
+
+fn line(label: &str, value: impl Display) {
+    println!("  {label:36}{:>14}", value.to_string());
 }

@@ -55,3 +55,17 @@ impl Timeline {
         self.start.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_does_not_hold_says_what_was_seen_and_is_not_counted() {
+        let mut timeline = Timeline::start();
+        timeline.claim("one is one", true, 1).unwrap();
+        let error = timeline.claim("one is two", false, 1).unwrap_err();
+        assert_eq!(error.to_string(), "this claim does not hold: one is two\nseen: 1");
+        assert_eq!(timeline.claims(), 1);
+    }
+}
