@@ -26,6 +26,7 @@
 pub mod chance;
 pub mod clock;
 pub mod link;
+pub mod meddle;
 pub mod nat;
 pub mod node;
 pub mod packet;

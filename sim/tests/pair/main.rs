@@ -7,10 +7,13 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod hostile;
 mod life;
 mod limits;
+mod losses;
 mod many;
 mod nats;
 mod resumption;
+mod scenarios;
 mod set_up;
 mod single_use;

@@ -258,20 +258,23 @@ impl Authenticating {
     }
 
     /// The peer is not who it should be: it is told so (RFC 7296 section 2.21.2).
-    /// Where a session was to be resumed, a full exchange may still show who it is.
-    fn reject(self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
+    /// It may still show who it is if what we went by was altered on the way,
+    /// or in a full exchange, where a session was to be resumed.
+    fn reject(mut self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
+        let retries = self.is_contested && self.attempt.spend_retry();
         let (attempt, origin, channel) = self.part(cx);
-        match origin {
+        let name = Arc::clone(&attempt.connection.name);
+        let restart = match origin {
+            Origin::Fresh { parked } if retries => {
+                Outcome::restart(attempt, Start::Fresh { parked })
+            }
             Origin::Fresh { parked } => {
-                end_with(cx, now, (attempt, parked), (channel, Task::Reject), why)
+                return end_with(cx, now, (attempt, parked), (channel, Task::Reject), why);
             }
-            Origin::Resumed(resume) => {
-                let name = Arc::clone(&attempt.connection.name);
-                let sa = Deleting::begin(cx, now, name, channel, Task::Reject, Vec::new());
-                let Outcome { then, .. } = without_ticket(cx, attempt, resume);
-                Outcome { sa, then }
-            }
-        }
+            Origin::Resumed(resume) => without_ticket(cx, attempt, resume),
+        };
+        let sa = Deleting::begin(cx, now, name, channel, Task::Reject, Vec::new());
+        Outcome { sa, then: restart.then }
     }
 
     /// The peer said no under protection of the SA's keys.

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::event::Path;
 use crate::fault::{Discard, PeerFault};
 use crate::sa::protection::{Authentic, OpenFault, Protection, Unsendable};
-use crate::sa::window::{Answered, Fingerprint, Flight, InFlight, Place, Task, Unanswered, Window};
+use crate::sa::window::{Answered, Flight, InFlight, Place, Task, Unanswered, Window};
 use crate::time::Instant;
 use crate::wire::{ExchangeType, Header, MessageBuilder, NotifyType, Protected};
 
@@ -28,7 +28,6 @@ pub(crate) struct Incoming<'d> {
 pub(crate) struct AnswerTicket {
     pub(crate) exchange: ExchangeType,
     pub(crate) id: u32,
-    pub(crate) fingerprint: Fingerprint,
     pub(crate) path: Path,
 }
 
@@ -89,22 +88,10 @@ impl Channel {
     ) -> Result<Incoming<'d>, Refused> {
         match self.window.place(header.message_id) {
             Place::Next => {}
-            Place::Before => {
-                let answered = self.window.answered.as_ref();
-                if let Some(response) = answered.and_then(|a| a.again(header.message_id, datagram))
-                {
-                    cx.transmit(path, response);
-                }
-                return Err(Refused::Discard(Discard::Retransmission));
-            }
+            Place::Before => return Err(Refused::Discard(self.repeat(cx, path, header, datagram))),
             Place::Outside => return Err(Refused::Discard(Discard::OutsideWindow)),
         }
-        let ticket = AnswerTicket {
-            exchange: header.exchange,
-            id: header.message_id,
-            fingerprint: Fingerprint::of(datagram),
-            path,
-        };
+        let ticket = AnswerTicket { exchange: header.exchange, id: header.message_id, path };
         match self.protection.open(header, datagram) {
             Ok(message) => {
                 self.window.accept();
@@ -116,6 +103,24 @@ impl Channel {
                 self.answer_fault(cx, ticket, fault)?;
                 Err(Refused::Peer(fault))
             }
+        }
+    }
+
+    /// Answers a repeated request again (RFC 7296 section 2.1).
+    fn repeat(
+        &self,
+        cx: &mut Context,
+        path: Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Discard {
+        let Some(answered) = &self.window.answered else { return Discard::Retransmission };
+        match answered.again(&self.protection, header, datagram) {
+            Ok(response) => {
+                cx.transmit(path, response);
+                Discard::Retransmission
+            }
+            Err(why) => why,
         }
     }
 
@@ -143,10 +148,10 @@ impl Channel {
         ticket: AnswerTicket,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(), Unsendable> {
-        let AnswerTicket { exchange, id, fingerprint, path } = ticket;
+        let AnswerTicket { exchange, id, path } = ticket;
         let response = self.protection.response(&mut cx.provider, exchange, id, fill)?;
         cx.transmit(path, &response);
-        self.window.answered = Some(Answered::new(id, fingerprint, Arc::clone(&response)));
+        self.window.answered = Some(Answered::new(id, Arc::clone(&response)));
         Ok(())
     }
 

@@ -183,9 +183,9 @@ impl Deleting {
         if answered.is_ok() && !deleted {
             return Outcome::keep(IkeSa::Deleting(self));
         }
-        let answered = self.channel.window.answered.take();
-        self.over(cx);
-        Outcome { sa: Closed::after(answered, now), then: Then::Nothing }
+        let Self { channel, waiting, .. } = *self;
+        cx.reply(waiting, Ok(()));
+        Outcome { sa: Closed::after(channel, now), then: Then::Nothing }
     }
 
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {
@@ -203,14 +203,16 @@ impl Deleting {
 
 /// It is over. A peer that missed our last answer gets it again.
 pub(crate) struct Closed {
+    protection: Protection,
     answered: Answered,
     until: Instant,
 }
 
 impl Closed {
-    pub(crate) fn after(answered: Option<Answered>, now: Now) -> Option<IkeSa> {
-        let until = now.instant + LINGER;
-        answered.map(|answered| IkeSa::Closed(Box::new(Self { answered, until })))
+    pub(crate) fn after(channel: Channel, now: Now) -> Option<IkeSa> {
+        let Channel { protection, window, .. } = channel;
+        let (answered, until) = (window.answered?, now.instant + LINGER);
+        Some(IkeSa::Closed(Box::new(Self { protection, answered, until })))
     }
 
     pub(crate) fn receive(
@@ -218,15 +220,14 @@ impl Closed {
         cx: &mut Context,
         path: Path,
         header: &Header,
-        datagram: &[u8],
+        datagram: &mut [u8],
     ) -> Outcome {
-        let response = self.answered.again(header.message_id, datagram);
-        let why = match response.filter(|_| !header.flags.response) {
-            Some(response) => {
+        let why = match self.answered.again(&self.protection, header, datagram) {
+            Ok(response) => {
                 cx.transmit(path, response);
                 Discard::Retransmission
             }
-            None => Discard::UnknownSpi,
+            Err(why) => why,
         };
         Outcome::discard(cx, why, IkeSa::Closed(self))
     }

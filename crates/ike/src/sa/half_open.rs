@@ -17,7 +17,7 @@ use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
 use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
-use crate::sa::window::{Fingerprint, Window};
+use crate::sa::window::Window;
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
 use crate::session::{AuthForm, AuthMethod, Presented};
 use crate::time::{Instant, Now};
@@ -84,12 +84,7 @@ impl HalfOpen {
         if header.exchange != ExchangeType::AUTH {
             return Outcome::discard(cx, Discard::WrongExchange, IkeSa::HalfOpen(self));
         }
-        let ticket = AnswerTicket {
-            exchange: ExchangeType::AUTH,
-            id: AUTH_ID,
-            fingerprint: Fingerprint::of(datagram),
-            path,
-        };
+        let ticket = AnswerTicket { exchange: ExchangeType::AUTH, id: AUTH_ID, path };
         let Some((keys, asked)) = self.with_keys() else {
             cx.discard(Discard::BadPayload);
             return Outcome::gone();
@@ -312,7 +307,7 @@ fn refuse(
     if channel.answer_fault(cx, ticket, fault).is_err() {
         return Outcome::gone();
     }
-    Outcome { sa: Closed::after(channel.window.answered.take(), now), then: Then::Nothing }
+    Outcome { sa: Closed::after(channel, now), then: Then::Nothing }
 }
 
 /// The identity that the initiator wants to talk to, if it says so.

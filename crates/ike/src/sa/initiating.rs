@@ -68,6 +68,14 @@ impl Bootstrap {
             Self::Resumed(_) => ExchangeType::SESSION_RESUME,
         }
     }
+
+    /// The group of the value that was sent.
+    fn group(&self) -> Option<Group> {
+        match self {
+            Self::Fresh { key_exchange, .. } => Some(key_exchange.group()),
+            Self::Resumed(_) => None,
+        }
+    }
 }
 
 impl Initiating {
@@ -253,20 +261,26 @@ impl Initiating {
         if !COOKIE_LEN.contains(&cookie.len()) {
             return Outcome::discard(cx, Discard::BadPayload, IkeSa::Initiating(self));
         }
-        if self.cookie.as_deref() == Some(cookie) {
+        if self.cookie.as_deref() == Some(cookie) || !self.spend_hint() {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
         }
         self.cookie = Some(cookie.into());
         self.follow_hint(cx, now)
     }
 
+    /// Whether another hint is followed. After too many in a row, one is for
+    /// each time that we ask by ourselves.
+    const fn spend_hint(&mut self) -> bool {
+        let left = self.hints_left.checked_sub(1);
+        if let Some(left) = left {
+            self.hints_left = left;
+        }
+        left.is_some()
+    }
+
     /// Asks again with what an unauthenticated answer told us. What another
     /// one has told us before is not what stands in the way.
     fn follow_hint(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        let Some(left) = self.hints_left.checked_sub(1) else {
-            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
-        };
-        self.hints_left = left;
         self.doubt = None;
         self.attempt.round_trips += 1;
         let first = FirstRequest {
@@ -292,15 +306,23 @@ impl Initiating {
         now: Now,
         wanted: Option<Group>,
     ) -> Outcome {
-        let Bootstrap::Fresh { key_exchange, parked } = self.bootstrap else {
-            return Outcome::keep(IkeSa::Initiating(self));
+        let is_offered = |group: &Group| {
+            self.attempt.connection.proposals.iter().any(|p| p.groups().contains(group))
         };
-        let wanted = wanted.filter(|&group| group != key_exchange.group());
-        let other = wanted.and_then(|group| self::key_exchange(cx, &self.attempt, Some(group)));
-        let is_new = other.is_some();
-        let key_exchange = other.unwrap_or(key_exchange);
-        self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
-        if is_new { self.follow_hint(cx, now) } else { self.doubt(now, Failure::NoIkeProposal) }
+        let Some(wanted) = wanted.filter(is_offered) else {
+            return self.doubt(now, Failure::NoIkeProposal);
+        };
+        let is_sent = self.bootstrap.group() == Some(wanted);
+        if is_sent || !self.spend_hint() {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
+        }
+        let fresh = key_exchange(cx, &self.attempt, Some(wanted));
+        let (Bootstrap::Fresh { key_exchange, .. }, Some(fresh)) = (&mut self.bootstrap, fresh)
+        else {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
+        };
+        *key_exchange = fresh;
+        self.follow_hint(cx, now)
     }
 
     /// Anybody may have sent this refusal: it is believed when nothing better
@@ -325,6 +347,7 @@ impl Initiating {
             return self.fail(cx, failure);
         }
         if self.flight.retransmit(cx, now.instant, self.path).is_ok() {
+            self.hints_left = self.hints_left.max(1);
             return Outcome::keep(IkeSa::Initiating(self));
         }
         match self.bootstrap {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::event::Path;
+use crate::fault::Discard;
+use crate::sa::protection::{OpenFault, Protection};
 use crate::time::Instant;
-
-/// Octets at the end of a protected message that tell it from every other: a
-/// part of its integrity check value.
-const FINGERPRINT: usize = 12;
+use crate::wire::Header;
 
 /// A message on its way, sent again until it is answered (RFC 7296 section 2.1).
 pub(crate) struct Flight {
@@ -91,30 +90,29 @@ pub(crate) struct InFlight {
 /// The last request that was answered, and how.
 pub(crate) struct Answered {
     id: u32,
-    fingerprint: [u8; FINGERPRINT],
     response: Arc<[u8]>,
 }
 
 impl Answered {
-    pub(crate) fn new(id: u32, fingerprint: Fingerprint, response: Arc<[u8]>) -> Self {
-        Self { id, fingerprint: fingerprint.0, response }
+    pub(crate) const fn new(id: u32, response: Arc<[u8]>) -> Self {
+        Self { id, response }
     }
 
-    /// The response to send again, if `datagram` is that request again, to the octet
-    /// (RFC 7296 section 2.1).
-    pub(crate) fn again(&self, id: u32, datagram: &[u8]) -> Option<&Arc<[u8]>> {
-        let same = id == self.id && Fingerprint::of(datagram) == Fingerprint(self.fingerprint);
-        same.then_some(&self.response)
-    }
-}
-
-/// Tells a request from every other, taken before it is opened in place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint([u8; FINGERPRINT]);
-
-impl Fingerprint {
-    pub(crate) fn of(datagram: &[u8]) -> Self {
-        Self(datagram.last_chunk().copied().unwrap_or_default())
+    /// The response to send again, if this is that request again. Only an
+    /// authentic one is: nobody else can make us send anything.
+    pub(crate) fn again(
+        &self,
+        protection: &Protection,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Result<&Arc<[u8]>, Discard> {
+        if header.flags.response || header.message_id != self.id {
+            return Err(Discard::OutsideWindow);
+        }
+        match protection.open(header, datagram) {
+            Ok(_) | Err(OpenFault::Peer(_)) => Ok(&self.response),
+            Err(OpenFault::Discard(why)) => Err(why),
+        }
     }
 }
 

@@ -101,8 +101,8 @@ impl Established {
         }
         if asked.delete_ike || asked.rejected {
             self.dismantle(cx, Gone::PeerDeleted);
-            let answered = self.base.channel.window.answered.take();
-            return Outcome { sa: Closed::after(answered, now), then: Then::Nothing };
+            let sa = Closed::after(self.base.channel, now);
+            return Outcome { sa, then: Then::Nothing };
         }
         match deleted {
             Some(_) => self.child_deleted(cx, now),
