@@ -83,13 +83,13 @@ impl Gateway {
 pub(crate) fn pid_of(namespace: &Namespace, name: &str) -> Result<i32> {
     let output = Command::new("ip").args(["netns", "pids", namespace.name()]).output()?;
     let listed = String::from_utf8(output.stdout)?;
-    let pids = listed.lines().filter_map(|pid| pid.trim().parse::<i32>().ok());
+    let mut pids = listed.lines().filter_map(|pid| pid.trim().parse::<i32>().ok());
     let named = |pid: &i32| {
         // The kernel keeps 15 octets of a name.
         let own = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         own.trim_end() == name.get(..15).unwrap_or(name)
     };
-    pids.filter(named).next().with_context(|| format!("no {name} in {}", namespace.name()))
+    pids.find(named).with_context(|| format!("no {name} in {}", namespace.name()))
 }
 
 /// The program that was built beside this one.

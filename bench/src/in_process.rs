@@ -203,7 +203,7 @@ impl Gateway {
                         copies += heap::live() - before;
                     }
                     Output::Plane(id, command) => {
-                        completed.push(self.plane.carry_out(id, command)?)
+                        completed.push(self.plane.carry_out(id, command)?);
                     }
                     Output::Reply(..) | Output::Event(_) | Output::Keepalive(_) => {}
                 }
