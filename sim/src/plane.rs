@@ -25,7 +25,7 @@ pub struct ModelPlane {
     keys: BTreeSet<Vec<u8>>,
     commands: BTreeSet<CommandId>,
     /// Installs that have failed, which the endpoint may not know yet.
-    failed: BTreeMap<CommandId, ChildId>,
+    failed: BTreeMap<CommandId, (ChildId, GroupId)>,
     completions: VecDeque<(Time, CommandId, Result<(), Fault>)>,
     events: VecDeque<PlaneEvent>,
     released: Vec<Vec<u8>>,
@@ -215,7 +215,7 @@ impl ModelPlane {
     fn install(&mut self, command: CommandId, spec: ChildSpec) -> Result<(), Fault> {
         self.check(&spec);
         if let Some(fault) = self.faults.pop_front() {
-            self.failed.insert(command, spec.id);
+            self.failed.insert(command, (spec.id, spec.group));
             return Err(fault);
         }
         let selectors = Selectors::new(spec.local_ts.clone(), spec.remote_ts.clone());
@@ -265,12 +265,17 @@ impl ModelPlane {
 
     fn remove(&mut self, id: ChildId) -> Result<(), Fault> {
         if self.children.remove(&id).is_none() {
-            if !self.failed.values().any(|&failed| failed == id) {
+            if !self.has_failed(id) {
                 self.object(format!("{id:?} is removed and is not there"));
             }
             return Err(Fault::Unknown);
         }
         self.policies.remove(id).map(|_| ())
+    }
+
+    /// Whether the endpoint could not know yet that a child is not there.
+    fn has_failed(&self, id: ChildId) -> bool {
+        self.failed.values().any(|&(failed, _)| failed == id)
     }
 
     fn move_to(&mut self, id: ChildId, path: OuterPath) -> Result<(), Fault> {
@@ -280,7 +285,7 @@ impl ModelPlane {
                 Ok(())
             }
             None => {
-                if !self.failed.values().any(|&failed| failed == id) {
+                if !self.has_failed(id) {
                     self.object(format!("{id:?} is moved and is not there"));
                 }
                 Err(Fault::Unknown)
@@ -292,7 +297,8 @@ impl ModelPlane {
         if self.children.values().any(|child| child.group == group) {
             self.object(format!("{group:?} is released and has children"));
         }
-        if !self.groups.remove(&group) {
+        let is_excused = self.failed.values().any(|&(_, failed)| failed == group);
+        if !self.groups.remove(&group) && !is_excused {
             self.object(format!("{group:?} is released and is not there"));
         }
         self.policies.release(group).map(|_| ())

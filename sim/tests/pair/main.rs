@@ -15,5 +15,6 @@ mod many;
 mod nats;
 mod resumption;
 mod scenarios;
+mod schedules;
 mod set_up;
 mod single_use;
