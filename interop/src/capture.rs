@@ -84,22 +84,23 @@ impl Capture {
     /// # Errors
     /// When tcpdump cannot listen there.
     pub fn start(namespace: &Namespace, device: &str) -> Result<Self> {
-        Self::record(namespace, device, "128")
+        Self::record(namespace, device, &["-s", "128"])
     }
 
-    /// As [`Capture::start`], with every octet.
+    /// As [`Capture::start`], with every octet, also of packets of 64 KiB.
     ///
     /// # Errors
     /// When tcpdump cannot listen there.
     pub fn start_whole(namespace: &Namespace, device: &str) -> Result<Self> {
-        Self::record(namespace, device, "0")
+        // tcpdump keeps a slot of that length for each packet that it has yet to write.
+        Self::record(namespace, device, &["-s", "65600", "-B", "32768"])
     }
 
-    fn record(namespace: &Namespace, device: &str, octets: &str) -> Result<Self> {
+    fn record(namespace: &Namespace, device: &str, size: &[&str]) -> Result<Self> {
         let file = namespace.dir().join(format!("{device}.pcap"));
         let mut command = namespace.command("tcpdump");
-        command.args(["-n", "-U", "--immediate-mode", "-B", "16384", "-Z", "root"]);
-        command.args(["-s", octets, "-i", device, "-w"]).arg(&file);
+        command.args(["-n", "-U", "--immediate-mode", "-Z", "root", "-i", device]);
+        command.args(size).arg("-w").arg(&file);
         let mut process =
             Process::spawn(namespace.dir(), &format!("tcpdump-{device}"), &mut command)?;
         process.wait_for_line("listening on", PATIENCE)?;

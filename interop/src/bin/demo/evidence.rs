@@ -14,6 +14,9 @@ use crate::transfer::MARKER;
 pub(crate) const PING_PATTERN: &str = "6379676e65742070696e67";
 const PING_TEXT: &[u8] = b"cygnet ping";
 
+/// So much of a frame tells what it is.
+const HEADERS: usize = 64;
+
 /// The recording of both outer links.
 pub(crate) struct Evidence {
     client: Capture,
@@ -112,7 +115,8 @@ impl Readings {
 
     fn note_clear(&mut self, frame: &Frame) {
         self.clear += 1;
-        self.first_clear.get_or_insert_with(|| format!("{frame:02x?}"));
+        let header = frame.octets.get(..HEADERS).unwrap_or(&frame.octets);
+        self.first_clear.get_or_insert_with(|| format!("{header:02x?}"));
     }
 }
 

@@ -110,18 +110,22 @@ impl Ground {
         let [first, _] = &PLACES;
         Ok(format!(
             "\
-It is left running; a packet wakes the client's session. To play with it:
+It is left running. A packet wakes the client's session, wherever the client is:
 
   {client} status office
   {client} suspend office
+  ip -n {from} addr flush dev {OUTER_DEVICE}
+  ip -n {from} addr add {}/24 dev {OUTER_DEVICE}
+  ip -n {from} route add default via {}
   ip netns exec {from} ping {GATEWAY_INSIDE}
-  {client} monitor
-  {gateway} status
-  ip netns exec {to} tcpdump -ni {OUTER_DEVICE}
-  ip -n {from} addr flush dev {OUTER_DEVICE}; \
-ip -n {from} addr add {}/24 dev {OUTER_DEVICE}; ip -n {from} route add default via {}
 
-Its files and logs are beside the sockets. To remove it: make demo ARGS=--clean",
+To watch it:
+
+  {client} monitor
+  {gateway} monitor
+  ip netns exec {to} tcpdump -ni {OUTER_DEVICE}
+
+Files and logs are beside the sockets. To remove everything: make demo ARGS=--clean",
             first.client, first.router
         ))
     }

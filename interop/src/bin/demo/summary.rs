@@ -1,6 +1,6 @@
 //! The table at the end.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use control::{Connection, How};
 
@@ -33,6 +33,17 @@ impl SetUp {
             gateway_operations,
             ticket: connection.ticket.map_or(0, |ticket| ticket.bytes),
         }
+    }
+}
+
+impl Display for SetUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.how {
+            Some(How::Full) => "full",
+            Some(How::Resumed) => "resumed",
+            None => "not up",
+        };
+        write!(f, "{how}, {} round trips, {:.1} ms", self.round_trips, self.milliseconds)
     }
 }
 
