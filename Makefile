@@ -4,11 +4,11 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test check unit interop-setup bench fuzz soak deny build
+.PHONY: help build demo test check unit bench fuzz deny interop-setup nextest-setup
 
 help:
 	@echo 'make demo   a session suspends, moves and resumes, in three namespaces'
-	@echo 'make test   every test, with real strongSwan and libreswan (about 15 minutes)'
+	@echo 'make test   every test, with real strongSwan and libreswan'
 	@echo 'make check  only formatting, lints and documentation'
 	@echo 'make unit   only the tests that need neither root nor peers'
 	@echo 'make bench  performance beside the peers'
@@ -18,7 +18,7 @@ help:
 build:
 	$(CARGO) build --workspace --locked
 
-# Debian packages, the C compiler for the cryptographic module, and the test runner.
+# Debian packages, and a tree with the peer that Debian 12 does not have.
 interop-setup:
 	@interop/setup.sh
 
@@ -33,7 +33,8 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
 unit: nextest-setup
-	$(NEXTEST) run --workspace --locked --exclude cygnet-interop -E 'not test(netns)'
+	$(NEXTEST) run --workspace --locked --exclude cygnet-interop \
+		-E 'not (binary(links) or binary(userspace_plane))'
 
 test: interop-setup nextest-setup check
 	$(CARGO) test --workspace --locked --doc
@@ -44,14 +45,15 @@ demo: interop-setup
 	$(CARGO) run --locked -q -p cygnet-interop --bin demo -- $(ARGS)
 
 bench: interop-setup
+	@bench/setup.sh
 	$(CARGO) run --release --locked -p cygnet-bench -- $(ARGS)
 
 RUNS ?= 10000000
 fuzz:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
 		echo 'installing cargo-fuzz'; $(CARGO) install cargo-fuzz --locked; }
-	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
-		cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=2048 || exit 1; done
+	for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=2048 || exit 1; done
 
 deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

@@ -59,13 +59,15 @@ pub struct DaemonConfig {
 pub struct DaemonSettings {
     /// Our outer addresses; empty means all.
     pub listen: Vec<IpAddr>,
+    /// The only interface that outer packets use; `None`: any.
+    pub listen_interface: Option<String>,
     /// The UDP port of IKE.
     pub port: u16,
     /// The UDP port of IKE and ESP behind NATs.
     pub nat_port: u16,
     /// The name of the TUN: 1 to 15 octets.
     pub interface: String,
-    /// The TUN's MTU in octets, 576 or more; `None`: what fits.
+    /// The TUN's MTU in octets, [`crate::tun::MIN_MTU`] or more; `None`: the default.
     pub mtu: Option<u16>,
     /// The routing table of our routes: never one of the system's.
     pub table: u32,

@@ -113,6 +113,7 @@ fn open_sockets(daemon: &DaemonSettings) -> anyhow::Result<Net> {
         port: daemon.port,
         nat_port: daemon.nat_port,
         mark: Some(daemon.mark),
+        interface: daemon.listen_interface.clone(),
         ..NetConfig::default()
     };
     let ports = (daemon.port, daemon.nat_port);

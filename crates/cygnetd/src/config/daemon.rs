@@ -9,11 +9,13 @@ use super::diagnostic::Findings;
 use super::reader::{Item, Section, Wrong};
 use super::value::{days, duration, minutes, outer_address};
 use super::{DaemonSettings, Tickets};
+use crate::tun;
 
 impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_interface: None,
             port: 500,
             nat_port: 4500,
             interface: "cygnet0".to_owned(),
@@ -37,7 +39,7 @@ pub(super) fn daemon(mut section: Section<'_>, findings: &mut Findings) -> Daemo
     let mut get = |key, read: fn(Item<'_>) -> Result<_, Wrong>| section.get(findings, key, read);
     let port = get("port", |item| item.integer(1..=u16::MAX)).unwrap_or(standard.port);
     let nat_port = get("nat_port", |item| item.integer(1..=u16::MAX)).unwrap_or(standard.nat_port);
-    let mtu = get("mtu", |item| item.integer(576..=u16::MAX));
+    let mtu = get("mtu", |item| item.integer(tun::MIN_MTU..=u16::MAX));
     if port == nat_port {
         let key = if section.has("nat_port") { "nat_port" } else { "port" };
         let help = "IKE on nat_port has a marker that IKE on port has not (RFC 3948)";
@@ -45,6 +47,7 @@ pub(super) fn daemon(mut section: Section<'_>, findings: &mut Findings) -> Daemo
     }
     let settings = DaemonSettings {
         listen: section.list(findings, "listen", outer_address).unwrap_or_default(),
+        listen_interface: section.get(findings, "listen_interface", interface),
         port,
         nat_port,
         interface: section.get(findings, "interface", interface).unwrap_or(standard.interface),

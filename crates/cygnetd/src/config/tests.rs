@@ -214,7 +214,7 @@ secret = "sixteen octets!!"
 cygnet.toml:3:7: this is text
   |
 3 | mtu = "big"
-  |       ^^^^^ must be a number from 576 to 65535
+  |       ^^^^^ must be a number from 1280 to 65535
 
 cygnet.toml:5:1: there is no "remote_adrs" in [connections.office]
   |

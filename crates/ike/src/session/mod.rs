@@ -1,6 +1,8 @@
 //! What survives when an SA is put to sleep (RFC 5723 section 5).
 
 pub mod attempt;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod record;
 pub mod suspended;
 pub mod ticket;

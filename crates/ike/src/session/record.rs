@@ -67,6 +67,15 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
     }
 }
 
+/// Octets of the encoding.
+#[must_use]
+pub fn encoded_len(state: &Resumable) -> usize {
+    let id_len = |id: &Id| 3 + id.data().len();
+    let authenticated = state.authenticated.as_ref().map_or(0, id_len);
+    let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
+    5 + 8 + state.suite.prf.output_len() + ids
+}
+
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
     // An identity has at most MAX_IDENTITY octets, so the length fits.
     let len = u16::try_from(id.data().len()).unwrap_or(u16::MAX);

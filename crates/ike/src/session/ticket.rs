@@ -35,6 +35,11 @@ const MAX_USED: usize = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TicketId([u8; 12]);
 
+impl TicketId {
+    /// Of no ticket.
+    pub(super) const ZERO: Self = Self([0; 12]);
+}
+
 /// A ticket that was presented, is ours and is good.
 pub struct Presented {
     /// Its name.
@@ -104,14 +109,14 @@ impl TicketIssuer {
         old_spi: u64,
         expires: SystemTime,
     ) -> Option<Ticket> {
-        let mut plain = record::buffer(MAX_ISSUED);
-        plain.extend_from_slice(&unix_seconds(expires).to_be_bytes());
-        plain.extend_from_slice(&old_spi.to_be_bytes());
-        record::encode(state, &mut plain);
-        let padded = plain.len().next_multiple_of(PADDING);
+        let padded = (8 + 8 + record::encoded_len(state)).next_multiple_of(PADDING);
         if CLEAR_LEN + TicketKey::OVERHEAD + padded > MAX_ISSUED {
             return None;
         }
+        let mut plain = record::buffer(padded);
+        plain.extend_from_slice(&unix_seconds(expires).to_be_bytes());
+        plain.extend_from_slice(&old_spi.to_be_bytes());
+        record::encode(state, &mut plain);
         plain.resize(padded, 0);
         let clear = clear_part(&self.current);
         let mut ticket = Vec::with_capacity(CLEAR_LEN + TicketKey::OVERHEAD + padded);
@@ -182,7 +187,7 @@ fn clear_part(key: &TicketKey) -> [u8; CLEAR_LEN] {
     [VERSION, a, b, c, d]
 }
 
-fn decode(id: TicketId, mut plain: &[u8]) -> Result<Presented, record::Malformed> {
+pub(super) fn decode(id: TicketId, mut plain: &[u8]) -> Result<Presented, record::Malformed> {
     let input = &mut plain;
     let expires = record::time_from(u64::from_be_bytes(*record::take_array(input)?))?;
     let old_spi = u64::from_be_bytes(*record::take_array(input)?);
