@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the wire targets into corpus/: the messages of a real
-session, their payloads, and hand-made ones for what that session lacks.
+"""Writes the seeds of the targets of `ike` and `sim` into corpus/: the messages of
+a real session, their payloads, and hand-made ones for what that session lacks.
 
 Inputs are named by their contents, so that running it again changes nothing.
 """
@@ -141,6 +141,38 @@ def hand_made():
          + payload(N, inner))
 
 
+def name(text):
+    return struct.pack(">BH", 2, len(text)) + text
+
+
+def tickets():
+    """Session records, and what a ticket seals."""
+    for cipher, prf, sk_d in ((0x12, 2, 48), (0x10, 1, 32), (0x42, 3, 64)):
+        for other in (b"", name(b"someone@example.org")):
+            head = bytes([cipher, prf, 1, 1, bool(other)]) + struct.pack(">Q", 1_800_000_000)
+            record = head + bytes(range(sk_d)) + name(b"client.example") + name(b"gateway") + other
+            seed("ticket", record)
+            plain = struct.pack(">QQ", 1_800_003_600, 0x0123456789abcdef) + record
+            seed("ticket", plain + bytes(-len(plain) % 64))
+
+
+def endpoints(capture):
+    """Real messages and bare notifies, dressed up for the pair's SPIs."""
+    header = bytes(16) + bytes([N, 0x20])
+    messages = [bytes.fromhex(message["raw"]) for message in capture["all_messages"]]
+    for exchange in (34, 38, 35, 37):
+        for kind in (16412, 16390, 17, 14, 24, 7):
+            notify = payload(0, struct.pack(">BBH", 0, 0, kind) + b"\0\x13")
+            messages.append(header + bytes([exchange, 0x20]) + bytes(8) + notify)
+    for message in messages:
+        for how in (14, 15):
+            datagram = struct.pack(">BH", how, len(message)) + message
+            for stage in range(3):
+                seed("endpoint", bytes([stage]) + datagram)
+
+
 if __name__ == "__main__":
     real_messages(json.loads(CAPTURE.read_text()))
     hand_made()
+    tickets()
+    endpoints(json.loads(CAPTURE.read_text()))

@@ -25,6 +25,8 @@
 
 pub mod chance;
 pub mod clock;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod link;
 pub mod meddle;
 pub mod nat;

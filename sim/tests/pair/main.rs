@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod corpus;
 mod hostile;
 mod life;
 mod limits;
