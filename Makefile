@@ -40,7 +40,8 @@ test: interop-setup nextest-setup check
 	$(CARGO) test --workspace --locked --doc
 	$(NEXTEST) run --workspace --locked
 
-demo: interop-setup
+demo:
+	@interop/setup.sh --tools
 	$(CARGO) build --locked -p cygnetd -p cygnet
 	$(CARGO) run --locked -q -p cygnet-interop --bin demo -- $(ARGS)
 

@@ -4,16 +4,17 @@
 # that a User Mode Linux guest runs from. Uses the mirror that apt is configured with.
 #
 #   setup.sh            install what is missing; prints it; quick when nothing is
+#   setup.sh --tools    without the peers: what the demo needs
 #   setup.sh --remove   delete the tree (packages stay)
 #
 # The tree lives in ${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}.
 set -euo pipefail
 
-packages=(
+tools=(iproute2 iputils-ping nftables tcpdump util-linux)
+peers=(
 	charon-systemd strongswan-swanctl strongswan-pki
 	libcharon-extra-plugins libcharon-extauth-plugins
 	libstrongswan-extra-plugins libstrongswan-standard-plugins
-	iproute2 iputils-ping nftables tcpdump util-linux
 	user-mode-linux mmdebstrap
 )
 # What the guest runs, beside what these depend on.
@@ -31,24 +32,28 @@ main() {
 	[ "$(id -u)" = 0 ] || fail "must be root"
 	case ${1:-} in
 	--remove) rm -rf --one-file-system "$cache" ;;
-	'') install_packages && make_tree ;;
+	--tools) install_packages "${tools[@]}" ;;
+	'') install_packages "${tools[@]}" "${peers[@]}" && make_tree ;;
 	*) fail "unknown argument $1" ;;
 	esac
 }
 
 install_packages() {
 	local missing=()
-	mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(installed))
+	mapfile -t missing < <(comm -23 <(printf '%s\n' "$@" | sort) <(installed "$@"))
 	[ ${#missing[@]} -gt 0 ] || return 0
 	say "installing ${missing[*]}"
 	apt-get update -q >/dev/null
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
-	# The tests run their own instances; the packaged service would hold ports 500 and 4500.
-	if [ -d /run/systemd/system ]; then systemctl disable --now strongswan.service; fi
+	# The tests run their own instances; the service that came with the package would hold
+	# ports 500 and 4500. One that was here before is not ours to touch.
+	if [[ " ${missing[*]} " == *" charon-systemd "* && -d /run/systemd/system ]]; then
+		systemctl disable --now strongswan.service
+	fi
 }
 
 installed() {
-	dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null |
+	dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
 		sed -n 's/^installed //p' | sort
 }
 
