@@ -35,6 +35,7 @@ pub mod packet;
 pub mod pair;
 pub mod plane;
 pub mod profile;
+pub mod script;
 pub mod wire;
 pub mod world;
 

@@ -1,0 +1,651 @@
+//! Peers with all keys that do what they should not, or seldom do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crypto::SkD;
+use ike::event::{Command, Event, FallBack, Gone, How, RequestId, Role, SessionEnd};
+use ike::fault::{Failure, Refusal};
+use ike::identity::Id;
+use ike::status::Stage;
+use ike::wire::{
+    CertEncoding, ExchangeType, MessageBuilder, NotifyType, PayloadType, Protected, Protocol,
+};
+use sim::pair::CLIENT;
+use sim::profile::{GATEWAY, subnet};
+use sim::script::{Opened, Opening, Scripted, push_esp, push_identity};
+use sim::{Arrival, Content, Datagram, Pair};
+
+const SECOND: Duration = Duration::from_secs(1);
+const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
+const AUTH: ExchangeType = ExchangeType::AUTH;
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+/// Sends to a machine of a pair and returns what it sends back, if it does.
+fn tell(pair: &mut Pair, to_client: bool, octets: &[u8]) -> Option<Vec<u8>> {
+    let [client, gateway] = [CLIENT, GATEWAY].map(|address| SocketAddr::new(address, 500));
+    let (from, to) = if to_client { (gateway, client) } else { (client, gateway) };
+    let said = pair.world.trace.len();
+    let datagram = Datagram { from, to, content: Content::Ike(octets.into()) };
+    pair.world.inject(Arrival { after: Duration::ZERO, datagram });
+    pair.world.drive();
+    let answer = pair.world.trace.get(said)?;
+    Some(answer.datagram.ike().unwrap().to_vec())
+}
+
+fn child(builder: &mut MessageBuilder<Protected>) {
+    push_esp(builder, 1, 0x1000);
+    builder.ts_i(&[subnet("10.1.0.2/32")]).ts_r(&[subnet("10.2.0.0/16")]);
+}
+
+/// A client whose gateway is written line by line.
+struct Client {
+    pair: Pair,
+    gateway: Scripted,
+    request: RequestId,
+}
+
+impl Client {
+    /// Its IKE_SA_INIT is answered, and IKE_AUTH has come.
+    fn new() -> (Self, Opened) {
+        Self::of(Pair::with(|scene| scene.client.local_addrs = vec![CLIENT]))
+    }
+
+    fn of(mut pair: Pair) -> (Self, Opened) {
+        let gateway = pair.gateway;
+        pair.world.node_mut(gateway).offline = true;
+        let request = pair.begin(Command::Up(pair.name()));
+        let first = pair.world.trace.last().unwrap().datagram.ike().unwrap().clone();
+        let (gateway, response) = Scripted::answering(&first);
+        let mut client = Self { pair, gateway, request };
+        let auth = client.hear(&response).expect("IKE_AUTH");
+        let auth = client.gateway.open(&auth);
+        (client, auth)
+    }
+
+    fn hear(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
+        tell(&mut self.pair, true, octets)
+    }
+
+    /// IKE_AUTH is answered by the right gateway, with this beside IDr and AUTH.
+    fn accept(&mut self, more: impl FnOnce(&mut MessageBuilder<Protected>)) -> Option<Vec<u8>> {
+        let who = id("gateway.example");
+        let auth = self.gateway.auth(&who, "secret");
+        let response = self.gateway.seal((AUTH, 1, true), |builder| {
+            push_identity(builder, Role::Responder, &who, &auth);
+            more(builder);
+        });
+        self.hear(&response)
+    }
+
+    /// It is up.
+    fn up() -> Self {
+        let (mut client, _) = Self::new();
+        client.accept(child);
+        assert_eq!(client.end(), Ok(()));
+        client
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        self.pair.finish(self.request)
+    }
+
+    fn failure(&mut self) -> Failure {
+        let Err(Refusal::Failed(why)) = self.end() else { panic!("it came up") };
+        assert_ne!(self.pair.status().stage, Stage::Up);
+        why
+    }
+
+    /// A request is answered with the payloads that are returned.
+    fn asked(
+        &mut self,
+        (exchange, id): (ExchangeType, u32),
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Opened {
+        let request = self.gateway.seal((exchange, id, false), fill);
+        let response = self.hear(&request).expect("an answer");
+        self.gateway.open(&response)
+    }
+}
+
+fn has(opened: &Opened, kind: NotifyType) -> bool {
+    opened.payloads().notify(kind).is_some()
+}
+
+#[test]
+fn a_good_response_brings_the_client_up() {
+    let (mut client, auth) = Client::new();
+    let payloads = auth.payloads();
+    assert_eq!(payloads.id_i().unwrap().data, b"client.example");
+    assert_eq!(payloads.id_r().unwrap().data, b"gateway.example");
+    assert!(has(&auth, NotifyType::TICKET_REQUEST) && has(&auth, NotifyType::INITIAL_CONTACT));
+    assert_eq!(client.accept(child), None);
+    assert_eq!(client.end(), Ok(()));
+    assert_eq!(client.pair.status().ticket.map(|t| t.len), None);
+}
+
+#[test]
+fn a_gateway_of_another_name_is_refused_and_told_so() {
+    let (mut client, _) = Client::new();
+    let who = id("another.example");
+    let auth = client.gateway.auth(&who, "secret");
+    let response = client.gateway.seal((AUTH, 1, true), |builder| {
+        push_identity(builder, Role::Responder, &who, &auth);
+        child(builder);
+    });
+    let told = client.hear(&response).expect("a word");
+    let told = client.gateway.open(&told);
+    assert!(has(&told, NotifyType::AUTHENTICATION_FAILED));
+    assert_eq!(client.failure(), Failure::WrongIdentity);
+}
+
+#[test]
+fn a_gateway_without_the_secret_is_refused_and_told_so() {
+    let (mut client, _) = Client::new();
+    let who = id("gateway.example");
+    let auth = client.gateway.auth(&who, "guessed");
+    let response = client.gateway.seal((AUTH, 1, true), |builder| {
+        push_identity(builder, Role::Responder, &who, &auth);
+        child(builder);
+    });
+    let told = client.hear(&response).expect("a word");
+    let told = client.gateway.open(&told);
+    assert!(has(&told, NotifyType::AUTHENTICATION_FAILED));
+    assert_eq!(client.failure(), Failure::PeerNotAuthentic);
+}
+
+#[test]
+fn selectors_that_are_wider_than_asked_for_are_narrowed_again() {
+    let (mut client, _) = Client::new();
+    client.accept(|builder| {
+        push_esp(builder, 1, 0x1000);
+        builder.ts_i(&[subnet("0.0.0.0/0")]).ts_r(&[subnet("0.0.0.0/0")]);
+    });
+    assert_eq!(client.end(), Ok(()));
+    let child = client.pair.status().sa.unwrap().children.remove(0);
+    assert_eq!(child.local_ts, [subnet("10.1.0.2/32")]);
+    assert_eq!(child.remote_ts, [subnet("10.2.0.0/16")]);
+}
+
+/// What a client makes of a response whose child is not as it should be.
+fn childless(more: impl FnOnce(&mut MessageBuilder<Protected>)) -> Failure {
+    let (mut client, _) = Client::new();
+    let told = client.accept(more).expect("a word");
+    let told = client.gateway.open(&told);
+    let deletes = told.payloads().deletes().any(|delete| delete == ike::wire::Delete::IkeSa);
+    assert!(deletes, "the SA is of no use to the client");
+    client.failure()
+}
+
+#[test]
+fn a_child_that_is_not_what_was_offered_is_refused_and_the_sa_deleted() {
+    assert_eq!(childless(|_| {}), Failure::NoChild);
+    let elsewhere = childless(|builder| {
+        push_esp(builder, 1, 0x1000);
+        builder.ts_i(&[subnet("10.1.0.2/32")]).ts_r(&[subnet("10.3.0.0/16")]);
+    });
+    assert_eq!(elsewhere, Failure::NoTrafficSelectors);
+    let unasked = childless(|builder| {
+        push_esp(builder, 2, 0x1000);
+        builder.ts_i(&[subnet("10.1.0.2/32")]).ts_r(&[subnet("10.2.0.0/16")]);
+    });
+    assert_eq!(unasked, Failure::Protocol);
+    let reserved = childless(|builder| {
+        push_esp(builder, 1, 255);
+        builder.ts_i(&[subnet("10.1.0.2/32")]).ts_r(&[subnet("10.2.0.0/16")]);
+    });
+    assert_eq!(reserved, Failure::Protocol);
+    let refused = childless(|builder| {
+        builder.notify(NotifyType::TS_UNACCEPTABLE, &[]);
+    });
+    assert_eq!(refused, Failure::NoTrafficSelectors);
+}
+
+#[test]
+fn an_unreadable_but_authentic_response_ends_the_attempt() {
+    let (mut client, _) = Client::new();
+    let response = client.gateway.seal_octets((AUTH, 1, true), (PayloadType::ID_R, &[0, 0, 0, 3]));
+    client.hear(&response);
+    assert_eq!(client.failure(), Failure::Protocol);
+}
+
+#[test]
+fn a_gateway_that_says_later_is_asked_later() {
+    let (mut client, _) = Client::new();
+    client.accept(|builder| {
+        child(builder);
+        builder.notify(NotifyType::TICKET_ACK, &[]);
+    });
+    assert_eq!(client.end(), Ok(()));
+    let later = |event: &Event| matches!(event, Event::TicketDenied { later: true, .. });
+    assert!(client.pair.client_events().any(later));
+    assert_eq!(client.pair.suspend(), Err(Refusal::NoTicket));
+    for (message_id, kind) in [(2, NotifyType::TICKET_ACK), (3, NotifyType::TICKET_LT_OPAQUE)] {
+        client.pair.world.run_for(60 * SECOND);
+        let asked = client.pair.world.trace.last().unwrap().datagram.ike().unwrap().clone();
+        assert!(has(&client.gateway.open(&asked), NotifyType::TICKET_REQUEST));
+        let answer = client.gateway.seal((INFORMATIONAL, message_id, true), |builder| {
+            let data = [0, 0, 0x0e, 0x10, 1, 2, 3];
+            let data = if kind == NotifyType::TICKET_ACK { &[] } else { &data[..] };
+            builder.notify(kind, data);
+        });
+        client.hear(&answer);
+    }
+    assert_eq!(client.pair.status().ticket.unwrap().len, 3);
+    assert_eq!(client.pair.suspend(), Ok(()));
+}
+
+#[test]
+fn a_ticket_that_has_no_life_or_no_octets_is_none() {
+    for data in [&[0, 0, 0, 0, 1, 2, 3][..], &[0, 0, 1, 0], &[0, 0], &[]] {
+        let (mut client, _) = Client::new();
+        client.accept(|builder| {
+            child(builder);
+            builder.notify(NotifyType::TICKET_LT_OPAQUE, data);
+        });
+        assert_eq!(client.end(), Ok(()));
+        assert_eq!(client.pair.suspend(), Err(Refusal::NoTicket));
+    }
+}
+
+#[test]
+fn a_ticket_of_an_exchange_that_failed_is_not_kept() {
+    let (mut client, _) = Client::new();
+    client.accept(|builder| {
+        builder.notify(NotifyType::TICKET_LT_OPAQUE, &[0, 0, 1, 0, 1, 2, 3]);
+        builder.notify(NotifyType::TS_UNACCEPTABLE, &[]);
+    });
+    assert_eq!(client.failure(), Failure::NoTrafficSelectors);
+    assert_eq!(client.pair.resume(), Err(Refusal::NotSuspended));
+}
+
+#[test]
+fn a_request_with_an_unknown_critical_payload_is_refused_and_the_sa_lives() {
+    let mut client = Client::up();
+    let unknown = (PayloadType(200), &[0, 0x80, 0, 4][..]);
+    let request = client.gateway.seal_octets((INFORMATIONAL, 0, false), unknown);
+    let response = client.hear(&request).expect("an answer");
+    let opened = client.gateway.open(&response);
+    let notify = opened.payloads().notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD).unwrap();
+    assert_eq!(notify.data, [200]);
+    assert_eq!(client.pair.status().stage, Stage::Up);
+    assert!(client.asked((INFORMATIONAL, 1), |_| {}).payloads().is_empty());
+}
+
+#[test]
+fn an_unreadable_but_authentic_request_ends_the_sa_on_both_sides() {
+    let mut client = Client::up();
+    let bad = (PayloadType::NOTIFY, &[0, 0, 0, 5, 0][..]);
+    let request = client.gateway.seal_octets((INFORMATIONAL, 0, false), bad);
+    let response = client.hear(&request).expect("an answer");
+    assert!(has(&client.gateway.open(&response), NotifyType::INVALID_SYNTAX));
+    assert_eq!(client.pair.status().stage, Stage::Down);
+    assert!(client.pair.world.node(client.pair.client).plane.children().is_empty());
+}
+
+#[test]
+fn requests_for_more_are_declined() {
+    let mut client = Client::up();
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 0), child);
+    assert!(has(&answer, NotifyType::NO_ADDITIONAL_SAS));
+    assert_eq!(client.pair.status().stage, Stage::Up);
+    let answer = client.asked((ExchangeType(77), 1), |_| {});
+    assert!(has(&answer, NotifyType::INVALID_SYNTAX));
+}
+
+#[test]
+fn a_client_gives_no_tickets() {
+    let mut client = Client::up();
+    let answer = client.asked((INFORMATIONAL, 0), |builder| {
+        builder.notify(NotifyType::TICKET_REQUEST, &[]);
+    });
+    assert!(answer.payloads().is_empty());
+    assert_eq!(client.pair.client_counters().tickets_issued, 0);
+}
+
+#[test]
+fn a_message_id_outside_the_window_is_not_answered() {
+    let mut client = Client::up();
+    for message_id in [1, 2, 5, u32::MAX] {
+        let request = client.gateway.seal((INFORMATIONAL, message_id, false), |_| {});
+        assert_eq!(client.hear(&request), None);
+    }
+    assert!(client.asked((INFORMATIONAL, 0), |_| {}).payloads().is_empty());
+}
+
+#[test]
+fn a_child_that_the_gateway_deletes_is_gone_and_up_brings_another() {
+    let mut client = Client::up();
+    let ours = client.pair.status().sa.unwrap().children[0].spi_in;
+    let answer = client.asked((INFORMATIONAL, 0), |builder| {
+        builder.delete_children(Protocol::ESP, [0x1000].into_iter());
+    });
+    let deleted = answer.payloads().deletes().any(|delete| match delete {
+        ike::wire::Delete::IkeSa => false,
+        ike::wire::Delete::Children { spis, .. } => spis.iter().eq([ours.get()]),
+    });
+    assert!(deleted);
+    assert_eq!(client.pair.status().stage, Stage::Up);
+    assert!(client.pair.status().sa.unwrap().children.is_empty());
+    assert_eq!(client.pair.outgoing(), sim::plane::Outgoing::Held);
+    let gateway = client.pair.gateway;
+    client.pair.world.node_mut(gateway).offline = false;
+    client.pair.up().unwrap();
+    client.pair.world.run_for(60 * SECOND);
+    client.pair.assert_up_by(How::Full);
+}
+
+#[test]
+fn a_child_deleted_while_it_is_installed_ends_the_set_up() {
+    let (mut client, _) = Client::new();
+    let node = client.pair.client;
+    client.pair.world.node_mut(node).plane.delay = 5 * SECOND;
+    let who = id("gateway.example");
+    let auth = client.gateway.auth(&who, "secret");
+    let response = client.gateway.seal((AUTH, 1, true), |builder| {
+        push_identity(builder, Role::Responder, &who, &auth);
+        child(builder);
+    });
+    let delete = client.gateway.seal((INFORMATIONAL, 0, false), |builder| {
+        builder.delete_children(Protocol::ESP, [0x1000].into_iter());
+    });
+    let from_to = client.pair.world.trace[0].datagram.reflected();
+    for octets in [response, delete] {
+        let datagram = from_to.with_ike(&octets);
+        client.pair.world.inject(Arrival { after: Duration::ZERO, datagram });
+    }
+    client.pair.world.run_for(SECOND);
+    assert_eq!(client.failure(), Failure::RefusedByPeer);
+    client.pair.world.run_for(60 * SECOND);
+    assert!(client.pair.world.node(node).plane.children().is_empty());
+}
+
+/// A suspended client whose session came from a gateway written line by line,
+/// and the SK_d that both have kept.
+fn suspended() -> (Pair, SkD) {
+    let (mut client, _) = Client::new();
+    client.accept(|builder| {
+        child(builder);
+        builder.notify(NotifyType::TICKET_LT_OPAQUE, &[0, 0, 0x0e, 0x10, 1, 2, 3]);
+    });
+    assert_eq!(client.end(), Ok(()));
+    client.pair.suspend().unwrap();
+    client.pair.forget_past();
+    (client.pair, client.gateway.sk_d())
+}
+
+/// The gateway answers the resumption with this beside IDr and AUTH; what the
+/// client says then.
+fn resumed_with(
+    who: &str,
+    more: impl FnOnce(&mut MessageBuilder<Protected>),
+) -> (Pair, RequestId, Vec<u8>) {
+    let (mut pair, sk_d) = suspended();
+    let request = pair.begin(Command::Resume(pair.name()));
+    let first = pair.world.trace.last().unwrap().datagram.ike().unwrap().clone();
+    let (mut gateway, response) = Scripted::resumed(&first, sk_d);
+    let auth_request = tell(&mut pair, true, &response).expect("IKE_AUTH");
+    let opened = gateway.open(&auth_request);
+    assert!(opened.payloads().certs().next().is_none());
+    assert!(!has(&opened, NotifyType::INITIAL_CONTACT));
+    let auth = gateway.resumed_auth(&id(who));
+    let response = gateway.seal((AUTH, 1, true), |builder| {
+        push_identity(builder, Role::Responder, &id(who), &auth);
+        more(builder);
+        child(builder);
+    });
+    let said = tell(&mut pair, true, &response).unwrap_or_default();
+    (pair, request, said)
+}
+
+#[test]
+fn a_resumption_needs_the_gateway_of_the_ticket_and_no_certificate() {
+    let (mut pair, request, said) = resumed_with("gateway.example", |_| {});
+    assert!(said.is_empty());
+    assert_eq!(pair.finish(request), Ok(()));
+    assert_eq!(pair.set_up().how, How::Resumed);
+    for (who, with_cert) in [("another.example", false), ("gateway.example", true)] {
+        let (pair, _, said) = resumed_with(who, |builder| {
+            if with_cert {
+                builder.cert(CertEncoding(4), b"certificate");
+            }
+        });
+        // It is told so, and a full exchange begins at once.
+        assert!(!said.is_empty());
+        let ends: Vec<_> = pair
+            .client_events()
+            .filter(|event| match event {
+                Event::SessionLost { why, .. } => *why == SessionEnd::Refused,
+                Event::FellBack { why, .. } => *why == FallBack::AuthenticationFailed,
+                Event::Started { how, .. } => *how == How::Full,
+                _ => false,
+            })
+            .collect();
+        assert_eq!(ends.len(), 3);
+    }
+}
+
+/// A gateway whose client is written line by line.
+struct Gateway {
+    pair: Pair,
+    client: Scripted,
+}
+
+impl Gateway {
+    fn new(more: impl FnOnce(&mut MessageBuilder)) -> Self {
+        let mut pair = Pair::with(|_| {});
+        let node = pair.client;
+        pair.world.node_mut(node).offline = true;
+        let opening = Opening::fresh(more);
+        let response = tell(&mut pair, false, opening.request()).expect("an answer");
+        Self { pair, client: opening.answered(&response) }
+    }
+
+    fn hear(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
+        tell(&mut self.pair, false, octets)
+    }
+
+    /// IKE_AUTH with this beside IDi and AUTH; what the gateway answers.
+    fn authenticate(&mut self, more: impl FnOnce(&mut MessageBuilder<Protected>)) -> Opened {
+        let who = id("client.example");
+        let auth = self.client.auth(&who, "secret");
+        let request = self.client.seal((AUTH, 1, false), |builder| {
+            push_identity(builder, Role::Initiator, &who, &auth);
+            more(builder);
+        });
+        let response = self.hear(&request).expect("an answer");
+        self.client.open(&response)
+    }
+
+    fn ask(
+        &mut self,
+        (exchange, id): (ExchangeType, u32),
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Opened {
+        let request = self.client.seal((exchange, id, false), fill);
+        let response = self.hear(&request).expect("an answer");
+        self.client.open(&response)
+    }
+
+    fn failures(&self) -> Vec<Failure> {
+        let why = |event: &Event| match event {
+            Event::Failed { why, .. } => Some(*why),
+            _ => None,
+        };
+        self.pair.gateway_events().filter_map(why).collect()
+    }
+}
+
+#[test]
+fn a_gateway_answers_tickets_only_when_asked() {
+    let mut gateway = Gateway::new(|_| {});
+    let response = gateway.authenticate(child);
+    let payloads = response.payloads();
+    assert!(payloads.auth().is_some() && payloads.sa().is_some() && payloads.ts_i().is_some());
+    let kinds = [NotifyType::TICKET_LT_OPAQUE, NotifyType::TICKET_NACK, NotifyType::TICKET_ACK];
+    assert!(kinds.iter().all(|&kind| !has(&response, kind)));
+    let answer = gateway.ask((INFORMATIONAL, 2), |builder| {
+        builder.notify(NotifyType::TICKET_REQUEST, &[]);
+    });
+    let payloads = answer.payloads();
+    let ticket = payloads.notify(NotifyType::TICKET_LT_OPAQUE).unwrap();
+    assert_eq!((ticket.protocol, ticket.spi), (Protocol::NONE, &[][..]));
+    assert_eq!(ticket.ticket_with_lifetime().unwrap().0, 24 * 3600);
+}
+
+#[test]
+fn an_initiator_without_identity_or_proof_is_refused() {
+    let mut gateway = Gateway::new(|_| {});
+    let response = gateway.ask((AUTH, 1), child);
+    assert!(has(&response, NotifyType::AUTHENTICATION_FAILED));
+    assert_eq!(gateway.failures(), [Failure::Protocol]);
+    assert!(gateway.pair.served().is_empty());
+}
+
+#[test]
+fn a_refusal_that_was_lost_is_repeated() {
+    let mut gateway = Gateway::new(|_| {});
+    let request = gateway.client.seal((AUTH, 1, false), child);
+    let first = gateway.hear(&request).expect("an answer");
+    assert_eq!(gateway.hear(&request), Some(first));
+    assert_eq!(gateway.failures().len(), 1);
+    gateway.pair.world.run_for(31 * SECOND);
+    assert_eq!(gateway.hear(&request), None);
+}
+
+#[test]
+fn a_half_open_sa_takes_nothing_but_ike_auth() {
+    let mut gateway = Gateway::new(|_| {});
+    for (exchange, id) in [(INFORMATIONAL, 1), (AUTH, 0), (AUTH, 2), (INFORMATIONAL, 2)] {
+        let request = gateway.client.seal((exchange, id, false), child);
+        assert_eq!(gateway.hear(&request), None);
+    }
+    gateway.authenticate(child);
+    assert_eq!(gateway.pair.served().len(), 1);
+}
+
+#[test]
+fn an_initiator_that_wants_somebody_else_is_refused() {
+    let mut gateway = Gateway::new(|_| {});
+    let response = gateway.authenticate(|builder| {
+        let other = id("another.example");
+        builder.id_r(ike::wire::IdType(other.kind().code()), other.data());
+        child(builder);
+    });
+    assert!(has(&response, NotifyType::AUTHENTICATION_FAILED));
+    assert_eq!(gateway.failures(), [Failure::WrongIdentity]);
+}
+
+#[test]
+fn a_first_request_with_an_unknown_critical_payload_is_answered_in_clear() {
+    let mut pair = Pair::with(|_| {});
+    let node = pair.client;
+    pair.world.node_mut(node).offline = true;
+    let opening = Opening::fresh(|_| {});
+    let mut octets = opening.request().to_vec();
+    // One more payload in front of the others.
+    let first = std::mem::replace(&mut octets[16], 200);
+    octets.splice(28..28, [first, 0x80, 0, 4]);
+    let len = u32::try_from(octets.len()).unwrap();
+    octets[24..28].copy_from_slice(&len.to_be_bytes());
+    let answer = tell(&mut pair, false, &octets).expect("an answer");
+    let message = ike::wire::Message::parse(&answer).unwrap();
+    let notify = message.payloads.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD).unwrap();
+    assert_eq!((notify.data, message.payloads.len()), (&[200][..], 1));
+    assert_eq!(pair.world.node(pair.gateway).endpoint.status().half_open, 0);
+}
+
+/// A gateway that has issued a ticket, its SK_d and the ticket.
+fn ticketed() -> (Gateway, SkD, Vec<u8>) {
+    let mut gateway = Gateway::new(|_| {});
+    let response = gateway.authenticate(|builder| {
+        builder.notify(NotifyType::TICKET_REQUEST, &[]);
+        child(builder);
+    });
+    let payloads = response.payloads();
+    let notify = payloads.notify(NotifyType::TICKET_LT_OPAQUE).unwrap();
+    let ticket = notify.ticket_with_lifetime().unwrap().1.to_vec();
+    let sk_d = gateway.client.sk_d();
+    gateway.pair.forget_past();
+    (gateway, sk_d, ticket)
+}
+
+/// Presents the ticket and authenticates with this; what the gateway answers.
+fn resume(
+    gateway: &mut Gateway,
+    (sk_d, ticket): (SkD, &[u8]),
+    who: &str,
+    more: impl FnOnce(&mut MessageBuilder<Protected>),
+) -> Opened {
+    let opening = Opening::resuming(sk_d, ticket, |_| {});
+    let response = gateway.hear(opening.request()).expect("an answer");
+    gateway.client = opening.answered(&response);
+    let auth = gateway.client.resumed_auth(&id(who));
+    gateway.ask((AUTH, 1), |builder| {
+        push_identity(builder, Role::Initiator, &id(who), &auth);
+        more(builder);
+        child(builder);
+    })
+}
+
+#[test]
+fn a_client_that_does_no_nat_detection_on_resume_gets_a_nonce_alone_and_plain_esp() {
+    let (mut gateway, sk_d, ticket) = ticketed();
+    let opening = Opening::resuming(sk_d.duplicate_for_grant(), &ticket, |_| {});
+    let response = gateway.hear(opening.request()).expect("an answer");
+    let message = ike::wire::Message::parse(&response).unwrap();
+    assert_eq!(message.payloads.len(), 1);
+    assert_eq!(message.payloads.nonce().map(<[u8]>::len), Some(32));
+    let response = resume(&mut gateway, (sk_d, &ticket), "client.example", |_| {});
+    assert!(response.payloads().auth().is_some());
+    let sa = gateway.pair.served().remove(0).sa.unwrap();
+    assert!(!sa.children[0].udp);
+    assert_eq!(sa.set_up.unwrap().how, How::Resumed);
+    let gone = |event: &Event| matches!(event, Event::Down { why: Gone::Replaced, .. });
+    assert!(gateway.pair.gateway_events().any(gone));
+}
+
+#[test]
+fn a_ticket_is_of_no_use_under_another_name_with_a_certificate_or_for_another_gateway() {
+    let attempts: [(&str, fn(&mut MessageBuilder<Protected>)); 3] = [
+        ("another.example", |_| {}),
+        ("client.example", |builder| {
+            builder.cert(CertEncoding(4), b"certificate");
+        }),
+        ("client.example", |builder| {
+            let other = id("another.example");
+            builder.id_r(ike::wire::IdType(other.kind().code()), other.data());
+        }),
+    ];
+    let (mut gateway, sk_d, ticket) = ticketed();
+    for (who, more) in attempts {
+        let sk_d = sk_d.duplicate_for_grant();
+        let response = resume(&mut gateway, (sk_d, &ticket), who, more);
+        assert!(has(&response, NotifyType::AUTHENTICATION_FAILED));
+        assert_eq!(response.payloads().len(), 1);
+        gateway.pair.world.run_for(31 * SECOND);
+    }
+    // None of them has used it up, nor the SA from which it came.
+    assert_eq!(gateway.pair.served().len(), 1);
+    let response = resume(&mut gateway, (sk_d, &ticket), "client.example", |_| {});
+    assert!(response.payloads().auth().is_some());
+}
+
+#[test]
+fn a_ticket_without_its_session_key_is_of_no_use() {
+    let (mut gateway, _, ticket) = ticketed();
+    let guessed = SkD::from_ticket(crypto::PrfAlg::HmacSha384, &[7; 48]).unwrap();
+    let opening = Opening::resuming(guessed, &ticket, |_| {});
+    let response = gateway.hear(opening.request()).expect("an answer");
+    gateway.client = opening.answered(&response);
+    let auth = gateway.client.resumed_auth(&id("client.example"));
+    let request = gateway.client.seal((AUTH, 1, false), |builder| {
+        push_identity(builder, Role::Initiator, &id("client.example"), &auth);
+        child(builder);
+    });
+    assert_eq!(gateway.hear(&request), None);
+    assert_eq!(gateway.pair.gateway_counters().resumed, 0);
+}
