@@ -1,4 +1,5 @@
 //! The fuzz corpora, replayed through what the fuzz targets run.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
 use std::path::Path;

@@ -210,7 +210,7 @@ impl Asked {
         }
         let peer = self.verify(keys, claim, acceptable(connection.resumption.auth))?;
         // Two attempts with one ticket may be under way: the first to get here wins (B4).
-        if cx.issuer.mark_used(presented.id, presented.expires).is_err() {
+        if cx.issuer.spend(presented.old_spi).is_err() {
             cx.counters.tickets_refused += 1;
             let (remote, why) = (self.way.path.remote, TicketFault::Used);
             cx.emit(Event::TicketRefused { remote, why });

@@ -7,7 +7,7 @@
 //! Version and key id are associated data. The padding keeps a ticket's length
 //! from telling an identity's (E5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crypto::{Provider, TicketKey};
@@ -27,23 +27,12 @@ const PADDING: usize = 64;
 /// The largest ticket that is handed out: a resume must fit a datagram (F1).
 pub const MAX_ISSUED: usize = 1024;
 
-/// How many used tickets are remembered. When there are more, those next to
-/// expire are forgotten first.
-const MAX_USED: usize = 1 << 20;
-
-/// Names a ticket without holding it: its nonce, unique for its key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct TicketId([u8; 12]);
-
-impl TicketId {
-    /// Of no ticket.
-    pub(super) const ZERO: Self = Self([0; 12]);
-}
+/// How many spent sessions are remembered beside one key. One more, and the
+/// key is replaced early: tickets are lost, never used twice.
+const MAX_SPENT: usize = 1 << 20;
 
 /// A ticket that was presented, is ours and is good.
 pub struct Presented {
-    /// Its name.
-    pub id: TicketId,
     /// What was sealed.
     pub state: Resumable,
     /// When its lifetime ends.
@@ -53,29 +42,43 @@ pub struct Presented {
     pub old_spi: u64,
 }
 
-/// Makes and opens tickets, and knows which were used.
+/// Makes and opens tickets, and knows which sessions are spent.
+///
+/// A session is spent when an SA was established with one of its tickets (B4),
+/// or when somebody here ended its SA (B9). None of its tickets is good then,
+/// also not one that was renewed and never presented. It is remembered beside
+/// the key of that day, and forgotten with it: by then no key opens any ticket
+/// of that session.
 pub struct TicketIssuer {
-    current: TicketKey,
-    previous: Option<TicketKey>,
+    current: Generation,
+    previous: Option<Generation>,
     rotate_every: Duration,
     rotate_at: Instant,
-    used: BTreeMap<TicketId, SystemTime>,
-    used_by_expiry: BTreeSet<(SystemTime, TicketId)>,
+}
+
+/// A key, and the sessions spent while it sealed, by our SPI of their SA.
+struct Generation {
+    key: TicketKey,
+    spent: BTreeSet<u64>,
+}
+
+impl Generation {
+    fn new(provider: &mut Provider) -> Self {
+        Self { key: TicketKey::generate(provider), spent: BTreeSet::new() }
+    }
 }
 
 impl TicketIssuer {
     /// With a new key. A key seals for `rotate_every` and then opens for as
-    /// long again, so a ticket that lives no longer than that always outlives
-    /// neither (D12).
+    /// long again: it outlives every ticket that is good for no longer than
+    /// that (D12).
     #[must_use]
     pub fn new(provider: &mut Provider, rotate_every: Duration, now: Now) -> Self {
         Self {
-            current: TicketKey::generate(provider),
+            current: Generation::new(provider),
             previous: None,
             rotate_every,
             rotate_at: now.instant + rotate_every,
-            used: BTreeMap::new(),
-            used_by_expiry: BTreeSet::new(),
         }
     }
 
@@ -87,15 +90,14 @@ impl TicketIssuer {
 
     /// Replaces the key when its time has come; the one before the last is wiped.
     pub fn rotate_if_due(&mut self, provider: &mut Provider, now: Now) {
-        if now.instant >= self.rotate_at {
+        if now.instant >= self.rotate_at || self.current.spent.len() > MAX_SPENT {
             self.rotate(provider, now);
         }
-        self.forget_expired(now.wall);
     }
 
     /// Replaces the key now. Twice in a row voids all tickets.
     pub fn rotate(&mut self, provider: &mut Provider, now: Now) {
-        let last = std::mem::replace(&mut self.current, TicketKey::generate(provider));
+        let last = std::mem::replace(&mut self.current, Generation::new(provider));
         self.previous = Some(last);
         self.rotate_at = now.instant + self.rotate_every;
     }
@@ -118,10 +120,11 @@ impl TicketIssuer {
         plain.extend_from_slice(&old_spi.to_be_bytes());
         record::encode(state, &mut plain);
         plain.resize(padded, 0);
-        let clear = clear_part(&self.current);
+        let key = &self.current.key;
+        let clear = clear_part(key);
         let mut ticket = Vec::with_capacity(CLEAR_LEN + TicketKey::OVERHEAD + padded);
         ticket.extend_from_slice(&clear);
-        self.current.seal(provider, &clear, &plain, &mut ticket).ok()?;
+        key.seal(provider, &clear, &plain, &mut ticket).ok()?;
         Ticket::new(&ticket)
     }
 
@@ -133,52 +136,37 @@ impl TicketIssuer {
         let (clear, sealed) =
             octets.split_first_chunk::<CLEAR_LEN>().ok_or(TicketFault::UnknownKey)?;
         let key = self.key_of(clear).ok_or(TicketFault::UnknownKey)?;
-        let id = TicketId(*sealed.first_chunk().ok_or(TicketFault::Forged)?);
         let plain = key.open(clear, sealed).map_err(|_| TicketFault::Forged)?;
         // What our own key sealed was encoded by us; all else is a forgery.
-        let presented = decode(id, &plain).map_err(|_| TicketFault::Forged)?;
+        let presented = decode(&plain).map_err(|_| TicketFault::Forged)?;
         if presented.expires <= now {
             return Err(TicketFault::Expired);
         }
-        if self.is_used(id) { Err(TicketFault::Used) } else { Ok(presented) }
+        if self.is_spent(presented.old_spi) { Err(TicketFault::Used) } else { Ok(presented) }
     }
 
-    /// Whether an SA was established with this ticket.
+    /// Whether no ticket of the session is good any more whose SA had this SPI.
     #[must_use]
-    pub fn is_used(&self, id: TicketId) -> bool {
-        self.used.contains_key(&id)
+    pub fn is_spent(&self, old_spi: u64) -> bool {
+        self.generations().any(|generation| generation.spent.contains(&old_spi))
     }
 
-    /// Remembers that an SA was established with a ticket (B4), for as long as
-    /// the ticket would be good.
+    /// From now on no ticket of the session is good.
     ///
     /// # Errors
-    /// [`TicketFault::Used`] when one was before: two attempts were under way.
-    pub fn mark_used(&mut self, id: TicketId, expires: SystemTime) -> Result<(), TicketFault> {
-        if self.used.insert(id, expires).is_some() {
-            return Err(TicketFault::Used);
-        }
-        self.used_by_expiry.insert((expires, id));
-        if self.used.len() > MAX_USED
-            && let Some((_, oldest)) = self.used_by_expiry.pop_first()
-        {
-            self.used.remove(&oldest);
-        }
-        Ok(())
+    /// [`TicketFault::Used`] when that was so before: two attempts were under way.
+    pub fn spend(&mut self, old_spi: u64) -> Result<(), TicketFault> {
+        let before = self.is_spent(old_spi);
+        self.current.spent.insert(old_spi);
+        if before { Err(TicketFault::Used) } else { Ok(()) }
+    }
+
+    fn generations(&self) -> impl Iterator<Item = &Generation> {
+        std::iter::once(&self.current).chain(&self.previous)
     }
 
     fn key_of(&self, clear: &[u8; CLEAR_LEN]) -> Option<&TicketKey> {
-        let fits = |key: &&TicketKey| clear_part(key) == *clear;
-        Some(&self.current).filter(fits).or_else(|| self.previous.as_ref().filter(fits))
-    }
-
-    fn forget_expired(&mut self, now: SystemTime) {
-        while let Some(&(expires, id)) = self.used_by_expiry.first()
-            && expires <= now
-        {
-            self.used_by_expiry.pop_first();
-            self.used.remove(&id);
-        }
+        self.generations().map(|generation| &generation.key).find(|key| clear_part(key) == *clear)
     }
 }
 
@@ -187,7 +175,7 @@ fn clear_part(key: &TicketKey) -> [u8; CLEAR_LEN] {
     [VERSION, a, b, c, d]
 }
 
-pub(super) fn decode(id: TicketId, mut plain: &[u8]) -> Result<Presented, record::Malformed> {
+pub(super) fn decode(mut plain: &[u8]) -> Result<Presented, record::Malformed> {
     let input = &mut plain;
     let expires = record::time_from(u64::from_be_bytes(*record::take_array(input)?))?;
     let old_spi = u64::from_be_bytes(*record::take_array(input)?);
@@ -195,7 +183,7 @@ pub(super) fn decode(id: TicketId, mut plain: &[u8]) -> Result<Presented, record
     if input.iter().any(|&octet| octet != 0) {
         return Err(record::Malformed);
     }
-    Ok(Presented { id, state, expires, old_spi })
+    Ok(Presented { state, expires, old_spi })
 }
 
 #[cfg(test)]
@@ -319,15 +307,32 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_for_one_sa() {
+    fn a_session_is_good_for_one_sa_whichever_of_its_tickets_is_shown() {
         let (mut issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
-        let presented = issuer.open(ticket.octets(), now_at(1).wall).unwrap();
-        assert_eq!(issuer.mark_used(presented.id, presented.expires), Ok(()));
-        assert_eq!(issuer.open(ticket.octets(), now_at(2).wall).err(), Some(TicketFault::Used));
-        assert_eq!(issuer.mark_used(presented.id, presented.expires), Err(TicketFault::Used));
-        issuer.rotate_if_due(&mut provider, now_at(50));
-        assert!(!issuer.is_used(presented.id));
+        let first = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        let renewed = issuer.issue(&mut provider, &state, 1, now_at(90).wall).unwrap();
+        let presented = issuer.open(first.octets(), now_at(1).wall).unwrap();
+        assert_eq!(issuer.spend(presented.old_spi), Ok(()));
+        assert_eq!(issuer.spend(presented.old_spi), Err(TicketFault::Used));
+        for ticket in [first, renewed] {
+            assert_eq!(issuer.open(ticket.octets(), now_at(2).wall).err(), Some(TicketFault::Used));
+        }
+    }
+
+    #[test]
+    fn a_spent_session_is_remembered_as_long_as_a_key_opens_its_tickets() {
+        let (mut issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "a");
+        let ticket = issuer.issue(&mut provider, &state, 1, now_at(900).wall).unwrap();
+        assert_eq!(issuer.spend(1), Ok(()));
+        issuer.rotate(&mut provider, now_at(3));
+        assert_eq!(issuer.open(ticket.octets(), now_at(4).wall).err(), Some(TicketFault::Used));
+        issuer.rotate(&mut provider, now_at(5));
+        assert!(!issuer.is_spent(1));
+        assert_eq!(
+            issuer.open(ticket.octets(), now_at(6).wall).err(),
+            Some(TicketFault::UnknownKey)
+        );
     }
 }

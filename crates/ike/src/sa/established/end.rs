@@ -66,6 +66,9 @@ impl Established {
         why: Gone,
         waiting: Vec<RequestId>,
     ) -> Outcome {
+        if why == Gone::Command {
+            self.revoke(cx);
+        }
         self.dismantle(cx, why);
         let Founded { connection, channel, .. } = self.base;
         let name = Arc::clone(&connection.name);

@@ -104,6 +104,16 @@ impl Established {
         TicketAnswer::Granted(ticket, seconds)
     }
 
+    /// Whoever ended the SA here wants it to stay ended: no ticket of its
+    /// session is good any more (B9).
+    pub(super) fn revoke(&self, cx: &mut Context) {
+        if self.issued_until.is_some() {
+            let spi = u64::from_be_bytes(self.base.channel.protection.our_spi().0);
+            // It may have been spent before, by a resumption that this SA has not seen.
+            let _ = cx.issuer.spend(spi);
+        }
+    }
+
     /// Whether the peer holds a ticket of ours that is still good.
     pub(crate) fn peer_may_resume(&self, now: SystemTime) -> bool {
         self.issued_until.is_some_and(|until| now < until)
