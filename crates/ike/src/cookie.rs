@@ -91,3 +91,62 @@ fn bind<R>(path: &Path, spi_i: IkeSpi, nonce: &[u8], f: impl FnOnce(&[&[u8]]) ->
     };
     f(&[nonce, &address, &path.remote.port().to_be_bytes(), &spi_i.0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Port;
+
+    fn path(remote: &str) -> Path {
+        let local = "198.51.100.1:500".parse().unwrap();
+        Path { local, remote: remote.parse().unwrap(), port: Port::Ike }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn cookies() -> (Cookies, Provider) {
+        let mut provider = Provider::seeded(1);
+        (Cookies::new(&mut provider, at(0)), provider)
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_one_period_and_the_next() {
+        let here = path("192.0.2.1:500");
+        let from = (&here, IkeSpi([1; 8]), &[7; 32][..]);
+        for (checked_at, is_good) in [(0, true), (59, true), (119, true), (120, false)] {
+            let (mut cookies, mut provider) = cookies();
+            let cookie = cookies.make(&mut provider, at(0), from);
+            cookies.are_wanted(at(checked_at), true);
+            // Somebody asks in between, so that each period has its secret.
+            cookies.make(&mut provider, at(checked_at.min(60)), from);
+            let answer = cookies.is_good(&mut provider, at(checked_at), from, &cookie);
+            assert_eq!(answer, is_good, "after {checked_at} s");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_who_asked_from_there_with_that_nonce() {
+        let (mut cookies, mut provider) = cookies();
+        let (here, there) = (path("192.0.2.1:500"), path("192.0.2.1:501"));
+        let nonce = &[7; 32][..];
+        let spi = IkeSpi([1; 8]);
+        let cookie = cookies.make(&mut provider, at(0), (&here, spi, nonce));
+        let mut is_good = |from, cookie: &[u8]| cookies.is_good(&mut provider, at(1), from, cookie);
+        assert!(is_good((&here, spi, nonce), &cookie));
+        assert!(!is_good((&there, spi, nonce), &cookie));
+        assert!(!is_good((&here, IkeSpi([2; 8]), nonce), &cookie));
+        assert!(!is_good((&here, spi, &[8; 32]), &cookie));
+        assert!(!is_good((&here, spi, nonce), &cookie[..31]));
+    }
+
+    #[test]
+    fn cookies_are_wanted_until_things_have_calmed_down() {
+        let (mut cookies, _) = cookies();
+        assert!(!cookies.are_wanted(at(0), false));
+        assert!(cookies.are_wanted(at(1), true));
+        assert!(cookies.are_wanted(at(10), false));
+        assert!(!cookies.are_wanted(at(11), false));
+    }
+}

@@ -610,7 +610,8 @@ fn a_client_that_does_no_nat_detection_on_resume_gets_a_nonce_alone_and_plain_es
 
 #[test]
 fn a_ticket_is_of_no_use_under_another_name_with_a_certificate_or_for_another_gateway() {
-    let attempts: [(&str, fn(&mut MessageBuilder<Protected>)); 3] = [
+    type More = fn(&mut MessageBuilder<Protected>);
+    let attempts: [(&str, More); 3] = [
         ("another.example", |_| {}),
         ("client.example", |builder| {
             builder.cert(CertEncoding(4), b"certificate");

@@ -7,6 +7,9 @@ pub(crate) mod nat;
 pub(crate) mod sa_init;
 pub(crate) mod session_resume;
 
+#[cfg(test)]
+mod known_answer;
+
 use std::sync::Arc;
 
 use crypto::Nonces;

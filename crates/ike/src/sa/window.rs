@@ -193,3 +193,46 @@ impl Window {
         self.expected = self.expected.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_next_request_is_new_and_only_the_last_may_be_repeated() {
+        let mut window = Window::new(0, 2);
+        assert_eq!(window.place(2), Place::Next);
+        assert_eq!(window.place(1), Place::Before);
+        for outside in [0, 3, u32::MAX] {
+            assert_eq!(window.place(outside), Place::Outside);
+        }
+        window.accept();
+        assert_eq!(window.place(2), Place::Before);
+        assert_eq!(window.place(3), Place::Next);
+    }
+
+    #[test]
+    fn the_ids_of_requests_go_round() {
+        let mut window = Window::new(u32::MAX, u32::MAX);
+        window.accept();
+        assert_eq!(window.place(u32::MAX), Place::Before);
+        assert_eq!(window.place(0), Place::Next);
+        window.push(Task::Liveness);
+        assert_eq!(window.next_task(), Some((u32::MAX, Task::Liveness)));
+        window.push(Task::Delete);
+        assert_eq!(window.next_task(), Some((0, Task::Delete)));
+    }
+
+    #[test]
+    fn a_task_waits_once_and_in_its_turn() {
+        let mut window = Window::new(2, 0);
+        assert!(window.is_idle());
+        for task in [Task::AskTicket, Task::Liveness, Task::AskTicket] {
+            window.push(task);
+        }
+        assert!(!window.is_idle());
+        assert_eq!(window.next_task(), Some((2, Task::AskTicket)));
+        assert_eq!(window.next_task(), Some((3, Task::Liveness)));
+        assert_eq!(window.next_task(), None);
+    }
+}

@@ -121,3 +121,89 @@ impl SessionStore {
         self.sessions.values().map(|s| s.expires).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AuthMethod, ResumeAttempt};
+    use super::*;
+    use crate::config::ResumeAuth;
+    use crypto::{Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn session(name: &str, expires: u64, form: Option<AuthForm>) -> SuspendedSession {
+        let prf = PrfAlg::HmacSha256;
+        let state = Resumable {
+            initiator: "client".parse().unwrap(),
+            responder: "gateway".parse().unwrap(),
+            authenticated: None,
+            method: AuthMethod::PreShared,
+            authenticated_at: at(0),
+            suite: IkeSuite {
+                cipher: IkeCipher::AesGcm16(KeyLen::L128),
+                prf,
+                group: Group::X25519,
+            },
+            sk_d: SkD::from_ticket(prf, &[1; 32]).unwrap(),
+        };
+        let ticket = Ticket::new(name.as_bytes()).unwrap();
+        SuspendedSession { key: SessionKey(name.into()), state, ticket, expires: at(expires), form }
+    }
+
+    fn key(name: &str) -> SessionKey {
+        SessionKey(name.into())
+    }
+
+    #[test]
+    fn a_session_is_taken_once() {
+        let mut store = SessionStore::default();
+        store.put(session("a", 10, None));
+        assert!(store.take(&key("b"), at(1)).is_none());
+        assert!(store.take(&key("a"), at(1)).is_some());
+        assert!(store.take(&key("a"), at(1)).is_none());
+        assert!(!store.forget(&key("a")));
+    }
+
+    #[test]
+    fn a_session_that_has_expired_is_not_taken_but_told_of() {
+        let mut store = SessionStore::default();
+        store.put(session("a", 10, None));
+        store.put(session("b", 20, None));
+        assert_eq!(store.next_expiry(), Some(at(10)));
+        assert!(store.take(&key("a"), at(10)).is_none());
+        assert_eq!(store.expire(at(10)), [key("a")]);
+        assert_eq!(store.expire(at(10)), []);
+        assert_eq!((store.len(), store.next_expiry()), (1, Some(at(20))));
+    }
+
+    #[test]
+    fn a_ticket_has_octets_and_fits_a_datagram() {
+        assert!(Ticket::new(&[]).is_none());
+        assert!(Ticket::new(&[0; MAX_TICKET]).is_some());
+        assert!(Ticket::new(&[0; MAX_TICKET + 1]).is_none());
+    }
+
+    #[test]
+    fn an_attempt_begins_with_the_form_that_was_set_or_accepted_before() {
+        let form = |before, setting| ResumeAttempt::new(session("a", 1, before), setting).form();
+        let (rfc, short) = (AuthForm::Rfc5723, AuthForm::MessageOnly);
+        assert_eq!(form(None, ResumeAuth::Auto), rfc);
+        assert_eq!(form(Some(short), ResumeAuth::Auto), short);
+        assert_eq!(form(Some(short), ResumeAuth::Rfc5723), rfc);
+        assert_eq!(form(None, ResumeAuth::Libreswan), short);
+    }
+
+    #[test]
+    fn only_an_automatic_attempt_tries_the_other_form_and_only_once() {
+        for fixed in [ResumeAuth::Rfc5723, ResumeAuth::Libreswan] {
+            assert!(ResumeAttempt::new(session("a", 1, None), fixed).with_other_form().is_err());
+        }
+        let first = ResumeAttempt::new(session("a", 1, None), ResumeAuth::Auto);
+        let second = first.with_other_form().ok().unwrap();
+        assert_eq!(second.form(), AuthForm::MessageOnly);
+        let given_back = second.with_other_form().err().unwrap().unanswered();
+        assert_eq!(given_back.key, key("a"));
+    }
+}
