@@ -16,7 +16,7 @@ use ike::Endpoint;
 use ike::event::{Command, Event, How, Output, Path, RequestId};
 
 use crate::client::{self, Number};
-use crate::usage::own_cpu;
+use crate::usage::{Stopwatch, own_cpu};
 use crate::{clock, heap};
 
 /// What was found.
@@ -66,9 +66,9 @@ pub(crate) fn measure(count: u32) -> Result<Findings> {
     let plane = before - heap::live();
     let each = |total: isize| total as f64 / f64::from(count);
     Ok(Findings {
-        full: full.endpoint / count,
-        resume: resume.endpoint / count,
-        install: full.plane / count,
+        full: full.endpoint.without_clock()? / count,
+        resume: resume.endpoint.without_clock()? / count,
+        install: full.plane.without_clock()? / count,
         sa: each(set_up - plane),
         child: each(plane),
         used_ticket: each(resumed - set_up),
@@ -161,8 +161,8 @@ const fn reversed(path: Path) -> Path {
 /// CPU time that was spent.
 #[derive(Clone, Copy, Default)]
 struct Spent {
-    endpoint: Duration,
-    plane: Duration,
+    endpoint: Stopwatch,
+    plane: Stopwatch,
 }
 
 struct Gateway {
@@ -208,7 +208,7 @@ impl Gateway {
                     Output::Reply(..) | Output::Event(_) | Output::Keepalive(_) => {}
                 }
             }
-            self.spent.plane += own_cpu()? - start;
+            self.spent.plane.add(own_cpu()? - start);
             self.run(|endpoint| {
                 for event in completed {
                     endpoint.handle_plane(now, event);
@@ -226,7 +226,7 @@ impl Gateway {
         while let Some(output) = self.endpoint.poll_output() {
             self.outputs.push(output);
         }
-        self.spent.endpoint += own_cpu()? - start;
+        self.spent.endpoint.add(own_cpu()? - start);
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ fn run(cli: &Cli) -> Result<bool> {
     report.print();
     let json = match &cli.json {
         Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("bench").join("latest.json"),
+        None => build_dir()?.join("bench/latest.json"),
     };
     report.write(&json)?;
     Ok(report.is_good())
@@ -224,6 +224,12 @@ fn streams(cli: &Cli, report: &mut Report) -> Result<()> {
     }
     report.note("TCP: iperf3, one stream, UDP-encapsulated ESP in user space, MTU 1400 inside");
     Ok(())
+}
+
+/// Where this was built, above the profile.
+fn build_dir() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    Ok(this.ancestors().nth(2).context("no build directory")?.to_owned())
 }
 
 fn progress(what: String) {
