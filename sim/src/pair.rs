@@ -199,6 +199,18 @@ impl Pair {
         self.settle();
     }
 
+    /// The gateway starts anew with what the scene says now, but with the ticket
+    /// keys that it began with, as if it had kept them.
+    pub fn reconfigure_gateway(&mut self) {
+        let now = self.world.now();
+        let seed = self.scene.seed * 1000 + 2;
+        let node = self.world.node_mut(self.gateway);
+        let endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        node.plane = ModelPlane::new(self.scene.gateway.capabilities());
+        node.endpoint = endpoint;
+        self.settle();
+    }
+
     /// The client is switched off and on: it has forgotten everything.
     pub fn restart_client(&mut self) {
         self.restarts += 1;

@@ -278,17 +278,41 @@ fn a_gateway_that_was_restarted_knows_no_ticket() {
     assert_eq!(refused_tickets(&pair), [TicketFault::UnknownKey]);
 }
 
-#[test]
-fn a_ticket_of_a_suite_that_is_no_longer_allowed_is_refused() {
+/// What a gateway makes of a ticket of its own after a change of its configuration.
+fn refused_after(change: impl FnOnce(&mut sim::Profile)) -> Vec<TicketFault> {
     let mut pair = Pair::suspended(|scene| {
         scene.client.ike = vec!["aes256gcm16-prfsha384-x25519", "aes128gcm16-prfsha256-x25519"];
-        scene.gateway.resumption.max_age = HOUR;
     });
-    // Older than the gateway allows, though its ticket says otherwise.
+    pair.world.run_for(HOUR);
+    change(&mut pair.scene().gateway);
+    pair.reconfigure_gateway();
+    let _ = pair.resume();
+    refused_tickets(&pair)
+}
+
+#[test]
+fn a_ticket_allows_only_what_the_configuration_still_allows() {
+    assert_eq!(refused_after(|_| {}), []);
+    let not_allowed = [TicketFault::NotAllowed];
+    let other_suite = |gateway: &mut sim::Profile| {
+        gateway.ike = vec!["aes128gcm16-prfsha256-x25519"];
+    };
+    assert_eq!(refused_after(other_suite), not_allowed);
+    assert_eq!(refused_after(|g| g.remote_id = "another.example"), not_allowed);
+    assert_eq!(refused_after(|g| g.local_id = "another.example".into()), not_allowed);
+    assert_eq!(refused_after(|g| g.resumption.enabled = false), not_allowed);
+    assert_eq!(refused_after(|g| g.resumption.max_age = HOUR / 2), not_allowed);
+}
+
+#[test]
+fn a_session_that_the_gateways_operator_has_ended_is_not_resumed() {
+    let mut pair = Pair::suspended(|_| {});
     let gateway = pair.gateway;
-    pair.world.node_mut(gateway).clock.jump_forward(2 * HOUR);
+    pair.world.command(gateway, Command::Down("clients".into()));
+    pair.world.run_for(60 * SECOND);
     pair.resume().unwrap();
     pair.assert_up_by(How::Full);
+    assert_eq!(refused_tickets(&pair), [TicketFault::Used]);
 }
 
 #[test]
