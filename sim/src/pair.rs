@@ -74,6 +74,8 @@ impl Pair {
         let mut world = World::new(scene.seed, scene.link);
         let client = world.add(machine(&scene.client, CLIENT, scene.seed * 1000 + 1, 3));
         let gateway = world.add(machine(&scene.gateway, GATEWAY, scene.seed * 1000 + 2, 5000));
+        // It answers, even where it could begin.
+        world.node_mut(gateway).plane.holds_first = false;
         if let Some(timeout) = scene.nat {
             let nat = world.add_nat(Nat::new(NAT, timeout));
             world.node_mut(client).behind = Some(nat);

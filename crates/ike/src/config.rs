@@ -172,7 +172,8 @@ pub struct Retransmission {
     pub max: Duration,
     /// Transmissions of a request in all.
     pub tries: u32,
-    /// Transmissions of `IKE_SESSION_RESUME`, before a full exchange is tried.
+    /// Transmissions of `IKE_SESSION_RESUME`, and of `IKE_AUTH` after it,
+    /// before a full exchange is tried.
     pub resume_tries: u32,
 }
 
@@ -252,5 +253,26 @@ impl Connection {
     pub fn serves(&self, local: IpAddr, remote: IpAddr) -> bool {
         let fits = |list: &[IpAddr], a: IpAddr| list.is_empty() || list.contains(&a);
         fits(&self.local_addrs, local) && fits(&self.remote_addrs, remote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_marks_the_low_bits_and_no_others() {
+        assert_eq!(Shard::default().mark(0x0123_4567_89ab_cdef), 0x0123_4567_89ab_cdef);
+        let third = Shard::new(3, 2).unwrap();
+        assert_eq!(third.mark(0), 3);
+        assert_eq!(third.mark(u64::MAX), u64::MAX);
+        assert_eq!(Shard::new(255, 8).unwrap().mark(0xff00), 0xffff);
+    }
+
+    #[test]
+    fn there_are_no_more_shards_than_there_are() {
+        assert_eq!(Shard::new(4, 2), None);
+        assert_eq!(Shard::new(1, 0), None);
+        assert_eq!(Shard::new(0, 9), None);
     }
 }

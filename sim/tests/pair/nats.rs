@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use esp::spec::Encapsulation;
-use ike::event::{Event, How};
+use ike::event::{Command, Event, How};
 use sim::pair::NAT;
 use sim::{Content, Pair};
 
@@ -132,6 +132,26 @@ fn either_side_can_force_encapsulation_on_both() {
         pair.assert_up_by(How::Resumed);
         assert_eq!(encapsulation(&pair), Encapsulation::Udp);
     }
+}
+
+#[test]
+fn the_outside_may_be_ipv6() {
+    let (ours, theirs): (IpAddr, IpAddr) =
+        ("2001:db8::a".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    let mut world = sim::World::new(3, sim::Link::default());
+    let mut profile = sim::Profile::client();
+    profile.remote = Some(theirs);
+    let client = world.add(sim::pair::machine(&profile, ours, 31, 0));
+    let gateway = world.add(sim::pair::machine(&sim::Profile::gateway(), theirs, 32, 0));
+    for command in [Command::Up, Command::Suspend, Command::Resume] {
+        let request = world.command(client, command("home".into()));
+        world.drive();
+        assert_eq!(world.node(client).replies[&request], Ok(()));
+    }
+    let child = world.node(gateway).plane.children().values().next().unwrap();
+    assert_eq!((child.path.local.ip(), child.path.remote.ip()), (theirs, ours));
+    let child = *world.node(client).plane.children().keys().next().unwrap();
+    assert!(world.counterpart(client, child).is_some());
 }
 
 #[test]

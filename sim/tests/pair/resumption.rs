@@ -114,6 +114,34 @@ fn a_client_resumes_from_another_address() {
 }
 
 #[test]
+fn a_gateway_that_serves_one_address_takes_tickets_from_there_only() {
+    let mut pair = Pair::suspended(|scene| scene.gateway.remote = Some(sim::pair::CLIENT));
+    let client = pair.client;
+    pair.world.node_mut(client).address = "192.0.2.77".parse().unwrap();
+    assert_eq!(pair.resume(), Err(Refusal::Failed(Failure::Unanswered)));
+    assert_eq!(refused_tickets(&pair), [TicketFault::NotAllowed]);
+    pair.world.node_mut(client).address = sim::pair::CLIENT;
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+}
+
+#[test]
+fn a_gateway_that_falls_silent_after_the_first_exchange_is_tried_in_full() {
+    let mut pair = Pair::suspended(|_| {});
+    let mut answers = 0;
+    let gateway = pair.gateway;
+    pair.world.meddler = Some(Box::new(move |sent| {
+        answers += usize::from(sent.by == gateway);
+        let is_lost = sent.by == gateway && (2..=5).contains(&answers);
+        if is_lost { Vec::new() } else { sim::meddle::untouched(sent) }
+    }));
+    pair.resume().unwrap();
+    assert_eq!(fell_back(&pair), [FallBack::Silence]);
+    assert!(pair.set_up().took < 10 * SECOND);
+    pair.assert_up_by(How::Full);
+}
+
+#[test]
 fn a_session_that_is_ended_cannot_be_resumed() {
     let mut pair = Pair::suspended(|_| {});
     pair.down().unwrap();

@@ -72,6 +72,14 @@ impl Origin {
         }
     }
 
+    /// Transmissions of IKE_AUTH. Beside a resumption there is something else to try.
+    const fn tries(&self, cx: &Context) -> u32 {
+        match self {
+            Self::Fresh { .. } => cx.retransmission.tries,
+            Self::Resumed(_) => cx.retransmission.resume_tries,
+        }
+    }
+
     fn into_start(self) -> Start {
         match self {
             Self::Fresh { parked } => Start::Fresh { parked },
@@ -107,7 +115,8 @@ impl Authenticating {
                 return attempt.fail(cx, path, why, basis.origin.into_session());
             }
         };
-        let flight = Flight::launch(cx, now.instant, path, request, cx.retransmission.tries);
+        let tries = basis.origin.tries(cx);
+        let flight = Flight::launch(cx, now.instant, path, request, tries);
         Outcome::keep(IkeSa::Authenticating(Box::new(Self {
             attempt,
             basis,

@@ -77,6 +77,9 @@ pub(crate) enum OpenFault {
     Peer(PeerFault),
 }
 
+/// Octets that hold most messages of ours.
+const ROOM: usize = 512;
+
 /// A message could not be built: a key at its end, or a length out of range.
 /// The SA cannot go on.
 #[derive(Debug)]
@@ -121,7 +124,7 @@ impl Protection {
         let flags = Flags { initiator: self.role == Role::Initiator, response };
         let spis = (self.spis.initiator, self.spis.responder);
         let header = Header::new(spis, exchange, flags, id);
-        let mut builder = MessageBuilder::new(Vec::new(), header).begin_encrypted();
+        let mut builder = MessageBuilder::new(Vec::with_capacity(ROOM), header).begin_encrypted();
         fill(&mut builder);
         let sealed_len = |len| self.ours.sealed_len(len);
         let (mut message, inner_at) =
