@@ -1,0 +1,191 @@
+//! Commands: from what somebody wants to an attempt or an end.
+
+use std::sync::Arc;
+
+use super::Endpoint;
+use crate::config::Connection;
+use crate::event::{Event, Gone, Path, RequestId, SessionEnd};
+use crate::fault::Refusal;
+use crate::identity::IdPattern;
+use crate::sa::initiating::{Initiating, first_path};
+use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
+use crate::session::{ResumeAttempt, SessionKey, SuspendedSession};
+use crate::time::Now;
+use crate::wire::IkeSpi;
+
+impl Endpoint {
+    pub(super) fn line_of(&self, name: &str) -> Option<usize> {
+        self.lines.iter().position(|line| &*line.connection.name == name)
+    }
+
+    fn line_sa(&self, index: usize) -> Option<(IkeSpi, &IkeSa)> {
+        let spi = self.lines.get(index)?.sa?;
+        Some((spi, self.table.get(spi)?))
+    }
+
+    pub(super) fn up(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
+        match self.line_sa(index) {
+            None => self.begin(now, index, waiting),
+            Some((spi, IkeSa::Established(sa))) if !sa.is_usable() => {
+                // The peer has taken its child away. The next SA begins before
+                // this one ends, so that the line holds its packets throughout.
+                self.begin(now, index, waiting);
+                self.change_established(now, spi, |sa, cx| {
+                    sa.delete(cx, now, Gone::Command, Vec::new())
+                });
+            }
+            Some((spi, _)) => self.join(now, spi, waiting),
+        }
+    }
+
+    /// Waits for an SA that is there or on its way.
+    fn join(&mut self, now: Now, spi: IkeSpi, waiting: Vec<RequestId>) {
+        for id in waiting {
+            let mut answer = None;
+            self.change(now, spi, |mut sa, _| {
+                answer = sa.wait(id).err();
+                Outcome::keep(sa)
+            });
+            if let Some(id) = answer {
+                self.cx.reply(vec![id], Ok(()));
+            }
+        }
+    }
+
+    /// Starts an attempt, with the suspended session if there is one.
+    fn begin(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
+        let Some(line) = self.lines.get_mut(index) else { return };
+        line.rests_until = None;
+        let (connection, group) = (Arc::clone(&line.connection), line.group);
+        let Some(path) = first_path(&connection, self.port) else {
+            return self.cx.reply(waiting, Err(Refusal::CannotInitiate));
+        };
+        let start = match self.take_session(now, &connection) {
+            Some(session) => Start::Resume(ResumeAttempt::new(session, connection.resumption.auth)),
+            None => Start::Fresh { parked: None },
+        };
+        let attempt = Attempt {
+            line: index,
+            group,
+            initial_contact: self.is_only_contact(&connection),
+            connection,
+            waiting,
+            started: now.instant,
+            round_trips: 0,
+            retries_left: Attempt::RETRIES,
+        };
+        self.hold(index, false);
+        self.launch(now, path, attempt, start);
+    }
+
+    /// The session of a connection, if it still fits the configuration: who we
+    /// are and whom we expect (D8).
+    fn take_session(&mut self, now: Now, connection: &Connection) -> Option<SuspendedSession> {
+        let key = SessionKey(Arc::clone(&connection.name));
+        let session = self.cx.sessions.take(&key, now.wall)?;
+        let fits = connection.resumption.enabled
+            && session.state.initiator == connection.local_id
+            && connection.remote_id.accepts(&session.state.responder);
+        fits.then_some(session)
+    }
+
+    /// Whether no other SA joins the two identities of a connection, as far as
+    /// we can know before the peer has told its own.
+    fn is_only_contact(&self, connection: &Connection) -> bool {
+        let is_known = match &connection.remote_id {
+            IdPattern::Any => self.table.has_peers(),
+            IdPattern::Exact(peer) => !self.table.of_peer(peer).is_empty(),
+        };
+        let is_attempted = self.lines.iter().any(|line| {
+            line.sa.is_some()
+                && line.connection.name != connection.name
+                && line.connection.local_id == connection.local_id
+                && line.connection.remote_id == connection.remote_id
+        });
+        !is_known && !is_attempted
+    }
+
+    pub(super) fn launch(&mut self, now: Now, path: Path, attempt: Attempt, start: Start) {
+        let index = attempt.line;
+        let spi = self.new_spi();
+        match Initiating::start(&mut self.cx, now, spi, path, attempt, start) {
+            Ok(sa) => {
+                self.table.insert(spi, IkeSa::Initiating(sa), None);
+                if let Some(line) = self.lines.get_mut(index) {
+                    line.sa = Some(spi);
+                }
+            }
+            Err((attempt, session, why)) => {
+                let outcome = attempt.fail(&mut self.cx, path, why, session);
+                self.follow(now, None, outcome.then);
+                self.rest(now, index);
+                self.settle(index);
+            }
+        }
+    }
+
+    pub(super) fn resume(&mut self, now: Now, index: usize, id: RequestId) {
+        let Some(line) = self.lines.get(index) else { return };
+        let key = SessionKey(Arc::clone(&line.connection.name));
+        match (line.sa, self.cx.sessions.get(&key)) {
+            (None, None) => self.cx.reply(vec![id], Err(Refusal::NotSuspended)),
+            (Some(_), _) | (None, Some(_)) => self.up(now, index, vec![id]),
+        }
+    }
+
+    /// Ends what we began for a connection, or what its peers did.
+    pub(super) fn down(&mut self, now: Now, index: usize, id: RequestId) {
+        let Some(line) = self.lines.get_mut(index) else { return };
+        let name = Arc::clone(&line.connection.name);
+        let ours = line.sa.take();
+        let mut all = self.answered(&name);
+        all.extend(ours);
+        let had_session = self.cx.sessions.forget(&SessionKey(Arc::clone(&name)));
+        if had_session {
+            let why = SessionEnd::Command;
+            self.cx.emit(Event::SessionLost { connection: name, why });
+        }
+        match all.pop() {
+            Some(last) => {
+                for spi in all {
+                    self.change(now, spi, |sa, cx| sa.end(cx, now, Vec::new()));
+                }
+                self.change(now, last, |sa, cx| sa.end(cx, now, vec![id]));
+            }
+            None if had_session => self.cx.reply(vec![id], Ok(())),
+            None => self.cx.reply(vec![id], Err(Refusal::NotUp)),
+        }
+        self.settle(index);
+    }
+
+    /// The SAs of a connection that peers began.
+    fn answered(&self, name: &str) -> Vec<IkeSpi> {
+        let is_answered = |sa: &IkeSa| match sa {
+            IkeSa::Established(sa) => sa.line().is_none() && *sa.connection().name == *name,
+            _ => false,
+        };
+        self.table.iter().filter(|(_, sa)| is_answered(sa)).map(|(spi, _)| spi).collect()
+    }
+
+    pub(super) fn suspend(&mut self, now: Now, index: usize, id: RequestId) {
+        let Some((spi, sa)) = self.line_sa(index) else {
+            let line = self.lines.get(index);
+            let key = line.map(|line| SessionKey(Arc::clone(&line.connection.name)));
+            let sleeps = key.is_some_and(|key| self.cx.sessions.get(&key).is_some());
+            let result = if sleeps { Ok(()) } else { Err(Refusal::NotUp) };
+            return self.cx.reply(vec![id], result);
+        };
+        if !matches!(sa, IkeSa::Established(_)) {
+            return self.cx.reply(vec![id], Err(Refusal::Busy));
+        }
+        let mut result = Ok(());
+        self.change_established(now, spi, |sa, cx| match sa.suspend(cx, now, Gone::Suspended) {
+            Ok(session) => Outcome::gone().then(Then::Keep(Box::new(session))),
+            Err(sa) => {
+                result = Err(Refusal::NoTicket);
+                Outcome::keep(IkeSa::Established(sa))
+            }
+        });
+        self.cx.reply(vec![id], result);
+    }
+}

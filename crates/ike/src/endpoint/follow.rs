@@ -1,0 +1,157 @@
+//! The change of one SA, and what follows from it for others and for the plane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esp::plane::{Command as PlaneCommand, Hold};
+
+use super::Endpoint;
+use crate::context::Context;
+use crate::identity::Id;
+use crate::sa::established::Established;
+use crate::sa::initiating::first_path;
+use crate::sa::{IkeSa, Outcome, Supersedes, Then};
+use crate::session::SessionKey;
+use crate::time::Now;
+use crate::wire::IkeSpi;
+
+/// How long a connection rests after a failure, before traffic brings it up again.
+const REST: Duration = Duration::from_secs(10);
+
+impl Endpoint {
+    /// Takes an SA through a change, and lets follow what follows.
+    pub(crate) fn change(
+        &mut self,
+        now: Now,
+        spi: IkeSpi,
+        step: impl FnOnce(IkeSa, &mut Context) -> Outcome,
+    ) {
+        let Some((sa, place)) = self.table.take(spi) else { return };
+        let (line, was_young) = (sa.line(), sa.young().is_some());
+        let Outcome { sa, then } = step(sa, &mut self.cx);
+        let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
+        self.table.put(spi, sa, place);
+        if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
+            && line.sa == Some(spi)
+        {
+            line.sa = None;
+        }
+        self.follow(now, Some(spi), then);
+        if let Some(index) = freed {
+            if was_young {
+                self.rest(now, index);
+            }
+            self.settle(index);
+        }
+    }
+
+    pub(super) fn change_established(
+        &mut self,
+        now: Now,
+        spi: IkeSpi,
+        step: impl FnOnce(Box<Established>, &mut Context) -> Outcome,
+    ) {
+        self.change(now, spi, |sa, cx| match sa {
+            IkeSa::Established(sa) => step(sa, cx),
+            other => Outcome::keep(other),
+        });
+    }
+
+    pub(super) fn follow(&mut self, now: Now, spi: Option<IkeSpi>, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Keep(session) => self.cx.sessions.put(*session),
+            Then::Restart(attempt, start) => {
+                if let Some(path) = first_path(&attempt.connection, self.port) {
+                    self.launch(now, path, *attempt, *start);
+                }
+            }
+            Then::Arrived { peer, supersedes } => {
+                let older = match supersedes {
+                    Supersedes::None => Vec::new(),
+                    Supersedes::All => self.table.of_peer(&peer),
+                    Supersedes::Resumed(old) => vec![IkeSpi(old.to_be_bytes())],
+                };
+                for old in older.into_iter().filter(|&old| Some(old) != spi) {
+                    self.replace(now, old, &peer);
+                }
+            }
+        }
+    }
+
+    /// Removes an SA of a peer without a word to it (B21).
+    fn replace(&mut self, now: Now, spi: IkeSpi, peer: &Id) {
+        if self.table.get(spi).and_then(IkeSa::peer) != Some(peer) {
+            return;
+        }
+        self.change_established(now, spi, |sa, cx| {
+            sa.replaced(cx);
+            Outcome::gone()
+        });
+    }
+
+    /// An attempt has led to nothing. Packets would begin another at once.
+    pub(super) fn rest(&mut self, now: Now, index: usize) {
+        if let Some(line) = self.lines.get_mut(index)
+            && line.sa.is_none()
+            && line.is_for_traffic()
+        {
+            line.rests_until = Some(now.instant + REST);
+        }
+    }
+
+    pub(super) fn rearm_if_due(&mut self, now: Now, index: usize) {
+        if let Some(line) = self.lines.get_mut(index)
+            && line.rests_until.take_if(|until| *until <= now.instant).is_some()
+        {
+            self.settle(index);
+        }
+    }
+
+    /// After an SA of a line has ended: what becomes of its packets.
+    pub(super) fn settle(&mut self, index: usize) {
+        let Some(line) = self.lines.get(index) else { return };
+        if line.sa.is_some() {
+            return;
+        }
+        let key = SessionKey(Arc::clone(&line.connection.name));
+        if line.armed || self.cx.sessions.get(&key).is_some() {
+            let acquire = line.is_for_traffic() && line.rests_until.is_none();
+            self.hold(index, acquire);
+        } else if line.held.is_some() {
+            let group = line.group;
+            self.cx.submit(PlaneCommand::Release(group));
+            if let Some(line) = self.lines.get_mut(index) {
+                line.held = None;
+            }
+        }
+    }
+
+    /// Keeps the packets of a line from leaving in clear text.
+    pub(super) fn hold(&mut self, index: usize, acquire: bool) {
+        let Some(line) = self.lines.get_mut(index) else { return };
+        // A hold that has raised its event must be made again to raise another.
+        if line.held == Some(acquire) && !acquire {
+            return;
+        }
+        line.held = Some(acquire);
+        let hold = Hold {
+            group: line.group,
+            local_ts: line.connection.child.local_ts.clone(),
+            remote_ts: line.connection.child.remote_ts.clone(),
+            acquire,
+        };
+        self.cx.submit(PlaneCommand::Hold(hold));
+    }
+
+    /// An SPI that no SA of this endpoint has.
+    pub(crate) fn new_spi(&mut self) -> IkeSpi {
+        loop {
+            let random = u64::from_be_bytes(self.cx.provider.array());
+            let spi = IkeSpi(self.shard.mark(random).to_be_bytes());
+            if !spi.is_zero() && !self.table.contains(spi) {
+                return spi;
+            }
+        }
+    }
+}

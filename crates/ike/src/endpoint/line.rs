@@ -1,0 +1,34 @@
+//! A connection as its initiator.
+
+use std::sync::Arc;
+
+use esp::spec::GroupId;
+
+use crate::config::{Connection, ResumeTrigger};
+use crate::time::Instant;
+use crate::wire::IkeSpi;
+
+/// A connection as its initiator: one SA or session at a time.
+pub(super) struct Line {
+    pub(super) connection: Arc<Connection>,
+    pub(super) group: GroupId,
+    pub(super) sa: Option<IkeSpi>,
+    /// Whether a packet that wants to leave brings it up, whatever came before.
+    pub(super) armed: bool,
+    /// Whether the plane keeps its packets from leaving in clear text, and
+    /// tells of the first.
+    pub(super) held: Option<bool>,
+    /// Its last attempt has failed: packets do not begin another before this.
+    pub(super) rests_until: Option<Instant>,
+}
+
+impl Line {
+    pub(super) const fn new(connection: Arc<Connection>, group: GroupId) -> Self {
+        Self { connection, group, sa: None, armed: false, held: None, rests_until: None }
+    }
+
+    /// Whether packets may bring it up.
+    pub(super) fn is_for_traffic(&self) -> bool {
+        self.armed || self.connection.resumption.trigger == ResumeTrigger::OnTraffic
+    }
+}
