@@ -44,6 +44,8 @@ pub struct Engine {
     plane: Userspace,
     routes: Routes,
     alarm: Alarm,
+    /// What it is set to.
+    alarm_at: Option<Instant>,
     requests: Receiver<Request>,
     wake: Arc<Wake>,
     events: Events,
@@ -109,6 +111,7 @@ impl Engine {
             plane,
             routes,
             alarm: Alarm::new()?,
+            alarm_at: None,
             requests,
             wake,
             events,
@@ -143,7 +146,6 @@ impl Engine {
             }
             self.wait(leave_by)?;
             self.receive();
-            self.hear_plane();
             if self.serve() && leave_by.is_none() {
                 let now = clock::now();
                 leave_by = Some(now.instant + FAREWELL);
@@ -158,9 +160,13 @@ impl Engine {
     }
 
     /// Sleeps until there is something to do.
-    fn wait(&self, leave_by: Option<Instant>) -> io::Result<()> {
+    fn wait(&mut self, leave_by: Option<Instant>) -> io::Result<()> {
         let due = self.endpoint.poll_timeout(clock::now()).map(|(at, _)| at);
-        self.alarm.set([due, leave_by].into_iter().flatten().min())?;
+        let due = [due, leave_by].into_iter().flatten().min();
+        if due != self.alarm_at {
+            self.alarm.set(due)?;
+            self.alarm_at = due;
+        }
         let sources =
             [self.net.inbox().as_fd(), self.plane.as_fd(), self.wake.as_fd(), self.alarm.as_fd()];
         let mut sources = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
@@ -179,15 +185,12 @@ impl Engine {
         }
     }
 
-    fn hear_plane(&mut self) {
-        while let Some(event) = self.plane.poll_event() {
-            self.endpoint.handle_plane(clock::now(), event);
-        }
-    }
-
     fn keep_time(&mut self) {
-        self.alarm.clear();
         let now = clock::now();
+        if self.alarm_at.is_some_and(|at| at <= now.instant) {
+            self.alarm.clear();
+            self.alarm_at = None;
+        }
         if self.endpoint.poll_timeout(now).is_some_and(|(due, _)| due <= now.instant) {
             self.endpoint.handle_timeout(now);
         }
@@ -219,8 +222,18 @@ impl Engine {
         RequestId(self.last_request)
     }
 
-    /// Does what the endpoint wants done, in its order.
+    /// Does what the endpoint wants done, and tells it what came of it, until
+    /// neither has anything to say.
     fn carry_out(&mut self) {
+        loop {
+            self.do_outputs();
+            let Some(event) = self.plane.poll_event() else { return };
+            self.endpoint.handle_plane(clock::now(), event);
+        }
+    }
+
+    /// In the endpoint's order.
+    fn do_outputs(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Transmit(transmit) => {

@@ -1,6 +1,7 @@
 //! The log: what happens, in the words that `cygnet monitor` uses.
 
-use ike::event::Event;
+use ike::event::{Event, Gone};
+use tracing::Level;
 
 use crate::serve::words;
 
@@ -27,15 +28,33 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes an event down.
+/// Writes an event down, if its level is wanted: the words cost more than a
+/// gateway should pay for each of many clients.
 pub fn event(event: &Event) {
-    let words = words(event);
+    const TARGET: &str = "cygnetd::event";
+    match level(event) {
+        Level::WARN => tracing::warn!(target: TARGET, "{}", words(event)),
+        Level::INFO => tracing::info!(target: TARGET, "{}", words(event)),
+        _ => tracing::debug!(target: TARGET, "{}", words(event)),
+    }
+}
+
+const fn level(event: &Event) -> Level {
     match event {
-        Event::Failed { .. } | Event::FellBack { .. } | Event::SessionLost { .. } => {
-            tracing::warn!(target: "cygnetd::event", "{words}");
-        }
-        // Anybody can cause these.
-        Event::TicketRefused { .. } => tracing::debug!(target: "cygnetd::event", "{words}"),
-        _ => tracing::info!(target: "cygnetd::event", "{words}"),
+        Event::Failed { .. } | Event::FellBack { .. } | Event::SessionLost { .. } => Level::WARN,
+        // Anybody can cause the first; the others say nothing that another
+        // event does not say at the same time.
+        Event::TicketRefused { .. }
+        | Event::TicketIssued { .. }
+        | Event::ChildUp { .. }
+        | Event::ChildDown { .. }
+        | Event::Down { why: Gone::Replaced, .. } => Level::DEBUG,
+        Event::Started { .. }
+        | Event::Up { .. }
+        | Event::Down { .. }
+        | Event::Suspended { .. }
+        | Event::TicketGranted { .. }
+        | Event::TicketDenied { .. }
+        | Event::Moved { .. } => Level::INFO,
     }
 }

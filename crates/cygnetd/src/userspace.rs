@@ -22,7 +22,7 @@
 //! Nothing leaves in clear text: what the TUN device hands over is sealed,
 //! waits for a child of a held group, or is dropped and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +50,8 @@ pub struct Userspace {
     shared: Arc<Shared>,
     /// Ours alone: looking at counters disturbs no thread.
     children: BTreeMap<ChildId, Arc<Child>>,
+    /// Commands are carried out at once; their ends wait here to be asked for.
+    completed: VecDeque<PlaneEvent>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -83,7 +85,8 @@ impl Userspace {
             net,
             tun,
         });
-        let mut plane = Self { shared, children: BTreeMap::new(), threads: Vec::new() };
+        let (children, completed, threads) = Default::default();
+        let mut plane = Self { shared, children, completed, threads };
         plane.spawn("cygnet-in", receiving::run)?;
         plane.spawn("cygnet-out", sending::run)?;
         Ok(plane)
@@ -172,11 +175,11 @@ impl Userspace {
 impl Dataplane for Userspace {
     fn submit(&mut self, id: CommandId, command: Command) {
         let result = self.carry_out(command);
-        self.shared.events.push(PlaneEvent::Completed(id, result));
+        self.completed.push_back(PlaneEvent::Completed(id, result));
     }
 
     fn poll_event(&mut self) -> Option<PlaneEvent> {
-        self.shared.events.pop()
+        self.completed.pop_front().or_else(|| self.shared.events.pop())
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -188,8 +191,9 @@ impl Dataplane for Userspace {
     }
 }
 
-/// Readable while [`Dataplane::poll_event`] has something. Poll until `None`:
-/// that lowers it.
+/// Readable while [`Dataplane::poll_event`] has something that the threads have
+/// to say. Poll until `None`: that lowers it. The end of a command is there as
+/// soon as [`Dataplane::submit`] returns, and does not raise it.
 impl AsFd for Userspace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.events.as_fd()

@@ -39,6 +39,8 @@ pub struct Inbox {
 struct Queue {
     datagrams: VecDeque<IkeDatagram>,
     octets: usize,
+    /// Whether `ready` is raised: raising and lowering cost a system call each.
+    is_raised: bool,
 }
 
 impl Inbox {
@@ -55,7 +57,7 @@ impl Inbox {
         }
         queue.octets = octets;
         queue.datagrams.push_back(datagram);
-        if queue.datagrams.len() == 1 {
+        if !std::mem::replace(&mut queue.is_raised, true) {
             self.ready.raise();
         }
     }
@@ -66,7 +68,8 @@ impl Inbox {
         let datagram = queue.datagrams.pop_front();
         match &datagram {
             Some(datagram) => queue.octets -= datagram.octets.len(),
-            None => self.ready.lower(),
+            None if std::mem::take(&mut queue.is_raised) => self.ready.lower(),
+            None => {}
         }
         datagram
     }

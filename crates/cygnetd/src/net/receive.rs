@@ -73,7 +73,13 @@ impl Receiver {
     fn drain(&mut self, port: &Port, sink: &mut impl EspSink) {
         for _ in 0..ROUNDS {
             match self.receive_once(port, sink) {
-                Ok(()) => sink.flush(),
+                Ok(received) => {
+                    sink.flush();
+                    // The socket had no more: asking again would only be told so.
+                    if received < BUFFERS {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {
                     self.net.count(|counters| &counters.receive_failures);
@@ -83,7 +89,8 @@ impl Receiver {
         }
     }
 
-    fn receive_once(&mut self, port: &Port, sink: &mut impl EspSink) -> io::Result<()> {
+    /// One batch; how many buffers it filled.
+    fn receive_once(&mut self, port: &Port, sink: &mut impl EspSink) -> io::Result<usize> {
         let mut meta = [RecvMeta::default(); BUFFERS];
         let received = {
             let mut slices = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
@@ -99,7 +106,7 @@ impl Receiver {
                 Kind::RawEsp => deliver_raw(&self.net, meta, octets, sink),
             }
         }
-        Ok(())
+        Ok(received)
     }
 }
 

@@ -14,8 +14,15 @@ use crate::wake::Wake;
 const MAX_FROM_NETWORK: usize = 4096;
 
 pub(super) struct Events {
-    queue: Mutex<VecDeque<PlaneEvent>>,
+    queue: Mutex<Queue>,
     ready: Wake,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<PlaneEvent>,
+    /// Whether `ready` is raised: raising and lowering cost a system call each.
+    is_raised: bool,
 }
 
 impl Events {
@@ -29,19 +36,19 @@ impl Events {
             PlaneEvent::MappingChanged(..) => true,
             PlaneEvent::Completed(..) | PlaneEvent::Acquire(_) | PlaneEvent::Expired(..) => false,
         };
-        if is_from_network && queue.len() >= MAX_FROM_NETWORK {
+        if is_from_network && queue.events.len() >= MAX_FROM_NETWORK {
             return;
         }
-        queue.push_back(event);
-        if queue.len() == 1 {
+        queue.events.push_back(event);
+        if !std::mem::replace(&mut queue.is_raised, true) {
             self.ready.raise();
         }
     }
 
     pub(super) fn pop(&self) -> Option<PlaneEvent> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = queue.pop_front();
-        if event.is_none() {
+        let event = queue.events.pop_front();
+        if event.is_none() && std::mem::take(&mut queue.is_raised) {
             self.ready.lower();
         }
         event
