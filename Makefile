@@ -47,7 +47,8 @@ demo:
 
 bench: interop-setup
 	@bench/setup.sh
-	$(CARGO) run --release --locked -p cygnet-bench -- $(ARGS)
+	$(CARGO) build --release --locked -p cygnetd -p cygnet
+	$(CARGO) run --release --locked -q -p cygnet-bench -- $(ARGS)
 
 RUNS ?= 10000000
 fuzz:
