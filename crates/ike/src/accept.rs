@@ -229,7 +229,8 @@ impl Request<'_> {
             Ok((presented, connection)) => self.answer_resume(endpoint, presented, connection),
             Err(why) => {
                 endpoint.cx.counters.tickets_refused += 1;
-                endpoint.cx.emit(Event::TicketRefused { remote: self.path.remote, why });
+                let event = Event::TicketRefused { remote: self.path.remote, why };
+                endpoint.cx.emit_of_stranger(self.now.instant, event);
                 self.answer(endpoint, NotifyType::TICKET_NACK, &[]);
                 Ok(())
             }

@@ -15,6 +15,7 @@ use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
+use crate::time::Instant;
 use crate::wire::IkeSpi;
 
 pub(crate) struct Context {
@@ -36,6 +37,17 @@ pub(crate) struct Context {
     /// Which child a command of the plane installs.
     pub(crate) installing: BTreeMap<plane::CommandId, ChildId>,
     names: Names,
+    of_strangers: Quota,
+}
+
+/// Events that strangers cause are told at this rate a second. All of them are counted.
+const EVENTS_OF_STRANGERS: u32 = 10;
+
+/// How much was told since a second began.
+#[derive(Default)]
+struct Quota {
+    since: Instant,
+    told: u32,
 }
 
 /// The last of each kind of name that was given.
@@ -70,11 +82,25 @@ impl Context {
             owners: BTreeMap::new(),
             installing: BTreeMap::new(),
             names: Names::default(),
+            of_strangers: Quota::default(),
         }
     }
 
     pub(crate) fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Tells what somebody has caused who may be anybody: whoever floods us
+    /// must not fill a log as well.
+    pub(crate) fn emit_of_stranger(&mut self, now: Instant, event: Event) {
+        let quota = &mut self.of_strangers;
+        if now.since(quota.since) >= Duration::from_secs(1) {
+            *quota = Quota { since: now, told: 0 };
+        }
+        if quota.told < EVENTS_OF_STRANGERS {
+            quota.told += 1;
+            self.emit(event);
+        }
     }
 
     pub(crate) fn transmit(&mut self, path: Path, datagram: &Arc<[u8]>) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ike::event::How;
 use ike::fault::Discard;
-use ike::wire::{ExchangeType, Header, Message, MessageBuilder, NotifyType};
+use ike::wire::{ExchangeType, Flags, Header, Message, MessageBuilder, NotifyType};
 use sim::pair::CLIENT;
 use sim::profile::GATEWAY;
 use sim::{Arrival, Content, Datagram, Pair, Scene};
@@ -129,6 +129,25 @@ fn a_cookie_is_good_for_its_address_and_its_time_only() {
     inject(&mut pair, request);
     inject(&mut pair, good);
     assert_eq!(half_open(&pair), 5);
+}
+
+#[test]
+fn a_cookie_of_no_or_too_many_octets_is_not_brought() {
+    for (len, requests) in [(0, 1), (1, 2), (64, 2), (65, 1), (60_000, 1)] {
+        let mut pair = Pair::new(Scene::default());
+        let request = first_request(&mut pair);
+        let gateway = pair.gateway;
+        pair.world.node_mut(gateway).offline = true;
+        let header = Message::parse(request.ike().unwrap()).unwrap().header;
+        let flags = Flags { initiator: false, response: true };
+        let spis = (header.spi_i, header.spi_r);
+        let header = Header::new(spis, ExchangeType::SA_INIT, flags, 0);
+        let mut builder = MessageBuilder::new(Vec::new(), header);
+        builder.notify(NotifyType::COOKIE, &vec![7; len]);
+        let answer = request.reflected().with_ike(&builder.finish().unwrap());
+        inject(&mut pair, answer);
+        assert_eq!(pair.exchanges().len(), requests, "{len} octets");
+    }
 }
 
 /// The request with a cookie in front, as RFC 7296 section 2.6 wants it.

@@ -128,10 +128,12 @@ fn an_altered_ticket_is_refused() {
         altered[start + at] ^= 0x40;
         inject(&mut pair, request.with_ike(&altered));
     }
-    let refusals = refusals(&pair);
-    assert_eq!(refusals.len(), ticket.len());
     let expected = [TicketFault::UnknownKey, TicketFault::Forged];
-    assert!(refusals.iter().all(|why| expected.contains(why)));
+    assert!(refusals(&pair).iter().all(|why| expected.contains(why)));
+    let refused = pair.gateway_counters().tickets_refused;
+    assert_eq!(usize::try_from(refused).unwrap(), ticket.len());
+    // All are counted; of what happens in two seconds, a log gets twenty lines.
+    assert!(refusals(&pair).len() <= 20);
     let half_open = pair.world.node(pair.gateway).endpoint.status().half_open;
     assert_eq!(half_open, 0);
 }

@@ -125,7 +125,9 @@ impl HalfOpen {
         }
         cx.counters.failed += 1;
         let (remote, role) = (self.asked.way.path.remote, Role::Responder);
-        cx.emit(Event::Failed { connection: None, remote, role, why: Failure::Unanswered });
+        let why = Failure::Unanswered;
+        let event = Event::Failed { connection: None, remote, role, why };
+        cx.emit_of_stranger(now.instant, event);
         Outcome::gone()
     }
 }
@@ -301,7 +303,7 @@ fn refuse(
 ) -> Outcome {
     cx.counters.failed += 1;
     let (remote, role) = (ticket.path.remote, Role::Responder);
-    cx.emit(Event::Failed { connection: None, remote, role, why });
+    cx.emit_of_stranger(now.instant, Event::Failed { connection: None, remote, role, why });
     let window = Window::new(0, AUTH_ID + 1);
     let mut channel = Channel { protection: keys.protection, path: ticket.path, window };
     if channel.answer_fault(cx, ticket, fault).is_err() {
