@@ -269,6 +269,22 @@ fn lookalikes_of_sealed_messages_change_nothing() {
     withstand(lookalikes, 3);
 }
 
+#[test]
+fn a_first_request_of_our_own_is_not_taken_for_a_strangers() {
+    for mut pair in [Pair::with(|_| {}), Pair::suspended(|_| {})] {
+        let (client, gateway) = (pair.client, pair.gateway);
+        pair.world.node_mut(gateway).offline = true;
+        pair.begin(ike::event::Command::Up(pair.name()));
+        let datagram = pair.world.trace[0].datagram.reflected();
+        pair.forget_past();
+        pair.world.inject(Arrival { after: Duration::ZERO, datagram });
+        pair.world.drive();
+        assert_eq!(pair.client_counters().discarded(Discard::Reflected), 1);
+        assert_eq!(pair.world.node(client).endpoint.status().half_open, 0);
+        assert!(pair.world.trace.is_empty());
+    }
+}
+
 /// How many datagrams were dropped, for any reason.
 fn discarded(pair: &Pair) -> u64 {
     let counters = [pair.client_counters(), pair.gateway_counters()];
