@@ -250,8 +250,10 @@ impl Engine {
                 }
                 Output::Event(event) => {
                     log::event(&event);
-                    // Without a monitor nobody listens.
-                    let _ = self.events.send((clock::now().wall, event));
+                    // A monitor that has just hung up does not matter.
+                    if self.events.receiver_count() > 0 {
+                        let _ = self.events.send((clock::now().wall, event));
+                    }
                 }
             }
         }

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::{EspCipher, IkeSuite};
 use esp::plane;
-use serde::{Deserialize, Serialize};
+use esp::spec::{Selector, Spi};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fault::{Failure, Refusal};
+use crate::identity::Id;
 
 /// Which socket a datagram uses. On the NAT-traversal port IKE is preceded by
 /// the non-ESP marker (RFC 3948 section 2.2), which the core never sees.
@@ -138,9 +141,26 @@ pub struct SetUp {
     pub took: Duration,
 }
 
+/// A value that is shown as text when somebody looks: most events of a busy
+/// gateway are never looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 /// Something that happened: the one stream that logs, `cygnet monitor`,
 /// metrics and tests read. Holds no secret.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A set-up began.
@@ -161,11 +181,11 @@ pub enum Event {
         /// Who began.
         role: Role,
         /// The authenticated peer.
-        peer: String,
+        peer: Shown<Id>,
         /// Where it is.
         remote: SocketAddr,
         /// The IKE suite, in strongSwan's spelling.
-        suite: String,
+        suite: Shown<IkeSuite>,
         /// How it went.
         set_up: SetUp,
     },
@@ -178,15 +198,15 @@ pub enum Event {
         /// The child's configured name.
         child: Arc<str>,
         /// ESP suite.
-        suite: String,
+        suite: Shown<EspCipher>,
         /// The SPI of packets to us, in hexadecimal.
-        spi_in: String,
+        spi_in: Shown<Spi>,
         /// The SPI of packets to the peer, in hexadecimal.
-        spi_out: String,
+        spi_out: Shown<Spi>,
         /// Our side of the traffic.
-        local_ts: Vec<String>,
+        local_ts: Vec<Shown<Selector>>,
         /// The peer's side of the traffic.
-        remote_ts: Vec<String>,
+        remote_ts: Vec<Shown<Selector>>,
         /// ESP in UDP rather than protocol 50.
         udp: bool,
     },
@@ -257,7 +277,7 @@ pub enum Event {
         /// The connection's name.
         connection: Arc<str>,
         /// To whom.
-        peer: String,
+        peer: Shown<Id>,
         /// Its octets.
         len: usize,
     },

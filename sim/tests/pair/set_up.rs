@@ -68,7 +68,7 @@ fn a_full_exchange_takes_two_round_trips_and_is_told_on_both_sides() {
     assert_eq!(pair.set_up().round_trips, 2);
     assert_eq!(pair.set_up().took, Duration::from_millis(40));
     let up = |event: &Event| match event {
-        Event::Up { peer, role, set_up, .. } => Some((peer.clone(), *role, set_up.how)),
+        Event::Up { peer, role, set_up, .. } => Some((peer.to_string(), *role, set_up.how)),
         _ => None,
     };
     let client: Vec<_> = pair.client_events().filter_map(up).collect();

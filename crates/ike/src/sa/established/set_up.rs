@@ -8,7 +8,7 @@ use esp::spec::{Encapsulation, GroupId, Selector, Spi};
 
 use super::{Established, Founded, Phase, Side};
 use crate::context::Context;
-use crate::event::{Event, Gone, How, RequestId, Role, SetUp};
+use crate::event::{Event, Gone, How, RequestId, Role, SetUp, Shown};
 use crate::exchange::Transcript;
 use crate::exchange::auth::{push_auth, push_id};
 use crate::exchange::child::{self, Child, Terms};
@@ -185,9 +185,9 @@ impl Established {
             connection: self.name(),
             sa: self.id(),
             role: self.role(),
-            peer: self.peer.to_string(),
+            peer: Shown(self.peer.clone()),
             remote: self.base.channel.path.remote,
-            suite: self.base.suite.to_string(),
+            suite: Shown(self.base.suite),
             set_up,
         });
         if let Some(child) = &child {
@@ -197,14 +197,14 @@ impl Established {
     }
 
     fn child_up(&self, child: &Child) -> Event {
-        let shown = |list: &[Selector]| list.iter().map(ToString::to_string).collect();
+        let shown = |list: &[Selector]| list.iter().copied().map(Shown).collect();
         Event::ChildUp {
             connection: self.name(),
             sa: self.id(),
             child: Arc::clone(&self.base.connection.child.name),
-            suite: child.terms.cipher.to_string(),
-            spi_in: child.spi_in.to_string(),
-            spi_out: child.terms.spi_out.to_string(),
+            suite: Shown(child.terms.cipher),
+            spi_in: Shown(child.spi_in),
+            spi_out: Shown(child.terms.spi_out),
             local_ts: shown(&child.terms.local_ts),
             remote_ts: shown(&child.terms.remote_ts),
             udp: self.base.encapsulation == Encapsulation::Udp,

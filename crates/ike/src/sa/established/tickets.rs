@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Established, Founded};
 use crate::context::Context;
-use crate::event::Event;
+use crate::event::{Event, Shown};
 use crate::exchange::informational;
 use crate::session::{Grant, Resumable, Ticket};
 use crate::status::TicketStatus;
@@ -98,7 +98,7 @@ impl Established {
         cx.counters.tickets_issued += 1;
         cx.emit(Event::TicketIssued {
             connection: self.name(),
-            peer: self.peer.to_string(),
+            peer: Shown(self.peer.clone()),
             len: ticket.octets().len(),
         });
         TicketAnswer::Granted(ticket, seconds)
