@@ -29,8 +29,10 @@ pub fn endpoint(input: &[u8]) {
 }
 
 thread_local! {
-    /// An SA that lives from input to input: none may harm it.
-    static JOINED: RefCell<Pair> = RefCell::new(Pair::joined(|_| {}));
+    /// An SA that lives from input to input: none may harm it. It has no ticket,
+    /// which it would renew in the course of the hours.
+    static JOINED: RefCell<Pair> =
+        RefCell::new(Pair::joined(|scene| scene.client.resumption.enabled = false));
 }
 
 fn established(datagrams: &[u8]) {
