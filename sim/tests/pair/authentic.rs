@@ -57,8 +57,9 @@ impl Client {
     fn of(mut pair: Pair) -> (Self, Opened) {
         let gateway = pair.gateway;
         pair.world.node_mut(gateway).offline = true;
+        let said = pair.world.trace.len();
         let request = pair.begin(Command::Up(pair.name()));
-        let first = pair.world.trace.last().unwrap().datagram.ike().unwrap().clone();
+        let first = pair.world.trace[said].datagram.ike().unwrap().clone();
         let (gateway, response) = Scripted::answering(&first);
         let mut client = Self { pair, gateway, request };
         let auth = client.hear(&response).expect("IKE_AUTH");
@@ -336,6 +337,16 @@ fn a_child_that_the_gateway_deletes_is_gone_and_up_brings_another() {
     client.pair.up().unwrap();
     client.pair.world.run_for(60 * SECOND);
     client.pair.assert_up_by(How::Full);
+}
+
+#[test]
+fn an_sa_beside_another_one_does_not_claim_to_be_the_first() {
+    let mut client = Client::up();
+    client.asked((INFORMATIONAL, 0), |builder| {
+        builder.delete_children(Protocol::ESP, [0x1000].into_iter());
+    });
+    let (_, auth) = Client::of(client.pair);
+    assert!(!has(&auth, NotifyType::INITIAL_CONTACT));
 }
 
 #[test]

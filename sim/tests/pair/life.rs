@@ -72,6 +72,22 @@ fn an_end_that_nobody_hears_is_an_end_all_the_same() {
 }
 
 #[test]
+fn an_sa_that_ends_asks_for_nothing_more() {
+    let mut pair = Pair::joined(|scene| {
+        scene.link.delay = SECOND;
+        scene.client.liveness = Some(10 * SECOND);
+        scene.gateway.resumption.lifetime = 21 * SECOND;
+    });
+    // A liveness check is on its way, and a request for a ticket waits for its answer.
+    pair.world.drive_until(20 * SECOND, |world| world.trace.len() == 1);
+    pair.world.run_for(SECOND / 2 + SECOND / 10);
+    assert!(pair.exchanges().iter().all(|&(_, is_response)| !is_response));
+    pair.down().unwrap();
+    assert_eq!(pair.gateway_counters().tickets_issued, 1);
+    pair.assert_apart();
+}
+
+#[test]
 fn down_given_again_waits_for_the_same_end() {
     let mut pair = Pair::joined(|_| {});
     let first = pair.begin(Command::Down(pair.name()));

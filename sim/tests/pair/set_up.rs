@@ -152,6 +152,34 @@ fn the_responder_narrows_what_the_initiator_asks_for() {
 }
 
 #[test]
+fn selectors_occur_once_and_are_not_too_many() {
+    let many: Vec<&'static str> = vec!["10.2.0.0/24"; 60];
+    let mut pair = Pair::with(|scene| scene.client.remote_ts = many);
+    pair.up().unwrap();
+    pair.assert_joined();
+    assert_eq!(pair.status().sa.unwrap().children[0].remote_ts, [subnet("10.2.0.0/24")]);
+    let mut pair = Pair::with(|scene| {
+        scene.client.remote_ts = vec!["10.2.0.0/16"];
+        scene.gateway.local_ts = (0..60).map(|n| format!("10.2.{n}.0/24")).collect();
+    });
+    pair.up().unwrap();
+    pair.assert_joined();
+    assert_eq!(pair.status().sa.unwrap().children[0].remote_ts.len(), 32);
+}
+
+#[test]
+fn a_set_up_that_is_ended_and_refused_needs_no_delete() {
+    let mut pair = Pair::with(|scene| scene.client.secrets = vec![("", "wrong")]);
+    pair.begin(Command::Up(pair.name()));
+    pair.world.run_for(Duration::from_millis(25));
+    assert_eq!(pair.exchanges().len(), 3);
+    pair.down().unwrap();
+    pair.world.run_for(60 * SECOND);
+    assert_eq!(pair.exchanges().len(), 4);
+    pair.assert_empty();
+}
+
+#[test]
 fn a_wrong_secret_is_refused_by_the_gateway_and_nobody_tries_again() {
     let mut pair = Pair::with(|scene| scene.client.secrets = vec![("", "wrong")]);
     let (ours, theirs) = failure(&mut pair);
