@@ -275,7 +275,7 @@ fn config() -> ProptestConfig {
         config.rng_seed = RngSeed::Fixed(5723);
     }
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 2000;
+        config.cases = 8000;
     }
     config
 }
