@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{self, Alarm};
 use crate::log;
-use crate::net::Net;
+use crate::net::{EspRun, EspSink, Lane, Net, Receiver};
 use crate::routes::Routes;
 use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
 use crate::userspace::Userspace;
@@ -41,16 +41,31 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Engine {
     endpoint: Endpoint,
     net: Arc<Net>,
+    receiver: Receiver,
+    strays: Strays,
     plane: Userspace,
     routes: Routes,
     alarm: Alarm,
     /// What it is set to.
     alarm_at: Option<Instant>,
-    requests: Receiver<Request>,
+    requests: mpsc::Receiver<Request>,
     wake: Arc<Wake>,
     events: Events,
     asked: BTreeMap<RequestId, oneshot::Sender<Result<(), Refusal>>>,
     last_request: u64,
+}
+
+/// ESP packets that the kernel has joined to an IKE message. They are lost, as
+/// on the way.
+#[derive(Default)]
+struct Strays(u64);
+
+impl EspSink for Strays {
+    fn packets(&mut self, run: EspRun<'_>) {
+        self.0 += run.packets.chunks(run.stride.max(1)).count() as u64;
+    }
+
+    fn flush(&mut self) {}
 }
 
 /// What other threads send the engine.
@@ -102,11 +117,13 @@ impl Engine {
         (net, plane, routes): (Arc<Net>, Userspace, Routes),
         events: Events,
     ) -> io::Result<(Self, Remote)> {
-        let (sender, requests) = channel();
+        let (sender, requests) = mpsc::channel();
         let wake = Arc::new(Wake::new()?);
         let remote = Remote { requests: sender, wake: Arc::clone(&wake) };
         let engine = Self {
             endpoint,
+            receiver: Receiver::new(Arc::clone(&net), Lane::Ike),
+            strays: Strays::default(),
             net,
             plane,
             routes,
@@ -144,8 +161,8 @@ impl Engine {
                 self.routes.close();
                 return Ok(());
             }
-            self.wait(leave_by)?;
-            self.receive();
+            let ready = self.wait(leave_by)?;
+            self.receive(&ready);
             if self.serve() && leave_by.is_none() {
                 let now = clock::now();
                 leave_by = Some(now.instant + FAREWELL);
@@ -159,24 +176,35 @@ impl Engine {
         !self.endpoint.is_deleting() || clock::now().instant >= end
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&mut self, leave_by: Option<Instant>) -> io::Result<()> {
+    /// Sleeps until there is something to do. Which sockets have something.
+    fn wait(&mut self, leave_by: Option<Instant>) -> io::Result<Vec<usize>> {
         let due = self.endpoint.poll_timeout(clock::now()).map(|(at, _)| at);
         let due = [due, leave_by].into_iter().flatten().min();
         if due != self.alarm_at {
             self.alarm.set(due)?;
             self.alarm_at = due;
         }
-        let sources =
+        let own =
             [self.net.inbox().as_fd(), self.plane.as_fd(), self.wake.as_fd(), self.alarm.as_fd()];
-        let mut sources = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut sources: Vec<_> = self
+            .receiver
+            .sources()
+            .chain(own)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         match poll(&mut sources, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let sockets = sources.len() - own.len();
+        let is_ready = |n: &usize| sources.get(*n).is_some_and(|fd| !fd.revents().is_empty());
+        Ok((0..sockets).filter(is_ready).collect())
     }
 
-    fn receive(&mut self) {
+    fn receive(&mut self, ready: &[usize]) {
+        for source in ready {
+            self.receiver.receive_from(*source, &mut self.strays);
+        }
         while let Some(mut datagram) = self.net.inbox().pop() {
             let port = if datagram.nat_t { Port::NatTraversal } else { Port::Ike };
             let path = Path { local: datagram.local, remote: datagram.remote, port };
@@ -285,6 +313,7 @@ impl Engine {
         let net = self.net.counters();
         let of_net = [
             ("ike_inbox_full", self.net.inbox().dropped()),
+            ("esp_among_ike", self.strays.0),
             ("send_failures", net.send_failures),
             ("receive_failures", net.receive_failures),
         ];

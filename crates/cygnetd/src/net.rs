@@ -7,9 +7,11 @@
 //! net.counters()                               what was dropped, and why
 //! ```
 //!
-//! One thread receives from all of them ([`Receiver`]; the userspace plane
-//! runs it). It hands ESP to an [`EspSink`] in batches and puts IKE into the
-//! [`Inbox`], which drops when it is full: negotiation cannot block packets.
+//! Two lanes, each read by one thread through its [`Receiver`]. The kernel
+//! tells IKE from ESP on the port that they share (`SO_ATTACH_REUSEPORT_CBPF`),
+//! so packets do not wait for negotiation, nor does negotiation wait for a
+//! thread to be woken by another. ESP goes to an [`EspSink`] in batches, IKE
+//! into the [`Inbox`], which drops when it is full.
 //!
 //! - On the NAT traversal port a datagram that begins with four zero octets is
 //!   IKE, a single 0xff is a keepalive, all else is ESP (RFC 3948 section 2).
@@ -31,7 +33,7 @@ mod receive;
 mod socket;
 
 pub use inbox::{IkeDatagram, Inbox};
-pub use receive::{EspRun, EspSink, Receiver};
+pub use receive::{EspRun, EspSink, Lane, Receiver};
 
 use crate::wake::Wake;
 use socket::{Kind, Port};
@@ -282,10 +284,11 @@ fn listen_addresses(config: &NetConfig) -> Vec<IpAddr> {
 }
 
 fn open_all(config: &NetConfig, address: IpAddr, nat_port: u16) -> io::Result<Vec<Port>> {
-    let mut ports = vec![
-        Port::open(Kind::Ike, SocketAddr::new(address, config.port), config)?,
-        Port::open(Kind::NatT, SocketAddr::new(address, nat_port), config)?,
-    ];
+    let ike = Port::open(Kind::Ike, SocketAddr::new(address, config.port), config)?;
+    let nat_t = Port::open(Kind::NatT, SocketAddr::new(address, nat_port), config)?;
+    let nat_t_ike = Port::open(Kind::NatTIke, nat_t.local(), config)?;
+    nat_t.separate_ike()?;
+    let mut ports = vec![ike, nat_t, nat_t_ike];
     if config.plain_esp {
         ports.push(Port::open(Kind::RawEsp, SocketAddr::new(address, 0), config)?);
     }

@@ -1,4 +1,4 @@
-//! IKE datagrams on their way from the receiving thread to the engine.
+//! IKE datagrams on their way from the sockets to the engine.
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,7 +48,8 @@ impl Inbox {
         Ok(Self { queue: Mutex::default(), dropped: AtomicU64::new(0), ready: Wake::new()? })
     }
 
-    pub(super) fn push(&self, datagram: IkeDatagram) {
+    /// `wakes` whoever waits for datagrams; its own thread need not be woken.
+    pub(super) fn push(&self, datagram: IkeDatagram, wakes: bool) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let octets = queue.octets + datagram.octets.len();
         if queue.datagrams.len() >= MAX_DATAGRAMS || octets > MAX_OCTETS {
@@ -57,7 +58,7 @@ impl Inbox {
         }
         queue.octets = octets;
         queue.datagrams.push_back(datagram);
-        if !std::mem::replace(&mut queue.is_raised, true) {
+        if wakes && !std::mem::replace(&mut queue.is_raised, true) {
             self.ready.raise();
         }
     }

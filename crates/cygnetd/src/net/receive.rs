@@ -1,7 +1,8 @@
-//! The receiving end of all sockets, for one thread.
+//! The receiving end of the sockets, for one thread a lane.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use quinn_udp::{EcnCodepoint, RecvMeta};
@@ -40,18 +41,56 @@ pub struct EspRun<'a> {
     pub congestion_experienced: bool,
 }
 
-/// Receives from all sockets.
+/// Receives from the sockets of one lane.
 pub struct Receiver {
     net: Arc<Net>,
+    lane: Lane,
     buffers: Vec<Box<[u8]>>,
+}
+
+/// Which sockets a thread reads. Packets do not wait for negotiation, nor
+/// negotiation for another thread to hand it its messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// ESP, in UDP or as IP protocol 50.
+    Packets,
+    /// IKE, with and without the marker.
+    Ike,
+}
+
+impl Lane {
+    const fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Ike | Kind::NatTIke => matches!(self, Self::Ike),
+            Kind::NatT | Kind::RawEsp => matches!(self, Self::Packets),
+        }
+    }
 }
 
 impl Receiver {
     /// For one thread; the sockets have one reader.
     #[must_use]
-    pub fn new(net: Arc<Net>) -> Self {
+    pub fn new(net: Arc<Net>, lane: Lane) -> Self {
         let buffers = (0..BUFFERS).map(|_| vec![0; BUFFER_LEN].into_boxed_slice()).collect();
-        Self { net, buffers }
+        Self { net, lane, buffers }
+    }
+
+    /// What to wait for, in the order of [`Self::receive_from`].
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ports().map(Port::as_fd)
+    }
+
+    fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.net.ports.iter().filter(|port| self.lane.has(port.kind()))
+    }
+
+    /// Takes what has come to the source with this number.
+    pub fn receive_from(&mut self, source: usize, sink: &mut impl EspSink) {
+        let net = Arc::clone(&self.net);
+        let lane = self.lane;
+        if let Some(port) = net.ports.iter().filter(|port| lane.has(port.kind())).nth(source) {
+            self.drain(port, sink);
+        }
     }
 
     /// Receives until `stop` is raised.
@@ -59,15 +98,27 @@ impl Receiver {
     /// # Errors
     /// When waiting fails; receiving goes on after any other failure.
     pub fn run(&mut self, stop: &Wake, sink: &mut impl EspSink) -> io::Result<()> {
-        let net = Arc::clone(&self.net);
-        let mut is_ready = vec![false; net.ports.len()];
-        while wait(&net.ports, stop, &mut is_ready)? {
-            let ready = net.ports.iter().zip(&is_ready).filter(|(_, ready)| **ready);
-            for (port, _) in ready {
-                self.drain(port, sink);
+        let mut is_ready = vec![false; self.ports().count()];
+        while self.wait(stop, &mut is_ready)? {
+            for source in (0..is_ready.len()).filter(|&n| is_ready.get(n) == Some(&true)) {
+                self.receive_from(source, sink);
             }
         }
         Ok(())
+    }
+
+    /// Blocks until a socket is readable. `false` when `stop` is raised.
+    fn wait(&self, stop: &Wake, is_ready: &mut [bool]) -> io::Result<bool> {
+        let mut fds: Vec<_> = self.ports().map(|port| PollFd::new(port, PollFlags::IN)).collect();
+        fds.push(PollFd::new(stop, PollFlags::IN));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for (ready, fd) in is_ready.iter_mut().zip(&fds) {
+            *ready = !fd.revents().is_empty();
+        }
+        Ok(fds.last().is_some_and(|stop| stop.revents().is_empty()))
     }
 
     fn drain(&mut self, port: &Port, sink: &mut impl EspSink) {
@@ -101,8 +152,11 @@ impl Receiver {
         for (buffer, meta) in self.buffers.iter_mut().zip(&meta).take(received) {
             let Some(octets) = buffer.get_mut(..meta.len) else { continue };
             match port.kind() {
-                Kind::Ike => deliver_ike(&self.net, port, meta, octets),
-                Kind::NatT => demultiplex(&self.net, port, meta, octets, sink),
+                Kind::Ike => deliver_ike(&self.net, port, meta, octets, self.lane),
+                // The kernel separates them, but may join what it should not.
+                Kind::NatT | Kind::NatTIke => {
+                    demultiplex(&self.net, (port, self.lane), meta, octets, sink);
+                }
                 Kind::RawEsp => deliver_raw(&self.net, meta, octets, sink),
             }
         }
@@ -110,23 +164,9 @@ impl Receiver {
     }
 }
 
-/// Blocks until a socket is readable. `false` when `stop` is raised.
-fn wait(ports: &[Port], stop: &Wake, is_ready: &mut [bool]) -> io::Result<bool> {
-    let mut fds: Vec<_> = ports.iter().map(|port| PollFd::new(port, PollFlags::IN)).collect();
-    fds.push(PollFd::new(stop, PollFlags::IN));
-    match poll(&mut fds, None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    for (ready, fd) in is_ready.iter_mut().zip(&fds) {
-        *ready = !fd.revents().is_empty();
-    }
-    Ok(fds.last().is_some_and(|stop| stop.revents().is_empty()))
-}
-
-fn deliver_ike(net: &Net, port: &Port, meta: &RecvMeta, octets: &[u8]) {
+fn deliver_ike(net: &Net, port: &Port, meta: &RecvMeta, octets: &[u8], lane: Lane) {
     for datagram in octets.chunks(meta.stride.max(1)) {
-        push_ike(net, port, meta, datagram, false);
+        push_ike(net, (port, lane), meta, datagram, false);
     }
 }
 
@@ -154,7 +194,7 @@ pub(super) fn content_of(datagram: &[u8]) -> Content {
 /// ESP ends where something else stands.
 fn demultiplex(
     net: &Net,
-    port: &Port,
+    (port, lane): (&Port, Lane),
     meta: &RecvMeta,
     octets: &mut [u8],
     sink: &mut impl EspSink,
@@ -176,7 +216,7 @@ fn demultiplex(
         let other = rest.split_off_mut(..stride.min(rest.len())).unwrap_or_default();
         match content_of(other) {
             Content::Ike => {
-                push_ike(net, port, meta, other.get(4..).unwrap_or_default(), true);
+                push_ike(net, (port, lane), meta, other.get(4..).unwrap_or_default(), true);
             }
             Content::Keepalive => net.count(|counters| &counters.keepalives),
             Content::Runt if other.is_empty() => {}
@@ -204,9 +244,11 @@ fn deliver_raw(net: &Net, meta: &RecvMeta, octets: &mut [u8], sink: &mut impl Es
     });
 }
 
-fn push_ike(net: &Net, port: &Port, meta: &RecvMeta, message: &[u8], nat_t: bool) {
+fn push_ike(net: &Net, (port, lane): (&Port, Lane), meta: &RecvMeta, message: &[u8], nat_t: bool) {
     let address: IpAddr = meta.dst_ip.unwrap_or_else(|| port.local().ip());
     let mut local = port.local();
     local.set_ip(address);
-    net.inbox.push(IkeDatagram { local, remote: meta.addr, octets: message.to_vec(), nat_t });
+    let datagram = IkeDatagram { local, remote: meta.addr, octets: message.to_vec(), nat_t };
+    // Who reads the lane of IKE looks into the inbox next.
+    net.inbox.push(datagram, lane != Lane::Ike);
 }

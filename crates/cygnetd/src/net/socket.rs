@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+use nix::sys::socket::sockopt::AttachReusePortCbpf;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::NetConfig;
+use super::{NON_ESP_MARKER, NetConfig};
 use crate::wake::Wake;
 
 const IP_PROTOCOL_ESP: i32 = 50;
@@ -24,8 +25,10 @@ const IP_PROTOCOL_ESP: i32 = 50;
 pub(super) enum Kind {
     /// IKE only.
     Ike,
-    /// IKE behind the marker, ESP and keepalives.
+    /// ESP and keepalives, beside IKE behind the marker.
     NatT,
+    /// IKE behind the marker, on the port of the former.
+    NatTIke,
     /// IP protocol 50.
     RawEsp,
 }
@@ -45,7 +48,7 @@ pub(super) struct Port {
 impl Port {
     pub(super) fn open(kind: Kind, address: SocketAddr, config: &NetConfig) -> io::Result<Self> {
         let socket = match kind {
-            Kind::Ike | Kind::NatT => {
+            Kind::Ike | Kind::NatT | Kind::NatTIke => {
                 Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?
             }
             Kind::RawEsp => Socket::new(
@@ -57,6 +60,9 @@ impl Port {
         // A raw IPv6 socket has no other mode, and refuses the option.
         if address.is_ipv6() && kind != Kind::RawEsp {
             socket.set_only_v6(true)?;
+        }
+        if matches!(kind, Kind::NatT | Kind::NatTIke) {
+            socket.set_reuse_port(true)?;
         }
         if let Some(mark) = config.mark {
             socket.set_mark(mark)?;
@@ -71,6 +77,26 @@ impl Port {
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
         let segments = AtomicBool::new(kind == Kind::NatT);
         Ok(Self { socket, receiving, local, kind, mark: config.mark, segments })
+    }
+
+    /// Has the kernel hand IKE to the second and all else to the first socket
+    /// that was bound to this address and port, so that neither waits for the
+    /// other's thread. A datagram shorter than the marker goes to the first.
+    pub(super) fn separate_ike(&self) -> io::Result<()> {
+        const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut program = [
+            step(LOAD_WORD, 0, 0, 0),
+            step(JUMP_IF_EQUAL, 0, 1, u32::from_ne_bytes(NON_ESP_MARKER)),
+            step(RETURN, 0, 0, 1),
+            step(RETURN, 0, 0, 0),
+        ];
+        let len = program.len() as u16;
+        let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+        setsockopt(&self.socket, AttachReusePortCbpf, &filter)?;
+        Ok(())
     }
 
     pub(super) const fn kind(&self) -> Kind {
@@ -255,6 +281,6 @@ fn allow_fragmentation(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         return Ok(());
     }
     sockopt::set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
-    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv6DontFrag, &false)?;
+    setsockopt(socket, nix::sys::socket::sockopt::Ipv6DontFrag, &false)?;
     Ok(())
 }

@@ -26,12 +26,12 @@ fn a_full_inbox_drops_the_newcomer_and_counts_it() {
     let datagram =
         |n: u8| IkeDatagram { local: from, remote: from, octets: vec![n; 60_000], nat_t: false };
     for n in 0..=255 {
-        inbox.push(datagram(n));
+        inbox.push(datagram(n), true);
     }
     let kept = std::iter::from_fn(|| inbox.pop()).count() as u64;
     assert!(kept * 60_000 <= 8 << 20);
     assert_eq!(kept + inbox.dropped(), 256);
-    inbox.push(datagram(1));
+    inbox.push(datagram(1), true);
     assert!(inbox.pop().is_some(), "room again");
 }
 
@@ -63,6 +63,16 @@ fn on(address: IpAddr) -> Net {
     Net::bind(&config).unwrap()
 }
 
+fn wait_for_any(receiver: &Receiver) {
+    let fd = |fd| rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN);
+    let mut fds: Vec<_> = receiver.sources().map(fd).collect();
+    rustix::event::poll(&mut fds, None).unwrap();
+}
+
+fn receive_all(receiver: &mut Receiver, sink: &mut Collected) {
+    (0..receiver.sources().count()).for_each(|source| receiver.receive_from(source, sink));
+}
+
 #[test]
 fn a_batch_arrives_packet_by_packet_with_ike_in_between() {
     let stop = Wake::new().unwrap();
@@ -78,19 +88,20 @@ fn a_batch_arrives_packet_by_packet_with_ike_in_between() {
         from.send_esp(&path, &batch[..300], 300, 0, &stop).unwrap();
 
         let mut collected = Collected::default();
-        let finished = Wake::new().unwrap();
-        let mut receiver = Receiver::new(Arc::clone(&to));
-        std::thread::scope(|scope| {
-            let receiving = scope.spawn(|| receiver.run(&finished, &mut collected));
-            let mut fds = [rustix::event::PollFd::new(to.inbox(), rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut fds, None).unwrap();
-            finished.raise();
-            receiving.join().unwrap().unwrap();
-        });
-        // The receiver drains a socket before it looks at `finished`.
+        let mut packets = Receiver::new(Arc::clone(&to), Lane::Packets);
+        while collected.packets.len() < 6 {
+            wait_for_any(&packets);
+            receive_all(&mut packets, &mut collected);
+        }
         let lengths: Vec<_> = collected.packets.iter().map(Vec::len).collect();
         assert_eq!(lengths, [300, 300, 300, 300, 150, 300]);
         assert!(collected.sources.iter().all(|source| *source == local));
+        assert!(to.inbox().pop().is_none(), "IKE came among the packets");
+        let mut strays = Collected::default();
+        let mut ike = Receiver::new(Arc::clone(&to), Lane::Ike);
+        wait_for_any(&ike);
+        receive_all(&mut ike, &mut strays);
+        assert!(strays.packets.is_empty(), "packets came among IKE");
         let datagram = to.inbox().pop().unwrap();
         assert_eq!((datagram.octets.as_slice(), datagram.local), (&b"message"[..], remote));
         assert_eq!(to.counters().keepalives, 1);

@@ -12,13 +12,13 @@ use esp::plane::PlaneEvent;
 use super::Shared;
 use super::child::Child;
 use super::tables::Lookup;
-use crate::net::{EspRun, EspSink, Receiver};
+use crate::net::{EspRun, EspSink, Lane, Receiver};
 use crate::tun::TunWriter;
 
 /// Receives until the plane stops.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut delivery = Delivery { shared, writer: TunWriter::default() };
-    let mut receiver = Receiver::new(Arc::clone(&shared.net));
+    let mut receiver = Receiver::new(Arc::clone(&shared.net), Lane::Packets);
     if let Err(error) = receiver.run(&shared.stop, &mut delivery) {
         tracing::error!(%error, "receiving has ended");
     }

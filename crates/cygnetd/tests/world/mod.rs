@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command as Process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -168,7 +168,7 @@ impl Node {
             if let Some(at) = self.events.iter().position(&fits) {
                 return self.events.remove(at).unwrap();
             }
-            wait_readable(&self.plane, "an event of the plane");
+            wait_readable(std::iter::once(self.plane.as_fd()), "an event of the plane");
         }
     }
 
@@ -185,11 +185,12 @@ impl Node {
     }
 }
 
-/// Waits until it is readable; a test that waits too long fails.
-pub(crate) fn wait_readable(what: &impl AsFd, name: &str) {
-    let mut fds = [PollFd::new(what, PollFlags::IN)];
+/// Waits until one is readable; a test that waits too long fails.
+pub(crate) fn wait_readable<'a>(sources: impl Iterator<Item = BorrowedFd<'a>>, name: &str) {
+    let mut fds: Vec<_> = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut fds, Some(&limit)), Ok(1), "waited in vain for {name}");
+    let ready = poll(&mut fds, Some(&limit)).unwrap();
+    assert!(ready > 0, "waited in vain for {name}");
 }
 
 /// Two nodes without any child.
