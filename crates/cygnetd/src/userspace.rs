@@ -8,8 +8,8 @@
 //! drop(plane)                  stops the threads; sealed and opened packets in hand are still delivered
 //! ```
 //!
-//! Threads and tables. One thread receives (sockets -> open -> TUN, also IKE
-//! into [`crate::net::Inbox`]), one sends (TUN -> policy -> seal -> sockets).
+//! Threads and tables. One thread receives (sockets -> open -> TUN), one sends
+//! (TUN -> policy -> seal -> sockets).
 //! Both read one table behind a read-write lock. It is taken once for a batch,
 //! never across a system call, and held for at most one batch of cryptography
 //! (tens of microseconds). Commands take it for writing and change entries in
