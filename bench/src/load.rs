@@ -14,6 +14,10 @@ use crate::usage::Memory;
 /// How many exchanges are under way at a time when the gateway is busy.
 const BUSY: usize = 16;
 
+/// How many exchanges make a round. The cost of an exchange is that of the median round: what the
+/// machine's other guests take away for a while does not count.
+const ROUND: u32 = 500;
+
 /// Exchanges before anything is measured: what is only made once is there then.
 const WARM_UP: u32 = 200;
 
@@ -33,7 +37,7 @@ pub(crate) struct Plan {
 pub(crate) struct Cost {
     /// How many were measured.
     pub(crate) count: usize,
-    /// CPU time of the gateway's process for one, when many are under way.
+    /// CPU time of the gateway's process for one, when many are under way: the median of rounds.
     pub(crate) cpu: Duration,
     /// CPU time of the gateway's process for one, when it is the only one.
     pub(crate) cpu_alone: Duration,
@@ -106,10 +110,24 @@ struct Run {
     plan: Plan,
 }
 
-/// Exchanges, and the gateway's CPU time for all of them.
+/// Exchanges, and the gateway's CPU time for one of them, by rounds.
+#[derive(Default)]
 struct Timed {
     outcome: Outcome,
-    cpu: Duration,
+    rounds: Vec<Duration>,
+}
+
+impl Timed {
+    fn add(&mut self, other: Self) {
+        self.outcome.add(other.outcome);
+        self.rounds.extend(other.rounds);
+    }
+
+    fn cpu(&self) -> Duration {
+        let mut rounds = self.rounds.clone();
+        rounds.sort_unstable();
+        rounds.get(rounds.len() / 2).copied().unwrap_or_default()
+    }
 }
 
 type Exchanges = fn(&mut Fleet, Range<u32>, usize) -> Result<Outcome>;
@@ -145,30 +163,38 @@ impl Run {
         let Some(crowd) = self.plan.crowd else {
             return self.timed(Fleet::up, clients, at_once);
         };
-        let mut all = Timed { outcome: Outcome::default(), cpu: Duration::ZERO };
-        for first in clients.clone().step_by(crowd as usize) {
-            let group = first..clients.end.min(first + crowd);
-            let Timed { outcome, cpu } = self.timed(Fleet::up, group.clone(), at_once)?;
-            all.outcome.add(outcome);
-            all.cpu += cpu;
+        let mut all = Timed::default();
+        for group in rounds(clients, crowd) {
+            all.add(self.timed(Fleet::up, group.clone(), at_once)?);
             self.fleet.down(group, BUSY)?;
         }
         Ok(all)
     }
 
     fn timed(&mut self, run: Exchanges, clients: Range<u32>, at_once: usize) -> Result<Timed> {
-        let before = self.gateway.watched.cpu()?;
-        let outcome = run(&mut self.fleet, clients, at_once)?;
-        Ok(Timed { outcome, cpu: self.gateway.watched.cpu()? - before })
+        let mut all = Timed::default();
+        for round in rounds(clients, ROUND) {
+            let before = self.gateway.watched.cpu()?;
+            let outcome = run(&mut self.fleet, round.clone(), at_once)?;
+            let spent = self.gateway.watched.cpu()? - before;
+            let each = spent / round.end.saturating_sub(round.start).max(1);
+            all.add(Timed { outcome, rounds: vec![each] });
+        }
+        Ok(all)
     }
 }
 
+/// The clients, `len` at a time.
+fn rounds(clients: Range<u32>, len: u32) -> impl Iterator<Item = Range<u32>> {
+    let end = clients.end;
+    clients.step_by(len as usize).map(move |first| first..end.min(first + len))
+}
+
 fn cost(busy: &Timed, alone: &Timed) -> Cost {
-    let each = |run: &Timed| run.cpu / u32::try_from(run.outcome.took.len()).unwrap_or(1).max(1);
     Cost {
         count: busy.outcome.took.len(),
-        cpu: each(busy),
-        cpu_alone: each(alone),
+        cpu: busy.cpu(),
+        cpu_alone: alone.cpu(),
         median: alone.outcome.quantile(0.5),
         p99: alone.outcome.quantile(0.99),
         retransmissions: busy.outcome.retransmissions + alone.outcome.retransmissions,

@@ -184,7 +184,7 @@ fn notes_on_times(
     report.note(format!(
         "CPU is that of the gateway's process, user and kernel: {} exchanges of each kind with \
          cygnetd (log level info, that many SAs), {} with charon (no log, at most {CROWD} SAs), \
-         {} with libreswan",
+         {} with libreswan; the first two are medians of rounds, with initiators that do not sleep",
         cygnetd.full.count, charon.full.count, pluto.count
     ));
     report.note(

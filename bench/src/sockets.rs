@@ -3,15 +3,13 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use ike::event::{Path, Port};
 use interop::Namespace;
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn,
@@ -86,23 +84,6 @@ impl Sockets {
         sendmsg(socket, &parts, &control, MsgFlags::empty(), Some(&to))
             .with_context(|| format!("sending to {destination}"))?;
         Ok(())
-    }
-
-    /// Waits until a datagram is there, at most for `limit`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) fn wait(&self, limit: Duration) -> Result<()> {
-        let mut sockets = [
-            PollFd::new(self.ike.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.nat_traversal.as_fd(), PollFlags::POLLIN),
-        ];
-        // Rounded up, so that what is due then is due.
-        let millis = u16::try_from(limit.as_millis() + 1).unwrap_or(u16::MAX);
-        match poll(&mut sockets, PollTimeout::from(millis)) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Takes a datagram, if there is one. What is no IKE message is dropped.

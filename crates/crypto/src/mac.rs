@@ -49,16 +49,23 @@ impl CookieKey {
 /// (RFC 7296 section 2.23). The RFC fixes SHA-1; no security rests on it.
 #[must_use]
 pub fn nat_detection_hash(spi_i: [u8; 8], spi_r: [u8; 8], addr: SocketAddr) -> [u8; 20] {
-    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(&spi_i);
-    context.update(&spi_r);
     match addr.ip() {
-        IpAddr::V4(ip) => context.update(&ip.octets()),
-        IpAddr::V6(ip) => context.update(&ip.octets()),
+        IpAddr::V4(ip) => sha1_of(&spi_i, &spi_r, &ip.octets(), addr.port()),
+        IpAddr::V6(ip) => sha1_of(&spi_i, &spi_r, &ip.octets(), addr.port()),
     }
-    context.update(&addr.port().to_be_bytes());
+}
+
+fn sha1_of(spi_i: &[u8; 8], spi_r: &[u8; 8], address: &[u8], port: u16) -> [u8; 20] {
+    // Two SPIs, an IPv6 address and a port at the most.
+    let mut input = [0; 34];
+    let parts = [&spi_i[..], spi_r, address, &port.to_be_bytes()];
+    let len = parts.iter().map(|part| part.len()).sum();
+    for (place, octet) in input.iter_mut().zip(parts.into_iter().flatten()) {
+        *place = *octet;
+    }
+    let input = input.get(..len).unwrap_or_default();
     let mut out = [0; 20];
-    out.copy_from_slice(context.finish().as_ref());
+    out.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, input).as_ref());
     out
 }
 

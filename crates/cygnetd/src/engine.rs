@@ -68,6 +68,13 @@ impl EspSink for Strays {
     fn flush(&mut self) {}
 }
 
+/// What a wait has ended for.
+struct Ready {
+    /// The receiver's sources that have something.
+    sockets: Vec<usize>,
+    requests: bool,
+}
+
 /// What other threads send the engine.
 enum Request {
     Control(EngineRequest),
@@ -162,8 +169,8 @@ impl Engine {
                 return Ok(());
             }
             let ready = self.wait(leave_by)?;
-            self.receive(&ready);
-            if self.serve() && leave_by.is_none() {
+            self.receive(&ready.sockets);
+            if ready.requests && self.serve() && leave_by.is_none() {
                 let now = clock::now();
                 leave_by = Some(now.instant + FAREWELL);
                 self.endpoint.shut_down(now);
@@ -176,16 +183,17 @@ impl Engine {
         !self.endpoint.is_deleting() || clock::now().instant >= end
     }
 
-    /// Sleeps until there is something to do. Which sockets have something.
-    fn wait(&mut self, leave_by: Option<Instant>) -> io::Result<Vec<usize>> {
+    /// Sleeps until there is something to do.
+    fn wait(&mut self, leave_by: Option<Instant>) -> io::Result<Ready> {
         let due = self.endpoint.poll_timeout(clock::now()).map(|(at, _)| at);
         let due = [due, leave_by].into_iter().flatten().min();
-        if due != self.alarm_at {
+        // One that rings too early costs less than setting it for every message.
+        if due.is_some_and(|due| self.alarm_at.is_none_or(|at| due < at)) {
             self.alarm.set(due)?;
             self.alarm_at = due;
         }
         let own =
-            [self.net.inbox().as_fd(), self.plane.as_fd(), self.wake.as_fd(), self.alarm.as_fd()];
+            [self.wake.as_fd(), self.net.inbox().as_fd(), self.plane.as_fd(), self.alarm.as_fd()];
         let mut sources: Vec<_> = self
             .receiver
             .sources()
@@ -196,9 +204,9 @@ impl Engine {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let sockets = sources.len() - own.len();
+        let wake = sources.len() - own.len();
         let is_ready = |n: &usize| sources.get(*n).is_some_and(|fd| !fd.revents().is_empty());
-        Ok((0..sockets).filter(is_ready).collect())
+        Ok(Ready { sockets: (0..wake).filter(is_ready).collect(), requests: is_ready(&wake) })
     }
 
     fn receive(&mut self, ready: &[usize]) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest identity that is accepted, in octets.
 ///
@@ -16,7 +17,8 @@ pub const MAX_IDENTITY: usize = 1024;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
     kind: IdKind,
-    data: Box<[u8]>,
+    /// Shared: an SA is filed under its peer's identity in several places.
+    data: Arc<[u8]>,
 }
 
 /// The ID types of RFC 7296 section 3.5 that are supported.

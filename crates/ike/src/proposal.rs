@@ -110,8 +110,13 @@ impl IkeProposal {
     /// Whether this suite is one of its combinations.
     #[must_use]
     pub fn allows(&self, suite: IkeSuite) -> bool {
-        let transforms: Vec<_> = Self::of(suite).transforms().collect();
-        self.agree(&transforms, None) == Some(suite)
+        let cipher = match suite.cipher {
+            IkeCipher::AesGcm16(len) => self.ciphers.contains(&Cipher::Gcm(len)),
+            IkeCipher::AesCbc(len, integrity) => {
+                self.ciphers.contains(&Cipher::Cbc(len)) && self.integrity.contains(&integrity)
+            }
+        };
+        cipher && self.prfs.contains(&suite.prf) && self.groups.contains(&suite.group)
     }
 
     /// The groups, the best first. Never empty.

@@ -24,14 +24,30 @@ pub(crate) struct Table {
 }
 
 struct Entry {
-    sa: IkeSa,
-    due: Option<(Instant, Why)>,
+    /// `None` while it is on its way through a change.
+    sa: Option<IkeSa>,
     asker: Option<Asker>,
+    marks: Marks,
 }
 
-/// An SA on its way through a change; [`Table::put`] brings it back.
-pub(crate) struct Taken {
-    asker: Option<Asker>,
+/// Under what an SA is to be found, besides its SPI.
+#[derive(Clone, Default, PartialEq)]
+struct Marks {
+    due: Option<(Instant, Why)>,
+    /// The stranger's address, as long as it is one.
+    half_open: Option<IpAddr>,
+    peer: Option<Id>,
+}
+
+impl Marks {
+    fn of(sa: &IkeSa, asker: Option<Asker>) -> Self {
+        let is_half_open = matches!(sa, IkeSa::HalfOpen(_));
+        Self {
+            due: sa.due(),
+            half_open: asker.filter(|_| is_half_open).map(|(_, source)| source),
+            peer: sa.peer().cloned(),
+        }
+    }
 }
 
 impl Table {
@@ -44,11 +60,11 @@ impl Table {
     }
 
     pub(crate) fn get(&self, spi: IkeSpi) -> Option<&IkeSa> {
-        self.entries.get(&spi).map(|entry| &entry.sa)
+        self.entries.get(&spi)?.sa.as_ref()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (IkeSpi, &IkeSa)> {
-        self.entries.iter().map(|(&spi, entry)| (spi, &entry.sa))
+        self.entries.iter().filter_map(|(&spi, entry)| Some((spi, entry.sa.as_ref()?)))
     }
 
     /// The SAs that a stranger has asked for before: one, unless somebody
@@ -93,46 +109,63 @@ impl Table {
         if let Some(asker) = asker {
             self.askers.insert((asker, spi));
         }
-        self.put(spi, Some(sa), Taken { asker });
+        self.entries.insert(spi, Entry { sa: None, asker, marks: Marks::default() });
+        self.put(spi, Some(sa));
     }
 
-    pub(crate) fn take(&mut self, spi: IkeSpi) -> Option<(IkeSa, Taken)> {
-        let Entry { sa, due, asker } = self.entries.remove(&spi)?;
-        if let Some((at, why)) = due {
-            self.due.remove(&(at, why, spi));
-        }
-        if let IkeSa::HalfOpen(_) = sa
-            && let Some((_, source)) = asker
-        {
-            self.count_half_open(source, false);
-        }
-        if let Some(peer) = sa.peer() {
-            self.peers.remove(&(peer.clone(), spi));
-        }
-        Some((sa, Taken { asker }))
+    /// Takes an SA out for a change; [`Self::put`] must end it.
+    pub(crate) fn take(&mut self, spi: IkeSpi) -> Option<IkeSa> {
+        self.entries.get_mut(&spi)?.sa.take()
     }
 
     /// Brings an SA back after a change, or lets go of one that is gone.
-    pub(crate) fn put(&mut self, spi: IkeSpi, sa: Option<IkeSa>, Taken { asker }: Taken) {
+    pub(crate) fn put(&mut self, spi: IkeSpi, sa: Option<IkeSa>) {
+        let Some(entry) = self.entries.get_mut(&spi) else { return };
         let Some(sa) = sa else {
-            if let Some(asker) = asker {
-                self.askers.remove(&(asker, spi));
-            }
-            return;
+            return self.remove(spi);
         };
-        let due = sa.due();
-        if let Some((at, why)) = due {
-            self.due.insert((at, why, spi));
+        let marks = Marks::of(&sa, entry.asker);
+        entry.sa = Some(sa);
+        if marks != entry.marks {
+            let former = std::mem::replace(&mut entry.marks, marks.clone());
+            self.mark(spi, former, marks);
         }
-        if let IkeSa::HalfOpen(_) = sa
-            && let Some((_, source)) = asker
-        {
-            self.count_half_open(source, true);
+    }
+
+    fn remove(&mut self, spi: IkeSpi) {
+        let Some(Entry { asker, marks, .. }) = self.entries.remove(&spi) else { return };
+        self.mark(spi, marks, Marks::default());
+        if let Some(asker) = asker {
+            self.askers.remove(&(asker, spi));
         }
-        if let Some(peer) = sa.peer() {
-            self.peers.insert((peer.clone(), spi));
+    }
+
+    /// Files an SA under `new` instead of `old`, where they differ.
+    fn mark(&mut self, spi: IkeSpi, old: Marks, new: Marks) {
+        if old.due != new.due {
+            if let Some((at, why)) = old.due {
+                self.due.remove(&(at, why, spi));
+            }
+            if let Some((at, why)) = new.due {
+                self.due.insert((at, why, spi));
+            }
         }
-        self.entries.insert(spi, Entry { sa, due, asker });
+        if old.half_open != new.half_open {
+            if let Some(source) = old.half_open {
+                self.count_half_open(source, false);
+            }
+            if let Some(source) = new.half_open {
+                self.count_half_open(source, true);
+            }
+        }
+        if old.peer != new.peer {
+            if let Some(peer) = old.peer {
+                self.peers.remove(&(peer, spi));
+            }
+            if let Some(peer) = new.peer {
+                self.peers.insert((peer, spi));
+            }
+        }
     }
 
     fn count_half_open(&mut self, source: IpAddr, more: bool) {

@@ -26,11 +26,11 @@ impl Endpoint {
         spi: IkeSpi,
         step: impl FnOnce(IkeSa, &mut Context) -> Outcome,
     ) {
-        let Some((sa, place)) = self.table.take(spi) else { return };
+        let Some(sa) = self.table.take(spi) else { return };
         let (line, was_young) = (sa.line(), sa.young().is_some());
         let Outcome { sa, then } = step(sa, &mut self.cx);
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
-        self.table.put(spi, sa, place);
+        self.table.put(spi, sa);
         if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
             && line.sa == Some(spi)
         {
