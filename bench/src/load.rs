@@ -12,7 +12,7 @@ use crate::sockets::Sockets;
 use crate::usage::Memory;
 
 /// How many exchanges are under way at a time when the gateway is busy.
-const BUSY: usize = 16;
+const BUSY: usize = 50;
 
 /// How many exchanges make a round. The cost of an exchange is that of the median round: what the
 /// machine's other guests take away for a while does not count.

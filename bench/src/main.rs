@@ -184,7 +184,8 @@ fn notes_on_times(
     report.note(format!(
         "CPU is that of the gateway's process, user and kernel: {} exchanges of each kind with \
          cygnetd (log level info, that many SAs), {} with charon (no log, at most {CROWD} SAs), \
-         {} with libreswan; the first two are medians of rounds, with initiators that do not sleep",
+         {} with libreswan; the first two are medians of rounds, \
+         with initiators that do not sleep and come in bursts",
         cygnetd.full.count, charon.full.count, pluto.count
     ));
     report.note(

@@ -1,7 +1,7 @@
 //! Where all randomness that matters comes from.
 
 use aws_lc_rs::{hmac, rand};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::CryptoError;
 use crate::kex::KeyExchange;
@@ -11,15 +11,46 @@ use crate::suite::Group;
 pub struct Provider(Source);
 
 enum Source {
-    System,
+    System(Box<Reserve>),
     Seeded(Box<Stream>),
+}
+
+/// Octets of the module's generator, drawn ahead: a draw costs the same for one
+/// as for many. Given-out octets are wiped.
+struct Reserve {
+    octets: Zeroizing<[u8; Self::LEN]>,
+    /// Octets at the end that were not given out.
+    left: usize,
+}
+
+impl Reserve {
+    const LEN: usize = 512;
+
+    /// What is longer than an eighth of the reserve is drawn directly.
+    fn fill(&mut self, out: &mut [u8]) {
+        if out.len() > Self::LEN / 8 {
+            return system_fill(out);
+        }
+        if self.left < out.len() {
+            system_fill(self.octets.as_mut_slice());
+            self.left = Self::LEN;
+        }
+        let (_, fresh) = self.octets.split_at_mut(Self::LEN - self.left);
+        let (now, _) = fresh.split_at_mut(out.len());
+        out.copy_from_slice(now);
+        now.zeroize();
+        self.left -= out.len();
+    }
 }
 
 impl Provider {
     /// The module's own generator.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::System(Box::new(Reserve {
+            octets: Zeroizing::new([0; Reserve::LEN]),
+            left: 0,
+        })))
     }
 
     /// The same octets, and the same key exchanges, every time: for simulations
@@ -34,7 +65,7 @@ impl Provider {
     /// are not random.
     pub fn fill(&mut self, out: &mut [u8]) {
         match &mut self.0 {
-            Source::System => system_fill(out),
+            Source::System(reserve) => reserve.fill(out),
             Source::Seeded(stream) => stream.fill(out),
         }
     }
@@ -57,7 +88,7 @@ impl Provider {
 
     /// Whether the module may draw keys by itself.
     pub(crate) fn is_system(&self) -> bool {
-        matches!(self.0, Source::System)
+        matches!(self.0, Source::System(_))
     }
 }
 
@@ -135,6 +166,9 @@ mod tests {
     #[test]
     fn the_module_does_not_repeat_itself() {
         let mut provider = Provider::system();
-        assert_ne!(provider.array::<32>(), provider.array::<32>());
+        let drawn: Vec<[u8; 32]> = (0..100).map(|_| provider.array()).collect();
+        let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
+        assert_eq!(distinct.len(), drawn.len());
+        assert_ne!(provider.array::<100>(), provider.array::<100>());
     }
 }

@@ -27,7 +27,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Alarm};
-use crate::log;
+use crate::log::EventLog;
 use crate::net::{EspRun, EspSink, Lane, Net, Receiver};
 use crate::routes::Routes;
 use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
@@ -51,6 +51,7 @@ pub struct Engine {
     requests: mpsc::Receiver<Request>,
     wake: Arc<Wake>,
     events: Events,
+    log: EventLog,
     asked: BTreeMap<RequestId, oneshot::Sender<Result<(), Refusal>>>,
     last_request: u64,
 }
@@ -139,6 +140,7 @@ impl Engine {
             requests,
             wake,
             events,
+            log: EventLog::new(),
             asked: BTreeMap::new(),
             last_request: 0,
         };
@@ -164,6 +166,7 @@ impl Engine {
         let mut leave_by = None;
         loop {
             self.carry_out();
+            self.log.flush();
             if leave_by.is_some_and(|end| self.is_done(end)) {
                 self.routes.close();
                 return Ok(());
@@ -285,7 +288,7 @@ impl Engine {
                     }
                 }
                 Output::Event(event) => {
-                    log::event(&event);
+                    self.log.put(&event);
                     // A monitor that has just hung up does not matter.
                     if self.events.receiver_count() > 0 {
                         let _ = self.events.send((clock::now().wall, event));

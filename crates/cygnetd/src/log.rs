@@ -1,9 +1,19 @@
 //! The log: what happens, in the words that `cygnet monitor` uses.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
+
 use ike::event::{Event, Gone};
 use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::serve::words;
+
+const TARGET: &str = "cygnetd::event";
+
+/// Octets of lines that are written at once at the latest.
+const LINES: usize = 16 << 10;
 
 /// Begins to log to standard error, where a service manager reads it.
 /// `filter` is as in `info,cygnetd=debug`.
@@ -14,13 +24,12 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
     let filter = filter
         .parse::<tracing_subscriber::EnvFilter>()
         .map_err(|error| anyhow::anyhow!("--log {filter}: {error}"))?;
-    let by_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // The journal has its own time stamps.
-    if by_journal {
+    if by_journal() {
         format.without_time().init();
     } else {
         format.init();
@@ -28,15 +37,65 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes an event down, if its level is wanted: the words cost more than a
-/// gateway should pay for each of many clients.
-pub fn event(event: &Event) {
-    const TARGET: &str = "cygnetd::event";
-    match level(event) {
-        Level::WARN => tracing::warn!(target: TARGET, "{}", words(event)),
-        Level::INFO => tracing::info!(target: TARGET, "{}", words(event)),
-        _ => tracing::debug!(target: TARGET, "{}", words(event)),
+/// Events as lines of the log, written together: a gateway to which a thousand
+/// clients come back should not pay a system call for each.
+#[derive(Default)]
+pub struct EventLog {
+    lines: String,
+    stamped: bool,
+}
+
+impl EventLog {
+    /// Nothing is written yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { lines: String::new(), stamped: !by_journal() }
     }
+
+    /// Puts an event down, if its level is wanted.
+    pub fn put(&mut self, event: &Event) {
+        let level = level(event);
+        let is_wanted = match level {
+            Level::WARN => tracing::enabled!(target: TARGET, Level::WARN),
+            Level::INFO => tracing::enabled!(target: TARGET, Level::INFO),
+            _ => tracing::enabled!(target: TARGET, Level::DEBUG),
+        };
+        if is_wanted {
+            // A string takes everything that is written to it.
+            let _ = self.line(level, event);
+        }
+        if self.lines.len() >= LINES {
+            self.flush();
+        }
+    }
+
+    /// Writes what was put down.
+    pub fn flush(&mut self) {
+        if !self.lines.is_empty() {
+            // There is nobody to tell.
+            let _ = std::io::stderr().write_all(self.lines.as_bytes());
+            self.lines.clear();
+        }
+    }
+
+    /// As `tracing` writes lines.
+    fn line(&mut self, level: Level, event: &Event) -> std::fmt::Result {
+        if self.stamped {
+            SystemTime.format_time(&mut Writer::new(&mut self.lines))?;
+            self.lines.push(' ');
+        }
+        writeln!(self.lines, "{level:>5} {TARGET}: {}", words(event))
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn by_journal() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some()
 }
 
 const fn level(event: &Event) -> Level {

@@ -2,6 +2,7 @@
 //! peer, and by when they want to be woken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
 use std::net::IpAddr;
 
 use crate::identity::Id;
@@ -15,12 +16,52 @@ pub(crate) type Asker = (IkeSpi, IpAddr);
 
 #[derive(Default)]
 pub(crate) struct Table {
-    entries: BTreeMap<IkeSpi, Entry>,
+    entries: BySpi<Entry>,
     due: BTreeSet<(Instant, Why, IkeSpi)>,
     askers: BTreeSet<(Asker, IkeSpi)>,
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
-    peers: BTreeSet<(Id, IkeSpi)>,
+    peers: BTreeSet<(PeerHash, IkeSpi)>,
+}
+
+/// Values by SPIs that we have drawn at random ourselves, so that they are their
+/// own hash: nobody else can choose them to collide. Its order means nothing.
+#[expect(clippy::disallowed_types, reason = "whoever walks through it sorts")]
+type BySpi<V> = std::collections::HashMap<IkeSpi, V, BuildHasherDefault<OwnHash>>;
+
+/// See [`BySpi`].
+#[derive(Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    /// Not for SPIs, which are numbers.
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*octet);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    /// The lowest bits of an SPI may name a shard; a table goes by the lowest.
+    fn finish(&self) -> u64 {
+        self.0.rotate_right(16)
+    }
+}
+
+/// Stands for an identity, so that finding the SAs of one does not compare those
+/// of many. Two may have the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PeerHash(u64);
+
+impl PeerHash {
+    fn of(peer: &Id) -> Self {
+        let mut hasher = DefaultHasher::new();
+        peer.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 struct Entry {
@@ -31,12 +72,12 @@ struct Entry {
 }
 
 /// Under what an SA is to be found, besides its SPI.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Marks {
     due: Option<(Instant, Why)>,
     /// The stranger's address, as long as it is one.
     half_open: Option<IpAddr>,
-    peer: Option<Id>,
+    peer: Option<PeerHash>,
 }
 
 impl Marks {
@@ -45,7 +86,7 @@ impl Marks {
         Self {
             due: sa.due(),
             half_open: asker.filter(|_| is_half_open).map(|(_, source)| source),
-            peer: sa.peer().cloned(),
+            peer: sa.peer().map(PeerHash::of),
         }
     }
 }
@@ -63,8 +104,12 @@ impl Table {
         self.entries.get(&spi)?.sa.as_ref()
     }
 
+    /// All of them, by SPI.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (IkeSpi, &IkeSa)> {
-        self.entries.iter().filter_map(|(&spi, entry)| Some((spi, entry.sa.as_ref()?)))
+        let sas = self.entries.iter();
+        let mut all: Vec<_> = sas.filter_map(|(&spi, e)| Some((spi, e.sa.as_ref()?))).collect();
+        all.sort_unstable_by_key(|(spi, _)| *spi);
+        all.into_iter()
     }
 
     /// The SAs that a stranger has asked for before: one, unless somebody
@@ -85,9 +130,10 @@ impl Table {
 
     /// The SAs of a peer.
     pub(crate) fn of_peer(&self, peer: &Id) -> Vec<IkeSpi> {
-        let first = (peer.clone(), IkeSpi::ZERO);
-        let own = self.peers.range(first..).take_while(|(id, _)| id == peer);
-        own.map(|&(_, spi)| spi).collect()
+        let hash = PeerHash::of(peer);
+        let alike = self.peers.range((hash, IkeSpi::ZERO)..).take_while(|(h, _)| *h == hash);
+        let is_own = |spi: &IkeSpi| self.get(*spi).and_then(IkeSa::peer) == Some(peer);
+        alike.map(|&(_, spi)| spi).filter(is_own).collect()
     }
 
     /// Entries of everything that helps to find an SA.
@@ -127,7 +173,7 @@ impl Table {
         let marks = Marks::of(&sa, entry.asker);
         entry.sa = Some(sa);
         if marks != entry.marks {
-            let former = std::mem::replace(&mut entry.marks, marks.clone());
+            let former = std::mem::replace(&mut entry.marks, marks);
             self.mark(spi, former, marks);
         }
     }

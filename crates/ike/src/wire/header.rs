@@ -1,14 +1,21 @@
 //! The IKE header (RFC 7296 section 3.1).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::error::{HeaderError, ParseError};
 use super::reader::Reader;
 use super::registry::{ExchangeType, PayloadType};
 
 /// Half of an IKE SA's name; zero where the responder has not chosen yet.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IkeSpi(pub [u8; 8]);
+
+impl Hash for IkeSpi {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from_be_bytes(self.0));
+    }
+}
 
 impl IkeSpi {
     /// Octets on the wire.
