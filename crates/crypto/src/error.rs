@@ -51,3 +51,17 @@ pub struct WrongLength {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the shared secret is empty")]
 pub struct EmptySecret;
+
+/// A key that cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadKey {
+    /// It is not what it should be.
+    #[error("the key is malformed")]
+    Malformed,
+    /// Not RSA, ECDSA on P-256, P-384 or P-521, or Ed25519.
+    #[error("keys of this kind are not supported")]
+    Kind,
+    /// An RSA key below 2048 or above 8192 bits (RFC 8247 section 3.1.1).
+    #[error("an RSA key must have 2048 to 8192 bits")]
+    Size,
+}

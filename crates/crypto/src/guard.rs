@@ -3,7 +3,7 @@
 
 use crate::{
     ChildKeys, CookieKey, EspKey, EspOpeningKey, EspSealingKey, IkeKeys, KeyExchange, Mac,
-    MessageKey, Psk, SharedSecret, SkD, SkP, Skeyseed, TicketKey,
+    MessageKey, Psk, SharedSecret, SigningKey, SkD, SkP, Skeyseed, TicketKey,
 };
 
 /// If `$type` implements `$trait`, both impls of `Candidate` apply to it and
@@ -42,6 +42,7 @@ secrets!(
     MessageKey,
     Psk,
     SharedSecret,
+    SigningKey,
     SkD,
     SkP,
     Skeyseed,

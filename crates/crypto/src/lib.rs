@@ -41,6 +41,7 @@ mod prf;
 mod provider;
 mod schedule;
 mod secret;
+mod sign;
 mod suite;
 mod ticket;
 
@@ -48,7 +49,9 @@ mod ticket;
 mod known_answers;
 
 pub use aead::MessageKey;
-pub use error::{BadShare, CryptoError, EmptySecret, Exhausted, Mismatch, OpenFailed, WrongLength};
+pub use error::{
+    BadKey, BadShare, CryptoError, EmptySecret, Exhausted, Mismatch, OpenFailed, WrongLength,
+};
 pub use esp::{EspKey, EspOpeningKey, EspSealingKey, SeqRun};
 pub use kex::{KeyExchange, SharedSecret};
 pub use mac::{CookieKey, nat_detection_hash};
@@ -56,5 +59,8 @@ pub use ops::public_key_operations;
 pub use provider::Provider;
 pub use schedule::{ChildKeys, IkeKeys, IkeSpis, Nonces, SkD, SkP, Skeyseed};
 pub use secret::{Mac, Psk, SignedOctets};
+pub use sign::{
+    EcdsaForm, HashAlg, KeyKind, PublicKey, Scheme, Signer, SigningKey, sha1_name, sha256,
+};
 pub use suite::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
 pub use ticket::TicketKey;
