@@ -252,13 +252,15 @@ impl Plane {
             PlaneCommand::Install(spec) => return self.install(id, *spec),
             PlaneCommand::Remove(child) => self.remove(child),
             PlaneCommand::Release(group) => self.policies.release(group).map(drop),
-            PlaneCommand::Hold(_) | PlaneCommand::Move(..) => bail!("a gateway asks for no such"),
+            PlaneCommand::Hold(_) | PlaneCommand::Move(..) | PlaneCommand::Prefer(_) => {
+                bail!("a gateway that does not rekey asks for no such")
+            }
         };
         Ok(PlaneEvent::Completed(id, result))
     }
 
     fn install(&mut self, id: CommandId, spec: ChildSpec) -> Result<PlaneEvent> {
-        let ChildSpec { id: name, group, inbound, outbound, path, local_ts, remote_ts } = spec;
+        let ChildSpec { id: name, group, inbound, outbound, path, local_ts, remote_ts, .. } = spec;
         let selectors = Arc::new(Selectors::new(local_ts, remote_ts));
         let child = Arc::new(Child {
             inbound: Inbound::new(inbound, Arc::clone(&selectors)),

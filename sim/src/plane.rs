@@ -195,6 +195,7 @@ impl ModelPlane {
     fn carry_out(&mut self, id: CommandId, command: Command) -> Result<(), Fault> {
         match command {
             Command::Install(spec) => self.install(id, *spec),
+            Command::Prefer(child) => self.prefer(child),
             Command::Remove(child) => self.remove(child),
             Command::Move(child, path) => self.move_to(child, path),
             Command::Hold(hold) => {
@@ -222,6 +223,9 @@ impl ModelPlane {
         let selectors = Arc::new(selectors);
         self.groups.insert(spec.group);
         let waited = self.policies.install(spec.id, spec.group, Arc::clone(&selectors), spec.id)?;
+        if spec.standby {
+            self.policies.stand_by(spec.id)?;
+        }
         self.released.extend(waited.into_iter().map(Vec::from));
         let installed = Installed {
             group: spec.group,
@@ -240,7 +244,7 @@ impl ModelPlane {
     }
 
     fn check(&mut self, spec: &ChildSpec) {
-        let ChildSpec { id, group, inbound, outbound, path, local_ts, remote_ts } = spec;
+        let ChildSpec { id, group, inbound, outbound, path, local_ts, remote_ts, .. } = spec;
         if !self.ids.insert(*id) {
             self.object(format!("{id:?} is used twice"));
         }
@@ -261,6 +265,14 @@ impl ModelPlane {
         if self.holds_first && !self.groups.contains(group) {
             self.object(format!("{group:?} gets a child and did not hold before"));
         }
+    }
+
+    fn prefer(&mut self, id: ChildId) -> Result<(), Fault> {
+        let preferred = self.policies.prefer(id);
+        if preferred.is_err() && !self.has_failed(id) {
+            self.object(format!("{id:?} is preferred and is not there"));
+        }
+        preferred
     }
 
     fn remove(&mut self, id: ChildId) -> Result<(), Fault> {

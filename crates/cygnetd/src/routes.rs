@@ -90,7 +90,7 @@ impl Routes {
             Command::Remove(child) => {
                 Change::removing(self.children.remove(child).unwrap_or_default())
             }
-            Command::Move(..) => Change::default(),
+            Command::Prefer(_) | Command::Move(..) => Change::default(),
         }
     }
 

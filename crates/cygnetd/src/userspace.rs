@@ -120,6 +120,7 @@ impl Userspace {
     fn carry_out(&mut self, command: Command) -> Result<(), Fault> {
         match command {
             Command::Install(spec) => self.install(*spec),
+            Command::Prefer(id) => self.shared.tables.prefer(id),
             Command::Remove(id) => self.remove(id),
             Command::Move(id, path) => self.move_to(id, path),
             Command::Hold(hold) => self.hold(hold),

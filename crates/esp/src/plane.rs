@@ -12,6 +12,8 @@ pub enum Command {
     /// Install a child: inbound half first, then outbound, then policies;
     /// all of it or, after a fault, nothing.
     Install(Box<ChildSpec>),
+    /// A child that stands by is now the newest of its group.
+    Prefer(ChildId),
     /// Remove a child, both halves. Its group stays, held.
     Remove(ChildId),
     /// The peer of a child has another address now (RFC 7296 section 2.23).

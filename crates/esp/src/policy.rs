@@ -153,6 +153,36 @@ impl<C> Policies<C> {
         Ok(entry.waiting_mut().take().into())
     }
 
+    /// Makes a child the newest of its group.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when it is not installed.
+    pub fn prefer(&mut self, id: ChildId) -> Result<(), Fault> {
+        self.reorder(id, |member, others| others.push(member))
+    }
+
+    /// Lets a child give way to all others of its group, until
+    /// [`Self::prefer`] or until it is the last.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when it is not installed.
+    pub fn stand_by(&mut self, id: ChildId) -> Result<(), Fault> {
+        self.reorder(id, |member, others| others.insert(0, member))
+    }
+
+    fn reorder(
+        &mut self,
+        id: ChildId,
+        put: impl FnOnce(Member<C>, &mut Vec<Member<C>>),
+    ) -> Result<(), Fault> {
+        let group = *self.group_of.get(&id).ok_or(Fault::Unknown)?;
+        let (_, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
+        let at = entry.children.iter().position(|m| m.id == id).ok_or(Fault::Unknown)?;
+        let member = entry.children.remove(at);
+        put(member, &mut entry.children);
+        Ok(())
+    }
+
     /// Takes a child out. A group that loses its last child and was never told
     /// to hold goes on holding what that child selected, without asking for
     /// another.

@@ -297,6 +297,11 @@ pub struct ChildSpec {
     pub id: ChildId,
     /// The policies it serves. Several children may serve a group; the newest wins.
     pub group: GroupId,
+    /// Whether it gives way to every other child of its group until
+    /// [`Command::Prefer`](crate::plane::Command::Prefer), while packets to us
+    /// are taken at once: so does who answers a rekey, until the peer is known
+    /// to have the new SA (RFC 7296 section 2.8).
+    pub standby: bool,
     /// Packets to us: the SPI is ours.
     pub inbound: HalfSpec,
     /// Packets to the peer: the SPI is theirs.

@@ -13,6 +13,7 @@ use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath};
 pub(super) struct Child {
     id: ChildId,
     group: GroupId,
+    standby: bool,
     selectors: Arc<Selectors>,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
@@ -40,11 +41,12 @@ impl Counter {
 
 impl Child {
     pub(super) fn new(spec: ChildSpec) -> Self {
-        let ChildSpec { id, group, inbound, outbound, path, local_ts, remote_ts } = spec;
+        let ChildSpec { id, group, standby, inbound, outbound, path, local_ts, remote_ts } = spec;
         let selectors = Arc::new(Selectors::new(local_ts, remote_ts));
         Self {
             id,
             group,
+            standby,
             inbound: Inbound::new(inbound, Arc::clone(&selectors)),
             outbound: Outbound::new(outbound),
             selectors,
@@ -62,6 +64,11 @@ impl Child {
 
     pub(super) const fn group(&self) -> GroupId {
         self.group
+    }
+
+    /// Whether it begins behind the other children of its group.
+    pub(super) const fn standby(&self) -> bool {
+        self.standby
     }
 
     pub(super) const fn selectors(&self) -> &Arc<Selectors> {

@@ -45,8 +45,14 @@ impl Tables {
             lookup.policies.install(child.id(), child.group(), selectors, Arc::clone(child));
         if installed.is_err() {
             lookup.inbound.remove(&spi);
+        } else if child.standby() {
+            lookup.policies.stand_by(child.id())?;
         }
         installed
+    }
+
+    pub(super) fn prefer(&self, id: ChildId) -> Result<(), Fault> {
+        self.write().policies.prefer(id)
     }
 
     pub(super) fn remove(&self, id: ChildId) -> Result<(), Fault> {

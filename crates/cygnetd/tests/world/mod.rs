@@ -230,6 +230,7 @@ impl Pair {
         Box::new(ChildSpec {
             id: self.id(),
             group: GroupId(1),
+            standby: false,
             inbound: self.half(n),
             outbound: self.half(other),
             path: self.path(n),

@@ -60,6 +60,21 @@ impl Plane {
 }
 
 #[test]
+fn a_child_on_standby_takes_over_when_told_or_when_it_is_the_last() {
+    let mut plane = Plane::default();
+    plane.install(1, 1, &["10.0.0.0/8"]);
+    plane.install(2, 1, &["10.0.0.0/8"]);
+    plane.0.stand_by(ChildId(2)).unwrap();
+    assert_eq!(plane.child(&to("10.0.0.1")), Some(1));
+    plane.0.prefer(ChildId(2)).unwrap();
+    assert_eq!(plane.child(&to("10.0.0.1")), Some(2));
+    plane.0.stand_by(ChildId(2)).unwrap();
+    plane.0.remove(ChildId(1)).unwrap();
+    assert_eq!(plane.child(&to("10.0.0.1")), Some(2));
+    assert_eq!(plane.0.prefer(ChildId(1)), Err(Fault::Unknown));
+}
+
+#[test]
 fn the_most_specific_remote_prefix_decides() {
     let mut plane = Plane::default();
     plane.install(1, 1, &["0.0.0.0/0"]);

@@ -157,6 +157,7 @@ impl Child {
         Box::new(ChildSpec {
             id: self.id,
             group: self.group,
+            standby: false,
             inbound: HalfSpec { spi: self.spi_in, key: incoming },
             outbound: HalfSpec { spi: self.terms.spi_out, key: outgoing },
             path,
