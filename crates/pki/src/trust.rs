@@ -1,0 +1,279 @@
+//! Whom to believe: authorities, single certificates and raw keys, and what
+//! has been revoked.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use crypto::{PublicKey, sha1_name};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    EndEntityCert, Error, ExpirationPolicy, RevocationCheckDepth, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
+};
+
+use crate::certificate::Certificate;
+use crate::chain::{ForIke, refusal, signature_algorithms};
+use crate::crl::Crl;
+use crate::dn::Dn;
+use crate::name::Name;
+use crate::refusal::{BadCertificate, Refusal};
+
+/// The most certificates of a peer that are looked at.
+const MAX_CERTIFICATES: usize = 8;
+
+/// What a missing revocation list means; strongSwan's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Revocation {
+    /// Every certificate of a chain needs a current list.
+    Strict,
+    /// A certificate that names a place for its list needs a current one.
+    IfUri,
+    /// Only what a list revokes is refused.
+    #[default]
+    Relaxed,
+}
+
+/// Whom a connection believes. Immutable: when lists are renewed, another is made.
+#[derive(Default)]
+pub struct Trust {
+    /// Certificates of authorities: what they vouch for is good.
+    authorities: Vec<Certificate>,
+    /// Certificates of peers: each is good by itself.
+    peers: Vec<Certificate>,
+    /// Raw public keys of peers (RFC 7670).
+    keys: Vec<PublicKey>,
+    crls: Vec<Crl>,
+    revocation: Revocation,
+}
+
+/// What a peer has shown, as in its CERT payloads.
+#[derive(Clone, Copy, Default)]
+pub struct Presented<'a> {
+    /// Certificates; the first is that of the key that signed.
+    pub certificates: &'a [&'a [u8]],
+    /// A raw public key: a SubjectPublicKeyInfo.
+    pub raw_key: Option<&'a [u8]>,
+}
+
+/// A key, and whose it is: the receipt for all checks.
+#[derive(Debug)]
+pub struct Verified {
+    /// The key that the peer's signature must verify with.
+    pub key: PublicKey,
+    /// The subject of its certificate; `None` for a raw key.
+    pub subject: Option<Dn>,
+    /// When the certificate expires; `None` for a raw key.
+    pub expires: Option<SystemTime>,
+}
+
+impl Trust {
+    /// Nobody is believed yet.
+    #[must_use]
+    pub fn new(revocation: Revocation) -> Self {
+        Self { revocation, ..Self::default() }
+    }
+
+    /// Believes whom this authority vouches for.
+    ///
+    /// # Errors
+    /// [`BadCertificate::NotAnAuthority`].
+    pub fn add_authority(&mut self, certificate: Certificate) -> Result<(), BadCertificate> {
+        if !certificate.may_issue() {
+            return Err(BadCertificate::NotAnAuthority);
+        }
+        self.authorities.push(certificate);
+        Ok(())
+    }
+
+    /// Believes this one certificate, whoever issued it.
+    pub fn add_peer(&mut self, certificate: Certificate) {
+        self.peers.push(certificate);
+    }
+
+    /// Believes this raw key.
+    pub fn add_key(&mut self, key: PublicKey) {
+        self.keys.push(key);
+    }
+
+    /// Heeds this revocation list.
+    pub fn add_crl(&mut self, crl: Crl) {
+        self.crls.push(crl);
+    }
+
+    /// Whether nobody would be believed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.authorities.is_empty() && self.peers.is_empty() && self.keys.is_empty()
+    }
+
+    /// Whether raw keys are believed.
+    #[must_use]
+    pub const fn has_raw_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// What a certificate request names the authorities by: SHA-1 of each
+    /// SubjectPublicKeyInfo (RFC 7296 section 3.7).
+    pub fn authority_hashes(&self) -> impl Iterator<Item = [u8; 20]> {
+        self.authorities.iter().map(|certificate| sha1_name(certificate.spki()))
+    }
+
+    /// The key of the peer that claims to be `name`, if what it has presented
+    /// can be believed at `time`. A pure function of its arguments.
+    ///
+    /// # Errors
+    /// [`Refusal`]: which check failed.
+    pub fn verify(
+        &self,
+        presented: Presented<'_>,
+        name: &Name<'_>,
+        time: SystemTime,
+    ) -> Result<Verified, Refusal> {
+        match (presented.certificates.split_first(), presented.raw_key) {
+            (Some((leaf, others)), _) => self.verify_certificate(leaf, others, name, time),
+            (None, Some(spki)) => self.verify_raw(spki),
+            (None, None) => self.known(name, time),
+        }
+    }
+
+    fn verify_certificate(
+        &self,
+        leaf: &[u8],
+        others: &[&[u8]],
+        name: &Name<'_>,
+        time: SystemTime,
+    ) -> Result<Verified, Refusal> {
+        if others.len() >= MAX_CERTIFICATES {
+            return Err(Refusal::TooMuch);
+        }
+        let certificate = Certificate::from_der(leaf)?;
+        // What costs least goes first.
+        if !certificate.is_for(name) {
+            return Err(Refusal::Identity);
+        }
+        if !certificate.may_sign() {
+            return Err(Refusal::KeyUsage);
+        }
+        if self.peers.iter().any(|peer| peer.as_der() == leaf) {
+            in_time(&certificate, time)?;
+        } else {
+            self.verify_chain(leaf, others, time)?;
+        }
+        Ok(Verified::of(&certificate))
+    }
+
+    fn verify_raw(&self, spki: &[u8]) -> Result<Verified, Refusal> {
+        let key = PublicKey::from_spki(spki).map_err(|_| Refusal::Key)?;
+        if !self.keys.contains(&key) {
+            return Err(Refusal::UnknownKey);
+        }
+        Ok(Verified { key, subject: None, expires: None })
+    }
+
+    /// A peer that sends nothing must have been configured; RFC 7296
+    /// section 3.6 lets it leave out what the other side knows.
+    fn known(&self, name: &Name<'_>, time: SystemTime) -> Result<Verified, Refusal> {
+        if let Some(certificate) = self.peers.iter().find(|peer| peer.is_for(name)) {
+            in_time(certificate, time)?;
+            return Ok(Verified::of(certificate));
+        }
+        match self.keys.as_slice() {
+            [key] => Ok(Verified { key: key.clone(), subject: None, expires: None }),
+            _ => Err(Refusal::Missing),
+        }
+    }
+
+    fn verify_chain(&self, leaf: &[u8], others: &[&[u8]], time: SystemTime) -> Result<(), Refusal> {
+        let leaf = CertificateDer::from(leaf);
+        let leaf = EndEntityCert::try_from(&leaf).map_err(|error| refusal(&error))?;
+        let others: Vec<_> = others.iter().map(|&der| CertificateDer::from(der)).collect();
+        let authorities: Vec<_> = self
+            .authorities
+            .iter()
+            .filter(|certificate| in_time(certificate, time).is_ok())
+            .map(|certificate| CertificateDer::from(certificate.as_der()))
+            .collect();
+        let anchors: Vec<_> =
+            authorities.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+        let lists: Vec<_> = self.crls.iter().map(Crl::list).collect();
+        let why = Cell::new(None);
+        let accept = |path: &VerifiedPath<'_>| {
+            self.accept_path(path, time).map_err(|refused| {
+                why.set(Some(refused));
+                Error::UnknownIssuer
+            })
+        };
+        leaf.verify_for_usage(
+            &signature_algorithms(),
+            &anchors,
+            &others,
+            unix_time(time),
+            ForIke,
+            revocation_options(&lists),
+            Some(&accept),
+        )
+        .map(|_| ())
+        .map_err(|error| why.get().unwrap_or_else(|| refusal(&error)))
+    }
+
+    /// What the library does not check: that authorities may issue, and that
+    /// there is a revocation list where the policy wants one.
+    fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<(), Refusal> {
+        for certificate in path.intermediate_certificates() {
+            let certificate = Certificate::from_der(&certificate.der())?;
+            if !certificate.may_issue() {
+                return Err(Refusal::KeyUsage);
+            }
+            self.has_list(&certificate, time)?;
+        }
+        self.has_list(&Certificate::from_der(&path.end_entity().der())?, time)
+    }
+
+    fn has_list(&self, certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
+        let is_needed = match self.revocation {
+            Revocation::Strict => true,
+            Revocation::IfUri => !certificate.crl_uris().is_empty(),
+            Revocation::Relaxed => false,
+        };
+        let issuer = certificate.issuer().as_der();
+        let is_there = self.crls.iter().any(|crl| crl.is_current_for(issuer, time));
+        if is_needed && !is_there { Err(Refusal::NoRevocationList) } else { Ok(()) }
+    }
+}
+
+impl Verified {
+    fn of(certificate: &Certificate) -> Self {
+        Self {
+            key: certificate.key().clone(),
+            subject: Some(certificate.subject().clone()),
+            expires: Some(certificate.validity().1),
+        }
+    }
+}
+
+/// A list that is out of date still revokes what it names; whether a current
+/// one must exist is [`Trust::has_list`]'s affair.
+fn revocation_options<'a>(
+    lists: &'a [&'a webpki::CertRevocationList<'static>],
+) -> Option<RevocationOptions<'a>> {
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(
+        options
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(UnknownStatusPolicy::Allow)
+            .with_expiration_policy(ExpirationPolicy::Ignore)
+            .build(),
+    )
+}
+
+fn in_time(certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
+    let (from, to) = certificate.validity();
+    if time < from {
+        return Err(Refusal::NotYetValid);
+    }
+    if time > to { Err(Refusal::Expired) } else { Ok(()) }
+}
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,355 @@
+//! Every check of a chain: passed by good ones, and failed by one bad thing.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::time::{Duration, SystemTime};
+
+use crypto::{KeyKind, Provider, Signer as _, SigningKey};
+use pki::issue::{
+    AlternativeName, Authority, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, Request,
+    Role, self_signed,
+};
+use pki::{Certificate, Dn, Name, Presented, Refusal, Revocation, Trust, Verified};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const GATEWAY: Name<'static> = Name::Dns("gateway.example.org");
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+struct Issued {
+    certificate: Certificate,
+    key: SigningKey,
+}
+
+impl Issued {
+    fn authority(&self) -> Authority<'_> {
+        Authority { certificate: &self.certificate, key: &self.key }
+    }
+
+    fn issue(&self, request: &Request, kind: KeyKind) -> Self {
+        let key = key(kind);
+        let certificate = self.authority().issue(request, &key, &mut provider()).unwrap();
+        Self { certificate, key }
+    }
+}
+
+fn provider() -> Provider {
+    Provider::system()
+}
+
+fn key(kind: KeyKind) -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate(kind, 2048).unwrap()).unwrap()
+}
+
+fn request(subject: &str, role: Role) -> Request {
+    Request {
+        subject: subject.parse().unwrap(),
+        names: Vec::new(),
+        validity: (now() - DAY, now() + DAY),
+        role,
+        extended_key_usages: Vec::new(),
+        name_constraints: None,
+        crl_uri: None,
+    }
+}
+
+fn peer() -> Request {
+    let names = vec![
+        AlternativeName::Dns("gateway.example.org".into()),
+        AlternativeName::Email("admin@example.org".into()),
+        AlternativeName::Address("192.0.2.1".parse().unwrap()),
+    ];
+    Request { names, ..request("C=CH, O=Example, CN=gateway", Role::Peer) }
+}
+
+fn root() -> Issued {
+    let key = key(KeyKind::EcdsaP256);
+    let request = request("O=Example, CN=Root", Role::Authority(None));
+    Issued { certificate: self_signed(&request, &key, &mut provider()).unwrap(), key }
+}
+
+fn trusting(root: &Issued) -> Trust {
+    let mut trust = Trust::new(Revocation::Relaxed);
+    trust.add_authority(root.certificate.clone()).unwrap();
+    trust
+}
+
+fn verify(trust: &Trust, chain: &[&Issued], name: &Name<'_>) -> Result<Verified, Refusal> {
+    let certificates: Vec<_> = chain.iter().map(|issued| issued.certificate.as_der()).collect();
+    trust.verify(Presented { certificates: &certificates, raw_key: None }, name, now())
+}
+
+fn why(trust: &Trust, chain: &[&Issued]) -> Refusal {
+    verify(trust, chain, &GATEWAY).unwrap_err()
+}
+
+#[test]
+fn a_certificate_of_every_kind_of_key_is_believed() {
+    for kind in [KeyKind::Rsa, KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
+        let root = root();
+        let leaf = root.issue(&peer(), kind);
+        let verified = verify(&trusting(&root), &[&leaf], &GATEWAY).unwrap();
+        assert_eq!(verified.key, *leaf.key.public_key());
+        assert_eq!(verified.expires, Some(now() + DAY));
+    }
+}
+
+#[test]
+fn a_chain_of_four_is_followed_in_any_order() {
+    let root = root();
+    let first = root.issue(&request("CN=1", Role::Authority(None)), KeyKind::EcdsaP256);
+    let second = first.issue(&request("CN=2", Role::Authority(None)), KeyKind::Ed25519);
+    let third = second.issue(&request("CN=3", Role::Authority(Some(0))), KeyKind::EcdsaP384);
+    let leaf = third.issue(&peer(), KeyKind::EcdsaP256);
+    let trust = trusting(&root);
+    assert!(verify(&trust, &[&leaf, &third, &second, &first], &GATEWAY).is_ok());
+    assert!(verify(&trust, &[&leaf, &first, &third, &second, &root], &GATEWAY).is_ok());
+    assert_eq!(why(&trust, &[&leaf, &third, &first]), Refusal::UnknownIssuer);
+}
+
+#[test]
+fn every_name_in_it_is_the_peers_and_no_other() {
+    let root = root();
+    let (trust, leaf) = (trusting(&root), root.issue(&peer(), KeyKind::EcdsaP256));
+    let subject: Dn = "C=ch, O=EXAMPLE, CN=gateway".parse().unwrap();
+    let key_id = crypto::sha1_name(leaf.key.public_key().octets());
+    for name in [
+        Name::Dns("GATEWAY.example.org"),
+        Name::Email("admin@EXAMPLE.org"),
+        Name::Address("192.0.2.1".parse().unwrap()),
+        Name::Dn(subject),
+        Name::KeyId(&key_id),
+    ] {
+        assert!(verify(&trust, &[&leaf], &name).is_ok(), "{name:?}");
+    }
+    for name in [
+        Name::Dns("gateway"),
+        Name::Dns("x.gateway.example.org"),
+        Name::Email("ADMIN@example.org"),
+        Name::Address("192.0.2.2".parse().unwrap()),
+        Name::Dn("C=CH, O=Example".parse().unwrap()),
+        Name::KeyId(b"gateway"),
+    ] {
+        assert_eq!(verify(&trust, &[&leaf], &name).unwrap_err(), Refusal::Identity, "{name:?}");
+    }
+}
+
+#[test]
+fn a_wildcard_is_nobodys_name() {
+    let root = root();
+    let names = vec![AlternativeName::Dns("*.example.org".into())];
+    let leaf = root.issue(&Request { names, ..peer() }, KeyKind::EcdsaP256);
+    assert_eq!(why(&trusting(&root), &[&leaf]), Refusal::Identity);
+}
+
+#[test]
+fn another_authority_with_the_same_name_is_not_believed() {
+    let (root, impostor) = (root(), root());
+    let leaf = impostor.issue(&peer(), KeyKind::EcdsaP256);
+    let refused = why(&trusting(&root), &[&leaf]);
+    assert!(matches!(refused, Refusal::Signature | Refusal::UnknownIssuer), "{refused:?}");
+    assert_eq!(why(&Trust::new(Revocation::Relaxed), &[&leaf]), Refusal::UnknownIssuer);
+}
+
+#[test]
+fn nothing_is_good_before_or_after_its_time() {
+    let root = root();
+    let trust = trusting(&root);
+    let early = Request { validity: (now() + DAY / 2, now() + DAY), ..peer() };
+    let late = Request { validity: (now() - DAY, now() - DAY / 2), ..peer() };
+    assert_eq!(why(&trust, &[&root.issue(&early, KeyKind::EcdsaP256)]), Refusal::NotYetValid);
+    assert_eq!(why(&trust, &[&root.issue(&late, KeyKind::EcdsaP256)]), Refusal::Expired);
+    let old = Request {
+        validity: (now() - DAY, now() - DAY / 2),
+        ..request("CN=1", Role::Authority(None))
+    };
+    let old = root.issue(&old, KeyKind::EcdsaP256);
+    let leaf = old.issue(&peer(), KeyKind::EcdsaP256);
+    assert_eq!(why(&trust, &[&leaf, &old]), Refusal::Expired);
+}
+
+#[test]
+fn an_authority_that_has_expired_vouches_for_nobody() {
+    let root = root();
+    let leaf = root
+        .issue(&Request { validity: (now() - DAY, now() + 9 * DAY), ..peer() }, KeyKind::EcdsaP256);
+    let presented = Presented { certificates: &[leaf.certificate.as_der()], raw_key: None };
+    let later = trusting(&root).verify(presented, &GATEWAY, now() + 2 * DAY);
+    assert_eq!(later.unwrap_err(), Refusal::UnknownIssuer);
+}
+
+#[test]
+fn key_usage_and_extended_key_usage_must_allow_it() {
+    let root = root();
+    let trust = trusting(&root);
+    let encipherment = Request { role: Role::Encipherment, ..peer() };
+    assert_eq!(why(&trust, &[&root.issue(&encipherment, KeyKind::Rsa)]), Refusal::KeyUsage);
+    let with = |purpose: ExtendedKeyUsagePurpose| {
+        let request = Request { extended_key_usages: vec![purpose], ..peer() };
+        verify(&trust, &[&root.issue(&request, KeyKind::EcdsaP256)], &GATEWAY).map(|_| ())
+    };
+    let ipsec_ike = ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
+    for good in [
+        ipsec_ike,
+        ExtendedKeyUsagePurpose::Any,
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ] {
+        assert_eq!(with(good.clone()), Ok(()), "{good:?}");
+    }
+    for bad in [ExtendedKeyUsagePurpose::CodeSigning, ExtendedKeyUsagePurpose::TimeStamping] {
+        assert_eq!(with(bad), Err(Refusal::ExtendedKeyUsage));
+    }
+}
+
+#[test]
+fn a_peer_vouches_for_nobody_and_an_authority_is_no_peer() {
+    let root = root();
+    let trust = trusting(&root);
+    let other = root.issue(&peer(), KeyKind::EcdsaP256);
+    let leaf = other.issue(&peer(), KeyKind::EcdsaP256);
+    assert_eq!(why(&trust, &[&leaf, &other]), Refusal::BasicConstraints);
+    let authority = Request { role: Role::Authority(None), ..peer() };
+    let refused = why(&trust, &[&root.issue(&authority, KeyKind::EcdsaP256)]);
+    assert!(matches!(refused, Refusal::BasicConstraints | Refusal::KeyUsage), "{refused:?}");
+    assert!(Trust::default().add_authority(other.certificate).is_err());
+}
+
+#[test]
+fn a_path_is_not_longer_than_an_authority_allows() {
+    let root = root();
+    let first = root.issue(&request("CN=1", Role::Authority(Some(0))), KeyKind::EcdsaP256);
+    let second = first.issue(&request("CN=2", Role::Authority(None)), KeyKind::EcdsaP256);
+    let leaf = second.issue(&peer(), KeyKind::EcdsaP256);
+    assert_eq!(why(&trusting(&root), &[&leaf, &second, &first]), Refusal::PathLength);
+}
+
+#[test]
+fn an_authority_vouches_only_for_the_names_that_it_may() {
+    let root = root();
+    let constrained = |domain: &str| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName(domain.into())];
+        let constraints = NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() };
+        let request = Request {
+            name_constraints: Some(constraints),
+            ..request("CN=1", Role::Authority(None))
+        };
+        root.issue(&request, KeyKind::EcdsaP256)
+    };
+    let names = vec![AlternativeName::Dns("gateway.example.org".into())];
+    let request = Request { names, ..peer() };
+    let (good, bad) = (constrained("example.org"), constrained("example.com"));
+    let leaf = good.issue(&request, KeyKind::EcdsaP256);
+    assert!(verify(&trusting(&root), &[&leaf, &good], &GATEWAY).is_ok());
+    let leaf = bad.issue(&request, KeyKind::EcdsaP256);
+    assert_eq!(why(&trusting(&root), &[&leaf, &bad]), Refusal::NameConstraints);
+}
+
+#[test]
+fn what_is_revoked_is_refused_even_by_a_list_that_is_out_of_date() {
+    let root = root();
+    let (leaf, other) =
+        (root.issue(&peer(), KeyKind::EcdsaP256), root.issue(&peer(), KeyKind::EcdsaP256));
+    for updates in [(now() - DAY / 2, now() + DAY), (now() - DAY, now() - DAY / 2)] {
+        let mut trust = trusting(&root);
+        let (list, _) = root.authority().revoke(&[&leaf.certificate], updates, 1).unwrap();
+        trust.add_crl(list);
+        assert_eq!(why(&trust, &[&leaf]), Refusal::Revoked);
+        assert!(verify(&trust, &[&other], &GATEWAY).is_ok());
+    }
+}
+
+#[test]
+fn the_policy_says_who_needs_a_list() {
+    let root = root();
+    let plain = root.issue(&peer(), KeyKind::EcdsaP256);
+    let uri = Request { crl_uri: Some("http://crl.example.org/ca.crl".into()), ..peer() };
+    let uri = root.issue(&uri, KeyKind::EcdsaP256);
+    let missing = Err(Refusal::NoRevocationList);
+    for (policy, with_plain, with_uri) in [
+        (Revocation::Strict, missing, missing),
+        (Revocation::IfUri, Ok(()), missing),
+        (Revocation::Relaxed, Ok(()), Ok(())),
+    ] {
+        for (leaf, expected) in [(&plain, with_plain), (&uri, with_uri)] {
+            let mut trust = Trust::new(policy);
+            trust.add_authority(root.certificate.clone()).unwrap();
+            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), expected, "{policy:?}");
+            let old = root.authority().revoke(&[], (now() - DAY, now() - DAY / 2), 1).unwrap().0;
+            trust.add_crl(old);
+            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), expected, "{policy:?}");
+            let new = root.authority().revoke(&[], (now() - DAY / 2, now() + DAY), 2).unwrap().0;
+            trust.add_crl(new);
+            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), Ok(()), "{policy:?}");
+        }
+    }
+}
+
+/// A list in the name of the authority, made with another key, must not hide
+/// that something was revoked, nor count as a list.
+#[test]
+fn a_forged_list_does_not_count() {
+    let (root, forger) = (root(), root());
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let mut trust = Trust::new(Revocation::Strict);
+    trust.add_authority(root.certificate).unwrap();
+    trust.add_crl(forger.authority().revoke(&[], (now() - DAY, now() + DAY), 1).unwrap().0);
+    assert_eq!(why(&trust, &[&leaf]), Refusal::RevocationList);
+}
+
+#[test]
+fn a_configured_certificate_needs_nobody_to_vouch_for_it() {
+    let root = root();
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let mut trust = Trust::default();
+    trust.add_peer(leaf.certificate.clone());
+    assert!(verify(&trust, &[&leaf], &GATEWAY).is_ok());
+    // It need not even be sent (RFC 7296 section 3.6).
+    assert_eq!(verify(&trust, &[], &GATEWAY).unwrap().key, *leaf.key.public_key());
+    assert_eq!(why(&trust, &[&root.issue(&peer(), KeyKind::EcdsaP256)]), Refusal::UnknownIssuer);
+    let presented = Presented { certificates: &[leaf.certificate.as_der()], raw_key: None };
+    let later = trust.verify(presented, &GATEWAY, now() + 2 * DAY);
+    assert_eq!(later.unwrap_err(), Refusal::Expired);
+}
+
+#[test]
+fn a_raw_key_is_believed_if_it_is_configured() {
+    let (known, unknown) = (key(KeyKind::Ed25519), key(KeyKind::Ed25519));
+    let mut trust = Trust::default();
+    trust.add_key(known.public_key().clone());
+    let show = |spki: &[u8]| {
+        let presented = Presented { certificates: &[], raw_key: Some(spki) };
+        trust.verify(presented, &GATEWAY, now()).map(|verified| verified.key)
+    };
+    assert_eq!(show(&known.public_key().to_spki()).as_ref(), Ok(known.public_key()));
+    assert_eq!(show(&unknown.public_key().to_spki()), Err(Refusal::UnknownKey));
+    assert_eq!(show(b"nonsense"), Err(Refusal::Key));
+}
+
+#[test]
+fn a_peer_that_shows_nothing_or_too_much_is_refused() {
+    let root = root();
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let trust = trusting(&root);
+    assert_eq!(why(&trust, &[]), Refusal::Missing);
+    assert_eq!(why(&trust, &[&leaf; 9]), Refusal::TooMuch);
+    let large = vec![0; 17 * 1024];
+    let presented = Presented { certificates: &[&large], raw_key: None };
+    assert_eq!(trust.verify(presented, &GATEWAY, now()).unwrap_err(), Refusal::TooMuch);
+}
+
+#[test]
+fn one_changed_octet_is_noticed_wherever_it_is() {
+    let root = root();
+    let (trust, leaf) = (trusting(&root), root.issue(&peer(), KeyKind::Ed25519));
+    let good = leaf.certificate.as_der();
+    for at in 0..good.len() {
+        let mut bad = good.to_vec();
+        if let Some(octet) = bad.get_mut(at) {
+            *octet ^= 1;
+        }
+        let presented = Presented { certificates: &[&bad], raw_key: None };
+        assert!(trust.verify(presented, &GATEWAY, now()).is_err(), "octet {at}");
+    }
+}
