@@ -135,6 +135,16 @@ fn a_packet_that_wants_to_leave_wakes_the_session() -> Result<()> {
     })
 }
 
+#[test]
+fn extended_sequence_numbers_are_understood_by_the_kernel() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256gcm16-prfsha512-x25519", "aes256gcm16-esn");
+        let (_, cygnet, _) = up(world, &tunnel, "")?;
+        assert_eq!(cygnet.connection()?.children[0].suite, "aes256gcm16-esn");
+        Ok(())
+    })
+}
+
 /// What libreswan proposes and accepts by default.
 fn tunnel() -> Tunnel {
     Tunnel::new("aes256gcm16-prfsha512-x25519", "aes256gcm16")

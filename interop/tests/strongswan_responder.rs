@@ -56,6 +56,28 @@ fn aes_cbc_with_modp2048_carries_pings_in_chacha20() -> Result<()> {
 }
 
 #[test]
+fn esp_in_aes_cbc_with_sha256_carries_pings_both_ways() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256-sha256-x25519", "aes128-sha256");
+        let strongswan = up_and_ping_both_ways(world, &tunnel)?;
+        assert_eq!(strongswan.child()?.value("encr-alg"), Some("AES_CBC"));
+        assert_eq!(strongswan.child()?.value("integ-alg"), Some("HMAC_SHA2_256_128"));
+        Ok(())
+    })
+}
+
+#[test]
+fn esp_in_aes_cbc_with_sha512_carries_pings_both_ways() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new("aes256-sha256-x25519", "aes256-sha512");
+        let strongswan = up_and_ping_both_ways(world, &tunnel)?;
+        assert_eq!(strongswan.child()?.value("encr-keysize"), Some("256"));
+        assert_eq!(strongswan.child()?.value("integ-alg"), Some("HMAC_SHA2_512_256"));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_key_share_of_another_group_is_sent_again_in_the_one_asked_for() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;

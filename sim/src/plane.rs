@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crypto::EspKey;
 use esp::inbound::Inbound;
-use esp::outbound::{Outbound, sealed_len};
+use esp::outbound::Outbound;
 use esp::packet;
 use esp::plane::{Capabilities, Command, CommandId, Dataplane, Fault, PlaneEvent, Traffic};
 use esp::policy::{Decision, Policies, Selectors};
@@ -320,7 +320,7 @@ impl ModelPlane {
 impl Installed {
     /// A packet of this child, sealed.
     pub fn seal(&mut self, inner: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; sealed_len(inner.len())];
+        let mut out = vec![0; self.outbound.sealed_len(inner.len())];
         self.outbound.seal(inner, &mut out).unwrap();
         self.traffic.packets_out += 1;
         self.traffic.bytes_out += inner.len() as u64;

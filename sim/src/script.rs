@@ -272,7 +272,7 @@ fn offer_ike(builder: &mut MessageBuilder) {
 /// Appends one ESP proposal with AES-GCM and 256 bits.
 pub fn push_esp(builder: &mut MessageBuilder<Protected>, number: u8, spi: u32) {
     let cipher = EspCipher::AesGcm16(KeyLen::L256);
-    let transforms: Vec<_> = EspProposal::of(cipher).transforms().collect();
+    let transforms: Vec<_> = EspProposal::of(cipher.into()).transforms().collect();
     let spi = spi.to_be_bytes();
     let proposal =
         NewProposal { number, protocol: Protocol::ESP, spi: &spi, transforms: &transforms };

@@ -89,7 +89,7 @@ fn single_operations() {
         time(&format!("{prf}: SKEYSEED and expand"), || {
             sk_d.resume(NONCES).expand(suite, NONCES, SPIS)
         });
-        time(&format!("{prf}: child_keys"), || sk_d.child_keys(ESP, None, NONCES));
+        time(&format!("{prf}: child_keys"), || sk_d.child_keys(ESP.into(), None, NONCES));
     }
     for group in [Group::X25519, Group::P256, Group::P384, Group::Modp2048] {
         let peer = provider.key_exchange(group).unwrap().public().to_vec();
@@ -164,7 +164,7 @@ fn authenticate(keys: &IkeKeys, auth: impl Fn(&SkP) -> crypto::Mac) {
 
 /// The child, ready for packets, and the last response.
 fn finish(mut keys: IkeKeys, provider: &mut Provider) {
-    let child = keys.sk_d.child_keys(ESP, None, NONCES);
+    let child = keys.sk_d.child_keys(ESP.into(), None, NONCES);
     black_box(child.initiator_to_responder.into_opening());
     black_box(child.responder_to_initiator.into_sealing());
     black_box(sealed(&mut keys.responder, provider));
@@ -177,15 +177,15 @@ fn packets() {
         EspCipher::AesGcm16(KeyLen::L256),
         EspCipher::ChaCha20Poly1305,
     ] {
-        let key = || EspKey::for_test(cipher, &vec![1; cipher.key_and_salt_len()]).ok().unwrap();
+        let key = || EspKey::for_test(cipher, &vec![1; cipher.keymat_len()]).ok().unwrap();
         let (sealing, opening) = (key().into_sealing(), key().into_opening());
         for len in [64, 1400] {
-            let mut packet = vec![0; len + EspSealingKey::OVERHEAD];
+            let mut packet = vec![0; 8 + cipher.iv_len() + len + cipher.icv_len()];
             time(&format!("{cipher}: seal {len} octets"), || sealing.seal(&mut packet).unwrap());
             let sealed = packet.clone();
             time(&format!("{cipher}: copy and open {len} octets"), || {
                 packet.copy_from_slice(&sealed);
-                opening.open(&mut packet).unwrap()
+                opening.open(&mut packet, 0).unwrap()
             });
         }
     }
@@ -200,7 +200,7 @@ fn sk_d(prf: PrfAlg) -> SkD {
 }
 
 fn esp_key() -> EspKey {
-    EspKey::for_test(ESP, &vec![1; ESP.key_and_salt_len()]).ok().unwrap()
+    EspKey::for_test(ESP, &vec![1; ESP.keymat_len()]).ok().unwrap()
 }
 
 fn octets(maced_id: &crypto::Mac) -> SignedOctets<'_> {

@@ -1,9 +1,17 @@
-//! Keys of ESP: AES-GCM (RFC 4106) and ChaCha20-Poly1305 (RFC 7634).
+//! Keys of ESP: AES-GCM (RFC 4106), ChaCha20-Poly1305 (RFC 7634), and AES-CBC
+//! (RFC 3602) with HMAC (RFC 4868).
 //!
-//! A packet is `SPI 4 | sequence number 4 | IV 8 | ciphertext | ICV 16`; the
-//! nonce is salt | IV and the associated data is SPI | sequence number. The IV
-//! is the sequence number in 64 bits: a sealing key owns its counter, so no
-//! nonce can occur twice.
+//! A packet is `SPI 4 | sequence number 4 | IV | ciphertext | ICV`. A sealing
+//! key owns its counter, so no number can occur twice:
+//!
+//! - of an AEAD cipher the IV is the sequence number in 64 bits, the nonce is
+//!   salt | IV, and the associated data is SPI | sequence number;
+//! - of AES-CBC the IV is the sequence number, encrypted with the same key: it
+//!   can neither occur twice nor be foreseen (NIST SP 800-38A appendix C). The
+//!   code covers everything before it.
+//!
+//! With extended sequence numbers the upper half of the number is covered, but
+//! not sent (RFC 4106 section 5, RFC 4303 section 2.2.1).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,105 +20,103 @@ use aws_lc_rs::aead::{self, Aad, LessSafeKey};
 use zeroize::ZeroizeOnDrop;
 
 use crate::aead::{ICV_LEN, IV_LEN, SALT_LEN, expanded, gcm_algorithm, nonce};
+use crate::cbc::PacketCbc;
 use crate::error::{Exhausted, OpenFailed, WrongLength};
-use crate::suite::EspCipher;
+use crate::provider::module_failed;
+use crate::suite::{EspCipher, EspSuite};
 
 /// SPI and sequence number.
 const HEADER_LEN: usize = 8;
-
-/// The last sequence number. The counters have 64 bits, as extended sequence
-/// numbers would need (RFC 4303 section 2.2.1).
-const LAST: u64 = u32::MAX as u64;
 
 /// Key material of one direction of a child, as it was derived: not yet good
 /// for packets.
 #[derive(ZeroizeOnDrop)]
 pub struct EspKey {
-    /// key | salt.
+    /// As long as [`EspCipher::keymat_len`] says.
     bytes: [u8; Self::MAX_LEN],
     #[zeroize(skip)]
-    cipher: EspCipher,
+    suite: EspSuite,
 }
 
 impl EspKey {
-    /// The longest [`EspCipher::key_and_salt_len`].
-    pub(crate) const MAX_LEN: usize = 32 + SALT_LEN;
+    /// The longest [`EspCipher::keymat_len`].
+    pub(crate) const MAX_LEN: usize = 32 + 64;
 
-    /// `key_and_salt` has the length of the cipher.
-    pub(crate) fn new(cipher: EspCipher, key_and_salt: &[u8]) -> Self {
-        let mut key = Self { bytes: [0; Self::MAX_LEN], cipher };
-        key.bytes.split_at_mut(cipher.key_and_salt_len()).0.copy_from_slice(key_and_salt);
+    /// `keymat` has the length of the cipher.
+    pub(crate) fn new(suite: EspSuite, keymat: &[u8]) -> Self {
+        let mut key = Self { bytes: [0; Self::MAX_LEN], suite };
+        key.bytes.split_at_mut(suite.cipher.keymat_len()).0.copy_from_slice(keymat);
         key
     }
 
     /// A key that was not negotiated, for tests and measurements.
     ///
     /// # Errors
-    /// [`WrongLength`] unless there are [`EspCipher::key_and_salt_len`] octets.
-    pub fn for_test(cipher: EspCipher, key_and_salt: &[u8]) -> Result<Self, WrongLength> {
-        let (expected, got) = (cipher.key_and_salt_len(), key_and_salt.len());
+    /// [`WrongLength`] unless there are [`EspCipher::keymat_len`] octets.
+    pub fn for_test(suite: impl Into<EspSuite>, keymat: &[u8]) -> Result<Self, WrongLength> {
+        let suite = suite.into();
+        let (expected, got) = (suite.cipher.keymat_len(), keymat.len());
         if got != expected {
             return Err(WrongLength { expected, got });
         }
-        Ok(Self::new(cipher, key_and_salt))
+        Ok(Self::new(suite, keymat))
     }
 
     /// How the key protects.
     #[must_use]
-    pub fn cipher(&self) -> EspCipher {
-        self.cipher
+    pub fn suite(&self) -> EspSuite {
+        self.suite
     }
 
     /// For packets that we send. Its first sequence number is 1.
     #[must_use]
     pub fn into_sealing(self) -> EspSealingKey {
-        EspSealingKey { key: PacketKey::new(&self), sent: AtomicU64::new(0) }
+        let last = if self.suite.extended { u64::MAX } else { u64::from(u32::MAX) };
+        EspSealingKey {
+            key: PacketKey::new(&self, PacketCbc::sealing),
+            sent: AtomicU64::new(0),
+            last,
+        }
     }
 
     /// For packets that we receive.
     #[must_use]
     pub fn into_opening(self) -> EspOpeningKey {
-        EspOpeningKey { key: PacketKey::new(&self) }
+        EspOpeningKey { key: PacketKey::new(&self, PacketCbc::opening) }
     }
 
-    /// Lends key | salt to `install`, in the form that the kernel takes.
+    /// Lends the key material to `install`, in the form that the kernel takes.
     pub fn for_kernel<R>(&self, install: impl FnOnce(&[u8]) -> R) -> R {
         install(self.octets())
     }
 
     fn octets(&self) -> &[u8] {
-        self.bytes.split_at(self.cipher.key_and_salt_len()).0
+        self.bytes.split_at(self.suite.cipher.keymat_len()).0
     }
 }
 
 /// Seals packets of one direction. Threads may share it: it takes no lock.
 pub struct EspSealingKey {
     key: PacketKey,
-    /// The last sequence number that was given out; at most [`LAST`].
+    /// The last sequence number that was given out; at most `last`.
     sent: AtomicU64,
+    /// The last that there is.
+    last: u64,
 }
 
 impl EspSealingKey {
-    /// Octets before the IV: SPI and sequence number.
-    pub const HEADER_LEN: usize = HEADER_LEN;
-    /// Octets of the IV.
-    pub const IV_LEN: usize = IV_LEN;
-    /// Octets of the ICV.
-    pub const ICV_LEN: usize = ICV_LEN;
-    /// Octets of a packet beside its ciphertext.
-    pub const OVERHEAD: usize = HEADER_LEN + IV_LEN + ICV_LEN;
-
     /// Takes the next sequence number and seals `packet` in place with it.
     ///
-    /// On entry `packet` is `SPI 4 | room 12 | plaintext with ESP trailer |
-    /// room 16`; the sequence number, which is returned, the IV, the
-    /// ciphertext and the ICV are written. A packet shorter than
-    /// [`EspSealingKey::OVERHEAD`] is a fault of the caller; it is refused too.
+    /// On entry `packet` is `SPI 4 | room 4 | room for the IV | plaintext with
+    /// ESP trailer | room for the ICV`, with the cipher's lengths; the sequence
+    /// number, which is returned, the IV, the ciphertext and the ICV are
+    /// written. A packet without that room is a fault of the caller; it is
+    /// refused too.
     ///
     /// # Errors
-    /// [`Exhausted`], from then on always, after 2^32-1 numbers: the counter
+    /// [`Exhausted`], from then on always, after the last number: the counter
     /// never wraps (RFC 4303 section 3.3.3). `packet` is then not sealed.
-    pub fn seal(&self, packet: &mut [u8]) -> Result<u32, Exhausted> {
+    pub fn seal(&self, packet: &mut [u8]) -> Result<u64, Exhausted> {
         self.reserve(1)?.seal(packet)
     }
 
@@ -121,7 +127,7 @@ impl EspSealingKey {
     /// [`Exhausted`] if none is left, or none was asked for.
     pub fn reserve(&self, count: u32) -> Result<SeqRun<'_>, Exhausted> {
         let taken = |sent: u64| {
-            let last = sent.saturating_add(u64::from(count)).min(LAST);
+            let last = sent.saturating_add(u64::from(count)).min(self.last);
             (last > sent).then_some(last)
         };
         let sent = self
@@ -130,6 +136,12 @@ impl EspSealingKey {
             .map_err(|_| Exhausted)?;
         let last = taken(sent).unwrap_or(sent);
         Ok(SeqRun { key: &self.key, used: sent, last })
+    }
+
+    /// The last sequence number that there is.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
     }
 
     /// Sequence numbers given out so far.
@@ -152,7 +164,7 @@ impl SeqRun<'_> {
     ///
     /// # Errors
     /// [`Exhausted`] at the end of the run.
-    pub fn seal(&mut self, packet: &mut [u8]) -> Result<u32, Exhausted> {
+    pub fn seal(&mut self, packet: &mut [u8]) -> Result<u64, Exhausted> {
         if self.used >= self.last {
             return Err(Exhausted);
         }
@@ -173,59 +185,139 @@ pub struct EspOpeningKey {
 }
 
 impl EspOpeningKey {
-    /// Opens `packet` in place, from the SPI to the ICV. Returns where the
-    /// plaintext is, which ends with padding, Pad Length and Next Header.
+    /// Opens `packet` in place, from the SPI to the ICV. `high` is the upper
+    /// half of its sequence number, of which only extended ones make use.
+    /// Returns where the plaintext is, which ends with padding, Pad Length and
+    /// Next Header.
     ///
     /// # Errors
     /// [`OpenFailed`], whatever is wrong. The octets behind the IV are then
     /// unspecified.
-    pub fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, OpenFailed> {
-        self.key.open(packet)
+    pub fn open(&self, packet: &mut [u8], high: u32) -> Result<Range<usize>, OpenFailed> {
+        self.key.open(packet, high)
     }
 }
 
 /// A key set up for packets. Its cipher is known to the module.
 struct PacketKey {
-    aead: LessSafeKey,
-    salt: [u8; SALT_LEN],
+    cipher: Cipher,
+    extended: bool,
+}
+
+enum Cipher {
+    Aead { key: LessSafeKey, salt: [u8; SALT_LEN] },
+    Cbc(Box<PacketCbc>),
 }
 
 impl PacketKey {
-    fn new(key: &EspKey) -> Self {
-        let octets = key.octets();
-        let (key_octets, salt_octets) = octets.split_at(octets.len() - SALT_LEN);
-        let mut salt = [0; SALT_LEN];
-        salt.copy_from_slice(salt_octets);
-        Self { aead: expanded(algorithm(key.cipher), key_octets), salt }
+    fn new(key: &EspKey, cbc: impl FnOnce(EspCipher, &[u8]) -> Option<PacketCbc>) -> Self {
+        let EspSuite { cipher, extended } = key.suite;
+        let cipher = match algorithm(cipher) {
+            Some(algorithm) => Cipher::aead(algorithm, key.octets()),
+            None => match cbc(cipher, key.octets()) {
+                Some(cbc) => Cipher::Cbc(Box::new(cbc)),
+                None => module_failed(),
+            },
+        };
+        Self { cipher, extended }
     }
 
     #[inline]
-    fn seal(&self, number: u64, packet: &mut [u8]) -> Result<u32, Exhausted> {
-        let sequence = u32::try_from(number).map_err(|_| Exhausted)?;
-        let Some((header, iv, text, icv)) = parts(packet) else {
-            debug_assert!(false, "a packet without room for its IV and ICV");
+    fn seal(&self, number: u64, packet: &mut [u8]) -> Result<u64, Exhausted> {
+        let [high, low] = halves(number);
+        let Some((_, number_field)) = header(packet) else {
+            debug_assert!(false, "a packet without a header");
             return Err(Exhausted);
         };
-        header.split_at_mut(4).1.copy_from_slice(&sequence.to_be_bytes());
-        *iv = number.to_be_bytes();
-        let nonce = nonce(self.salt, iv);
-        match self.aead.seal_in_place_separate_tag(nonce, Aad::from(&*header), text) {
-            Ok(tag) => icv.copy_from_slice(tag.as_ref()),
-            Err(_) => return Err(Exhausted),
-        }
-        Ok(sequence)
+        *number_field = low;
+        let high = self.extended.then_some(high);
+        let sealed = match &self.cipher {
+            Cipher::Aead { key, salt } => seal_aead(key, *salt, number, high, packet),
+            Cipher::Cbc(cbc) => cbc.seal(HEADER_LEN, number, high, packet),
+        };
+        debug_assert!(sealed.is_some(), "a packet without room for its IV and ICV");
+        sealed.map(|()| number).ok_or(Exhausted)
     }
 
     #[inline]
-    fn open(&self, packet: &mut [u8]) -> Result<Range<usize>, OpenFailed> {
-        let (header, iv, text, icv) = parts(packet).ok_or(OpenFailed)?;
-        let nonce = nonce(self.salt, iv);
-        self.aead
-            .open_in_place_separate_tag(nonce, Aad::from(&*header), icv, text)
-            .map_err(|_| OpenFailed)?;
-        let start = HEADER_LEN + IV_LEN;
-        Ok(start..start + text.len())
+    fn open(&self, packet: &mut [u8], high: u32) -> Result<Range<usize>, OpenFailed> {
+        let high = self.extended.then_some(high.to_be_bytes());
+        match &self.cipher {
+            Cipher::Aead { key, salt } => open_aead(key, *salt, high, packet),
+            Cipher::Cbc(cbc) => cbc.open(HEADER_LEN, high, packet),
+        }
+        .ok_or(OpenFailed)
     }
+}
+
+impl Cipher {
+    fn aead(algorithm: &'static aead::Algorithm, octets: &[u8]) -> Self {
+        let (key, salt_octets) = octets.split_at(octets.len() - SALT_LEN);
+        let mut salt = [0; SALT_LEN];
+        salt.copy_from_slice(salt_octets);
+        Self::Aead { key: expanded(algorithm, key), salt }
+    }
+}
+
+/// The upper and the lower half of a sequence number.
+const fn halves(number: u64) -> [[u8; 4]; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    [[a, b, c, d], [e, f, g, h]]
+}
+
+#[inline]
+fn seal_aead(
+    key: &LessSafeKey,
+    salt: [u8; SALT_LEN],
+    number: u64,
+    high: Option<[u8; 4]>,
+    packet: &mut [u8],
+) -> Option<()> {
+    let (header, iv, text, icv) = parts(packet)?;
+    *iv = number.to_be_bytes();
+    let nonce = nonce(salt, iv);
+    let tag = match high {
+        None => key.seal_in_place_separate_tag(nonce, Aad::from(&*header), text),
+        Some(high) => {
+            key.seal_in_place_separate_tag(nonce, Aad::from(extended_aad(header, high)), text)
+        }
+    };
+    icv.copy_from_slice(tag.ok()?.as_ref());
+    Some(())
+}
+
+#[inline]
+fn open_aead(
+    key: &LessSafeKey,
+    salt: [u8; SALT_LEN],
+    high: Option<[u8; 4]>,
+    packet: &mut [u8],
+) -> Option<Range<usize>> {
+    let (header, iv, text, icv) = parts(packet)?;
+    let nonce = nonce(salt, iv);
+    match high {
+        None => key.open_in_place_separate_tag(nonce, Aad::from(&*header), icv, text),
+        Some(high) => {
+            let aad = Aad::from(extended_aad(header, high));
+            key.open_in_place_separate_tag(nonce, aad, icv, text)
+        }
+    }
+    .ok()?;
+    let start = HEADER_LEN + IV_LEN;
+    Some(start..start + text.len())
+}
+
+/// SPI | upper half | lower half (RFC 4106 section 5).
+const fn extended_aad(header: &[u8; HEADER_LEN], high: [u8; 4]) -> [u8; HEADER_LEN + 4] {
+    let [s, p, i, x, a, b, c, d] = *header;
+    let [e, f, g, h] = high;
+    [s, p, i, x, e, f, g, h, a, b, c, d]
+}
+
+#[inline]
+fn header(packet: &mut [u8]) -> Option<(&mut [u8; 4], &mut [u8; 4])> {
+    let (spi, rest) = packet.split_first_chunk_mut()?;
+    Some((spi, rest.first_chunk_mut()?))
 }
 
 type Parts<'a> =
@@ -239,9 +331,10 @@ fn parts(packet: &mut [u8]) -> Option<Parts<'_>> {
     Some((header, iv, text, icv))
 }
 
-fn algorithm(cipher: EspCipher) -> &'static aead::Algorithm {
+fn algorithm(cipher: EspCipher) -> Option<&'static aead::Algorithm> {
     match cipher {
-        EspCipher::AesGcm16(key_len) => gcm_algorithm(key_len),
-        EspCipher::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        EspCipher::AesGcm16(key_len) => Some(gcm_algorithm(key_len)),
+        EspCipher::ChaCha20Poly1305 => Some(&aead::CHACHA20_POLY1305),
+        EspCipher::AesCbc(..) => None,
     }
 }

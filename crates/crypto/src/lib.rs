@@ -64,5 +64,5 @@ pub use secret::{Mac, Psk, SignedOctets};
 pub use sign::{
     EcdsaForm, HashAlg, KeyKind, PublicKey, Scheme, Signer, SigningKey, sha1_name, sha256,
 };
-pub use suite::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+pub use suite::{CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
 pub use ticket::TicketKey;

@@ -61,7 +61,7 @@ fn sign_into(key: &hmac::Key, data: &[u8], out: &mut [u8]) {
     }
 }
 
-fn hmac_key(prf: PrfAlg, key: &[u8]) -> hmac::Key {
+pub(crate) fn hmac_key(prf: PrfAlg, key: &[u8]) -> hmac::Key {
     let algorithm = match prf {
         PrfAlg::HmacSha256 => hmac::HMAC_SHA256,
         PrfAlg::HmacSha384 => hmac::HMAC_SHA384,

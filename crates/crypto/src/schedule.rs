@@ -10,7 +10,7 @@ use crate::esp::EspKey;
 use crate::kex::SharedSecret;
 use crate::prf;
 use crate::secret::{Mac, PrfKey, SignedOctets};
-use crate::suite::{EspCipher, IkeSuite, PrfAlg};
+use crate::suite::{EspSuite, IkeSuite, PrfAlg};
 
 /// The nonces of one exchange: payload bodies, 16 to 256 octets each
 /// (RFC 7296 section 2.10). The initiator is who sent the request.
@@ -127,21 +127,21 @@ impl SkD {
     #[must_use]
     pub fn child_keys(
         &self,
-        cipher: EspCipher,
+        suite: EspSuite,
         shared: Option<SharedSecret>,
         nonces: Nonces<'_>,
     ) -> ChildKeys {
         let shared = shared.as_ref().map_or(&[][..], SharedSecret::bytes);
         let seed = [shared, nonces.initiator, nonces.responder];
         let mut buffer = Zeroizing::new([0; 2 * EspKey::MAX_LEN]);
-        let one_way = cipher.key_and_salt_len();
+        let one_way = suite.cipher.keymat_len();
         let keymat = buffer.split_at_mut(2 * one_way).0;
         prf::prf_plus(self.prf(), self.0.bytes(), &seed, keymat);
 
         let (forth, back) = keymat.split_at(one_way);
         ChildKeys {
-            initiator_to_responder: EspKey::new(cipher, forth),
-            responder_to_initiator: EspKey::new(cipher, back),
+            initiator_to_responder: EspKey::new(suite, forth),
+            responder_to_initiator: EspKey::new(suite, back),
         }
     }
 

@@ -126,17 +126,66 @@ pub enum EspCipher {
     AesGcm16(KeyLen),
     /// ChaCha20-Poly1305 (RFC 7634).
     ChaCha20Poly1305,
+    /// AES-CBC (RFC 3602) with an HMAC beside it (RFC 4868).
+    AesCbc(KeyLen, CbcIntegrity),
 }
 
 impl EspCipher {
     /// Octets of key material for one direction: the key and a 4 octet salt
-    /// (RFC 4106 section 8.1, RFC 7634 section 2).
+    /// (RFC 4106 section 8.1, RFC 7634 section 2), or the key and the integrity
+    /// key behind it (RFC 7296 section 2.17).
     #[must_use]
-    pub const fn key_and_salt_len(self) -> usize {
+    pub const fn keymat_len(self) -> usize {
         match self {
             Self::AesGcm16(key) => key.bytes() + crate::aead::SALT_LEN,
             Self::ChaCha20Poly1305 => 32 + crate::aead::SALT_LEN,
+            Self::AesCbc(key, integrity) => key.bytes() + integrity.key_len(),
         }
+    }
+
+    /// Octets of the IV in a packet.
+    #[must_use]
+    pub const fn iv_len(self) -> usize {
+        match self {
+            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => crate::aead::IV_LEN,
+            Self::AesCbc(..) => crate::cbc::BLOCK_LEN,
+        }
+    }
+
+    /// Octets of the ICV at the end of a packet.
+    #[must_use]
+    pub const fn icv_len(self) -> usize {
+        match self {
+            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => crate::aead::ICV_LEN,
+            Self::AesCbc(_, integrity) => integrity.icv_len(),
+        }
+    }
+
+    /// What the ciphertext of a packet is a multiple of: the cipher's block,
+    /// and 4 octets at least (RFC 4303 section 2.4).
+    #[must_use]
+    pub const fn alignment(self) -> usize {
+        match self {
+            Self::AesGcm16(_) | Self::ChaCha20Poly1305 => 4,
+            Self::AesCbc(..) => crate::cbc::BLOCK_LEN,
+        }
+    }
+}
+
+/// What two ends of a child agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EspSuite {
+    /// Protects packets.
+    pub cipher: EspCipher,
+    /// Whether sequence numbers have 64 bits, of which packets carry the lower
+    /// 32 (RFC 4303 section 2.2.1).
+    pub extended: bool,
+}
+
+/// With sequence numbers of 32 bits.
+impl From<EspCipher> for EspSuite {
+    fn from(cipher: EspCipher) -> Self {
+        Self { cipher, extended: false }
     }
 }
 
@@ -211,7 +260,15 @@ impl fmt::Display for EspCipher {
         match self {
             Self::AesGcm16(key) => write!(f, "aes{}gcm16", key.bits()),
             Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
+            Self::AesCbc(key, integrity) => write!(f, "aes{}-{integrity}", key.bits()),
         }
+    }
+}
+
+impl fmt::Display for EspSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cipher.fmt(f)?;
+        if self.extended { f.write_str("-esn") } else { Ok(()) }
     }
 }
 

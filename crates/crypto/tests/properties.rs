@@ -2,7 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use crypto::{
-    CbcIntegrity, EspCipher, EspKey, EspSealingKey, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite,
+    CbcIntegrity, EspCipher, EspKey, EspSuite, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite,
     KeyLen, Nonces, OpenFailed, PrfAlg, Provider, SkD, TicketKey,
 };
 use proptest::prelude::*;
@@ -16,19 +16,27 @@ fn prf() -> impl Strategy<Value = PrfAlg> {
 }
 
 fn ike_cipher() -> impl Strategy<Value = IkeCipher> {
-    let integrity = prop_oneof![
-        Just(CbcIntegrity::HmacSha256_128),
-        Just(CbcIntegrity::HmacSha384_192),
-        Just(CbcIntegrity::HmacSha512_256),
-    ];
     prop_oneof![
         key_len().prop_map(IkeCipher::AesGcm16),
-        (key_len(), integrity).prop_map(|(key_len, with)| IkeCipher::AesCbc(key_len, with)),
+        (key_len(), integrity()).prop_map(|(key_len, with)| IkeCipher::AesCbc(key_len, with)),
     ]
 }
 
-fn esp_cipher() -> impl Strategy<Value = EspCipher> {
-    prop_oneof![key_len().prop_map(EspCipher::AesGcm16), Just(EspCipher::ChaCha20Poly1305)]
+fn integrity() -> impl Strategy<Value = CbcIntegrity> {
+    prop_oneof![
+        Just(CbcIntegrity::HmacSha256_128),
+        Just(CbcIntegrity::HmacSha384_192),
+        Just(CbcIntegrity::HmacSha512_256),
+    ]
+}
+
+fn esp_suite() -> impl Strategy<Value = EspSuite> {
+    let cipher = prop_oneof![
+        key_len().prop_map(EspCipher::AesGcm16),
+        Just(EspCipher::ChaCha20Poly1305),
+        (key_len(), integrity()).prop_map(|(key_len, with)| EspCipher::AesCbc(key_len, with)),
+    ];
+    (cipher, any::<bool>()).prop_map(|(cipher, extended)| EspSuite { cipher, extended })
 }
 
 /// The keys of an SA that resumed from an SK_d made of `seed`.
@@ -76,7 +84,7 @@ proptest! {
     #[test]
     fn octets_of_a_stranger_never_open_and_never_panic(
         cipher in ike_cipher(),
-        esp in esp_cipher(),
+        esp in esp_suite(),
         mut octets in prop::collection::vec(any::<u8>(), 0..300),
         header_len: usize,
     ) {
@@ -85,30 +93,31 @@ proptest! {
         prop_assert_eq!(keys.responder.open(&mut octets.clone(), header_len % 64), Err(OpenFailed));
         let ticket_key = TicketKey::generate(&mut Provider::seeded(1));
         prop_assert_eq!(ticket_key.open(b"", &octets).err(), Some(OpenFailed));
-        let opening = EspKey::for_test(esp, &vec![7; esp.key_and_salt_len()])
+        let opening = EspKey::for_test(esp, &vec![7; esp.cipher.keymat_len()])
             .unwrap_or_else(|e| panic!("{e}"))
             .into_opening();
-        prop_assert_eq!(opening.open(&mut octets), Err(OpenFailed));
+        prop_assert_eq!(opening.open(&mut octets, 0), Err(OpenFailed));
     }
 
     #[test]
     fn an_esp_packet_opens_to_what_was_sealed(
-        cipher in esp_cipher(),
+        suite in esp_suite(),
         spi: [u8; 4],
-        inner in prop::collection::vec(any::<u8>(), 0..2000),
+        blocks in prop::collection::vec(any::<[u8; 16]>(), 0..125),
         earlier in 0u32..u32::MAX,
     ) {
+        let cipher = suite.cipher;
         let key = || {
-            EspKey::for_test(cipher, &vec![8; cipher.key_and_salt_len()])
-                .unwrap_or_else(|e| panic!("{e}"))
+            EspKey::for_test(suite, &vec![8; cipher.keymat_len()]).unwrap_or_else(|e| panic!("{e}"))
         };
         let (sealing, opening) = (key().into_sealing(), key().into_opening());
         prop_assert_eq!(sealing.reserve(earlier).is_ok(), earlier > 0);
-        let mut packet = [&spi[..], &[0; 12], &inner, &[0; EspSealingKey::ICV_LEN]].concat();
-        prop_assert_eq!(sealing.seal(&mut packet), Ok(earlier + 1));
+        let (inner, head) = (blocks.concat(), vec![0; 4 + cipher.iv_len()]);
+        let mut packet = [&spi[..], &head, &inner, &vec![0; cipher.icv_len()]].concat();
+        prop_assert_eq!(sealing.seal(&mut packet), Ok(u64::from(earlier) + 1));
         prop_assert_eq!(&packet[..4], &spi);
         prop_assert_eq!(&packet[4..8], &(earlier + 1).to_be_bytes());
-        let range = opening.open(&mut packet).unwrap();
+        let range = opening.open(&mut packet, 0).unwrap();
         prop_assert_eq!(&packet[range], &inner);
     }
 

@@ -142,7 +142,7 @@ fn the_child_has_the_keys_that_libreswan_installed() {
     let keys = capture.resumed();
     let (ni, nr) = (capture.octets("ni"), capture.octets("nr"));
     let nonces = Nonces { initiator: &ni, responder: &nr };
-    let child = keys.sk_d.child_keys(EspCipher::AesGcm16(KeyLen::L256), None, nonces);
+    let child = keys.sk_d.child_keys(EspCipher::AesGcm16(KeyLen::L256).into(), None, nonces);
     let bytes = |key: crypto::EspKey| key.for_kernel(<[u8]>::to_vec);
     assert_eq!(bytes(child.initiator_to_responder), capture.octets("child_keymat_i2r"));
     assert_eq!(bytes(child.responder_to_initiator), capture.octets("child_keymat_r2i"));

@@ -12,15 +12,18 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use crypto::EspCipher;
 use esp::outbound;
 use tun_rs::{DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, SyncDevice, VIRTIO_NET_HDR_LEN};
 
-/// The largest MTU so that ESP in UDP in IPv6 fits a link of this MTU.
+/// The largest MTU so that ESP in UDP in IPv6 fits a link of this MTU, with an
+/// AEAD cipher; AES-CBC takes up to 28 octets more.
 #[must_use]
 pub const fn mtu_within(link_mtu: u16) -> u16 {
     const IPV6_AND_UDP: usize = 40 + 8;
+    const AEAD: EspCipher = EspCipher::ChaCha20Poly1305;
     // No larger than link_mtu.
-    outbound::inner_len_within((link_mtu as usize).saturating_sub(IPV6_AND_UDP)) as u16
+    outbound::inner_len_within(AEAD, (link_mtu as usize).saturating_sub(IPV6_AND_UDP)) as u16
 }
 
 /// What an Ethernet path carries, with room for one more tunnel's header.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crypto::{EspCipher, KeyLen};
+use crypto::{CbcIntegrity, EspCipher, KeyLen};
 use cygnetd::links::{Links, LinksConfig};
 use cygnetd::net::{EspRun, EspSink, IkeDatagram, Lane, Net, NetConfig, Receiver};
 use esp::discard::Discard;
@@ -66,11 +66,14 @@ fn both_families_pass_as_protocol_50_over_ipv6() {
 }
 
 #[test]
-fn chacha20_and_long_keys_pass_too() {
+fn every_cipher_passes() {
     let (mut left, mut right) = nodes();
-    for (number, cipher) in
-        [(1, EspCipher::ChaCha20Poly1305), (2, EspCipher::AesGcm16(KeyLen::L256))]
-    {
+    for (number, cipher) in [
+        (1, EspCipher::ChaCha20Poly1305),
+        (2, EspCipher::AesGcm16(KeyLen::L256)),
+        (3, EspCipher::AesCbc(KeyLen::L128, CbcIntegrity::HmacSha256_128)),
+        (4, EspCipher::AesCbc(KeyLen::L256, CbcIntegrity::HmacSha512_256)),
+    ] {
         Pair { cipher, ..Pair::new(number) }.install(&mut left, &mut right);
         assert!(left.ping("10.2.0.1"), "{cipher}");
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use crypto::{EspCipher, EspKey, KeyLen};
 use esp::inbound::Inbound;
-use esp::outbound::{self, Outbound};
+use esp::outbound::Outbound;
 use esp::packet::{self, Flow};
 use esp::policy::{Decision, Policies, Selectors};
 use esp::spec::{ChildId, GroupId, HalfSpec, Selector, Spi};
@@ -23,7 +23,7 @@ const CIPHERS: [(&str, EspCipher); 3] = [
 ];
 
 fn half(cipher: EspCipher) -> HalfSpec {
-    let key = vec![0x42; cipher.key_and_salt_len()];
+    let key = vec![0x42; cipher.keymat_len()];
     let key = EspKey::for_test(cipher, &key).expect("the length fits");
     HalfSpec { spi: Spi::new(0x1000).expect("not reserved"), key }
 }
@@ -46,7 +46,7 @@ fn sealing(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("seal/{name}"));
         for len in [64u16, 1400] {
             let (outbound, packet) = (Outbound::new(half(cipher)), inner(len));
-            let mut out = vec![0; outbound::sealed_len(packet.len())];
+            let mut out = vec![0; outbound.sealed_len(packet.len())];
             group.throughput(Throughput::Bytes(len.into()));
             group.bench_function(len.to_string(), |b| {
                 b.iter(|| outbound.seal(black_box(&packet), &mut out));
@@ -68,7 +68,7 @@ fn opening(c: &mut Criterion) {
             group.bench_function(len.to_string(), |b| {
                 b.iter_batched_ref(
                     || {
-                        let mut sealed = vec![0; outbound::sealed_len(packet.len())];
+                        let mut sealed = vec![0; outbound.sealed_len(packet.len())];
                         outbound.seal(&packet, &mut sealed).expect("numbers are left");
                         sealed
                     },

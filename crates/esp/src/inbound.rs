@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crypto::EspOpeningKey;
 
 use crate::discard::Discard;
-use crate::outbound::{HEADER_LEN, ICV_LEN};
+use crate::outbound::HEADER_LEN;
 use crate::packet::{self, Flow, Inner};
 use crate::policy::Selectors;
 use crate::replay::ReplayWindow;
 use crate::spec::{HalfSpec, Spi};
 
-/// SPI, sequence number, IV, the shortest aligned body, ICV.
-const MIN_LEN: usize = HEADER_LEN + 4 + ICV_LEN;
+/// SPI, sequence number, and the shortest IV, aligned body and ICV.
+const MIN_LEN: usize = HEADER_LEN + 8 + 4 + 16;
 
 const NEXT_HEADER_IPV4: u8 = 4;
 const NEXT_HEADER_IPV6: u8 = 41;
@@ -32,6 +32,7 @@ pub fn spi(packet: &[u8]) -> Result<u32, Discard> {
 /// The inbound half of a child.
 pub struct Inbound {
     spi: Spi,
+    extended: bool,
     key: EspOpeningKey,
     selectors: Arc<Selectors>,
     window: Mutex<ReplayWindow>,
@@ -54,8 +55,8 @@ impl Inbound {
     /// Takes the key of a child's inbound half.
     #[must_use]
     pub fn new(half: HalfSpec, selectors: Arc<Selectors>) -> Self {
-        let window = Mutex::default();
-        Self { spi: half.spi, key: half.key.into_opening(), selectors, window }
+        let (window, extended) = (Mutex::default(), half.key.suite().extended);
+        Self { spi: half.spi, extended, key: half.key.into_opening(), selectors, window }
     }
 
     /// The SPI on the wire: ours.
@@ -93,9 +94,14 @@ impl Run<'_> {
         if packet.len() < MIN_LEN {
             return Err(Discard::TooShort);
         }
-        let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
+        let low = u32::from_be_bytes([s0, s1, s2, s3]);
+        let sequence = match self.inbound.extended {
+            true => self.window.extend(low).map_err(|_| Discard::Replayed)?,
+            false => u64::from(low),
+        };
         self.window.check(sequence).map_err(|_| Discard::Replayed)?;
-        let plaintext = self.inbound.key.open(packet).map_err(|_| Discard::NotAuthentic)?;
+        let high = (sequence >> 32) as u32;
+        let plaintext = self.inbound.key.open(packet, high).map_err(|_| Discard::NotAuthentic)?;
         let is_newest = self.window.record(sequence).map_err(|_| Discard::Replayed)?;
 
         let body = packet.get(plaintext.clone()).ok_or(Discard::BadPadding)?;

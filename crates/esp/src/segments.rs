@@ -2,7 +2,7 @@
 //! sizes back to back, the last one perhaps shorter.
 
 use crate::discard::Discard;
-use crate::outbound::{self, Outbound, Sealed};
+use crate::outbound::{Outbound, Sealed};
 
 /// The kernel's limit of segments in one send (`UDP_MAX_SEGMENTS` since Linux
 /// 6.9 is 128, before it was 64).
@@ -46,7 +46,7 @@ impl Segments {
     /// # Errors
     /// The packet was not sealed, and never will be.
     pub fn push(&mut self, outbound: &Outbound, inner: &[u8], ecn: u8) -> Result<Pushed, Discard> {
-        let size = outbound::sealed_len(inner.len());
+        let size = outbound.sealed_len(inner.len());
         if !self.takes(size, ecn) {
             return if self.count == 0 { Err(Discard::TooBig) } else { Ok(Pushed::Full) };
         }

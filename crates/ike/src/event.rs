@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{EspCipher, IkeSuite};
+use crypto::{EspSuite, IkeSuite};
 use esp::plane;
 use esp::spec::{Selector, Spi};
 use serde::{Deserialize, Serialize, Serializer};
@@ -198,7 +198,7 @@ pub enum Event {
         /// The child's configured name.
         child: Arc<str>,
         /// ESP suite.
-        suite: Shown<EspCipher>,
+        suite: Shown<EspSuite>,
         /// The SPI of packets to us, in hexadecimal.
         spi_in: Shown<Spi>,
         /// The SPI of packets to the peer, in hexadecimal.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crypto::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+use crypto::{CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
 
 use crate::wire::{Encr, Esn, Integ, KeMethod, Prf, Transform, TransformType};
 
@@ -19,10 +19,28 @@ pub struct IkeProposal {
     groups: Vec<Group>,
 }
 
-/// One proposal for a child: alternatives, the best first.
+/// One proposal for a child: alternatives of each kind, the best first.
+///
+/// Either all its ciphers are AEAD, or none is (RFC 7296 section 3.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EspProposal {
-    ciphers: Vec<EspCipher>,
+    ciphers: Vec<EspEncryption>,
+    integrity: Vec<CbcIntegrity>,
+    /// Whether sequence numbers are extended. Never empty.
+    extended: Vec<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum EspEncryption {
+    Gcm(KeyLen),
+    ChaCha20Poly1305,
+    Cbc(KeyLen),
+}
+
+impl EspEncryption {
+    const fn is_aead(self) -> bool {
+        !matches!(self, Self::Cbc(_))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,8 +88,20 @@ pub const IKE_KEYWORDS: &[&str] = &[
 ];
 
 /// Keywords of ESP proposals, for hints about typing errors.
-pub const ESP_KEYWORDS: &[&str] =
-    &["aes128gcm16", "aes192gcm16", "aes256gcm16", "chacha20poly1305"];
+pub const ESP_KEYWORDS: &[&str] = &[
+    "aes128",
+    "aes192",
+    "aes256",
+    "aes128gcm16",
+    "aes192gcm16",
+    "aes256gcm16",
+    "chacha20poly1305",
+    "sha256",
+    "sha384",
+    "sha512",
+    "esn",
+    "noesn",
+];
 
 impl IkeProposal {
     /// What is offered where nothing is configured: AEAD first, then AES-CBC.
@@ -168,41 +198,89 @@ impl EspProposal {
     /// What is offered where nothing is configured.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        vec![Self {
-            ciphers: vec![
-                EspCipher::AesGcm16(KeyLen::L256),
-                EspCipher::AesGcm16(KeyLen::L128),
-                EspCipher::ChaCha20Poly1305,
-            ],
-        }]
+        use EspEncryption::{Cbc, ChaCha20Poly1305, Gcm};
+        let aead = vec![Gcm(KeyLen::L256), Gcm(KeyLen::L128), ChaCha20Poly1305];
+        let cbc = vec![Cbc(KeyLen::L256), Cbc(KeyLen::L128)];
+        let integrity = vec![
+            CbcIntegrity::HmacSha256_128,
+            CbcIntegrity::HmacSha384_192,
+            CbcIntegrity::HmacSha512_256,
+        ];
+        let extended = vec![false];
+        vec![
+            Self { ciphers: aead, integrity: Vec::new(), extended: extended.clone() },
+            Self { ciphers: cbc, integrity, extended },
+        ]
     }
 
-    /// The proposal of exactly this cipher.
+    /// The proposal of exactly this suite.
     #[must_use]
-    pub fn of(cipher: EspCipher) -> Self {
-        Self { ciphers: vec![cipher] }
+    pub fn of(suite: EspSuite) -> Self {
+        let (cipher, integrity) = match suite.cipher {
+            EspCipher::AesGcm16(len) => (EspEncryption::Gcm(len), Vec::new()),
+            EspCipher::ChaCha20Poly1305 => (EspEncryption::ChaCha20Poly1305, Vec::new()),
+            EspCipher::AesCbc(len, integrity) => (EspEncryption::Cbc(len), vec![integrity]),
+        };
+        Self { ciphers: vec![cipher], integrity, extended: vec![suite.extended] }
     }
 
-    /// Its transforms, in the order in which they are offered. Sequence numbers
-    /// have 32 bits.
+    /// Its transforms, in the order in which they are offered.
     pub fn transforms(&self) -> impl Iterator<Item = Transform> {
         let ciphers = self.ciphers.iter().map(|&c| esp_transform(c));
-        ciphers.chain(std::iter::once(Transform::esn(Esn::NO_ESN)))
+        let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
+        let extended = self.extended.iter().map(|&e| Transform::esn(esn(e)));
+        ciphers.chain(integrity).chain(extended)
     }
 
-    /// The cipher that this proposal and `offered` have in common, by our preference.
+    /// The suite that this proposal and `offered` have in common, by our preference.
     #[must_use]
-    pub fn agree(&self, offered: &[Transform]) -> Option<EspCipher> {
+    pub fn agree(&self, offered: &[Transform]) -> Option<EspSuite> {
         let acceptable = only_kinds(offered, &ESP_KINDS)
-            && offered.contains(&Transform::esn(Esn::NO_ESN))
-            && absent_or_none(offered, Transform::integ(Integ::NONE))
             // The first child has no key exchange of its own (RFC 7296 section 1.2).
             && absent_or_none(offered, Transform::ke(KeMethod::NONE));
         if !acceptable {
             return None;
         }
-        self.ciphers.iter().copied().find(|&c| offered.contains(&esp_transform(c)))
+        let is_offered = |e: &&bool| offered.contains(&Transform::esn(esn(**e)));
+        let extended = *self.extended.iter().find(is_offered)?;
+        let cipher = *self.ciphers.iter().find(|&&c| offered.contains(&esp_transform(c)))?;
+        let cipher = match cipher {
+            EspEncryption::Gcm(len) => aead(offered, EspCipher::AesGcm16(len))?,
+            EspEncryption::ChaCha20Poly1305 => aead(offered, EspCipher::ChaCha20Poly1305)?,
+            EspEncryption::Cbc(len) => {
+                let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
+                EspCipher::AesCbc(len, *self.integrity.iter().find(is_offered)?)
+            }
+        };
+        Some(EspSuite { cipher, extended })
     }
+
+    fn complete(mut self) -> Result<Self, BadProposal> {
+        let first = self.ciphers.first().ok_or(BadProposal::Missing("encryption"))?;
+        let is_aead = first.is_aead();
+        if self.ciphers.iter().any(|c| c.is_aead() != is_aead) {
+            return Err(BadProposal::MixedCiphers);
+        }
+        if is_aead && !self.integrity.is_empty() {
+            return Err(BadProposal::Misplaced("integrity beside AEAD".to_owned()));
+        }
+        if !is_aead && self.integrity.is_empty() {
+            return Err(BadProposal::Missing("integrity"));
+        }
+        if self.extended.is_empty() {
+            self.extended.push(false);
+        }
+        Ok(self)
+    }
+}
+
+/// An AEAD cipher has no other integrity beside it (RFC 7296 section 3.3.3).
+fn aead(offered: &[Transform], cipher: EspCipher) -> Option<EspCipher> {
+    absent_or_none(offered, Transform::integ(Integ::NONE)).then_some(cipher)
+}
+
+const fn esn(extended: bool) -> Esn {
+    if extended { Esn::ESN } else { Esn::NO_ESN }
 }
 
 const IKE_KINDS: [TransformType; 4] =
@@ -228,10 +306,11 @@ const fn cipher_transform(cipher: Cipher) -> Transform {
     }
 }
 
-const fn esp_transform(cipher: EspCipher) -> Transform {
+const fn esp_transform(cipher: EspEncryption) -> Transform {
     match cipher {
-        EspCipher::AesGcm16(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
-        EspCipher::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
+        EspEncryption::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
+        EspEncryption::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
+        EspEncryption::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
     }
 }
 
@@ -281,6 +360,7 @@ enum Keyword {
     Integrity(CbcIntegrity),
     Prf(PrfAlg),
     Group(Group),
+    Extended(bool),
 }
 
 fn keyword(text: &str) -> Option<Keyword> {
@@ -302,6 +382,8 @@ fn keyword(text: &str) -> Option<Keyword> {
         "ecp256" => Keyword::Group(Group::P256),
         "ecp384" => Keyword::Group(Group::P384),
         "modp2048" => Keyword::Group(Group::Modp2048),
+        "esn" => Keyword::Extended(true),
+        "noesn" => Keyword::Extended(false),
         _ => return None,
     })
 }
@@ -324,7 +406,7 @@ impl FromStr for IkeProposal {
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Prf(prf) => proposal.prfs.push(prf),
                 Keyword::Group(group) => proposal.groups.push(group),
-                Keyword::ChaCha20Poly1305 => {
+                Keyword::ChaCha20Poly1305 | Keyword::Extended(_) => {
                     return Err(BadProposal::Misplaced(word.to_owned()));
                 }
             }
@@ -367,18 +449,33 @@ const fn prf_beside(integrity: CbcIntegrity) -> PrfAlg {
     }
 }
 
-/// As in `aes256gcm16` or `aes256gcm16-chacha20poly1305`.
+/// As in `aes256gcm16`, `aes256gcm16-chacha20poly1305-esn-noesn` or
+/// `aes256-sha256`.
 impl FromStr for EspProposal {
     type Err = BadProposal;
 
     fn from_str(text: &str) -> Result<Self, BadProposal> {
-        let cipher = |word: &str| match keyword(word) {
-            Some(Keyword::Cipher(Cipher::Gcm(len))) => Ok(EspCipher::AesGcm16(len)),
-            Some(Keyword::ChaCha20Poly1305) => Ok(EspCipher::ChaCha20Poly1305),
-            Some(_) => Err(BadProposal::Misplaced(word.to_owned())),
-            None => Err(BadProposal::Unknown(word.to_owned())),
-        };
-        Ok(Self { ciphers: text.split('-').map(cipher).collect::<Result<_, _>>()? })
+        let (ciphers, integrity, extended) = Default::default();
+        let mut proposal = Self { ciphers, integrity, extended };
+        for word in text.split('-') {
+            match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
+                Keyword::Cipher(Cipher::Gcm(len)) => {
+                    proposal.ciphers.push(EspEncryption::Gcm(len));
+                }
+                Keyword::Cipher(Cipher::Cbc(len)) => {
+                    proposal.ciphers.push(EspEncryption::Cbc(len));
+                }
+                Keyword::ChaCha20Poly1305 => {
+                    proposal.ciphers.push(EspEncryption::ChaCha20Poly1305);
+                }
+                Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
+                Keyword::Extended(extended) => proposal.extended.push(extended),
+                Keyword::Prf(_) | Keyword::Group(_) => {
+                    return Err(BadProposal::Misplaced(word.to_owned()));
+                }
+            }
+        }
+        proposal.complete()
     }
 }
 
@@ -402,7 +499,17 @@ impl fmt::Display for IkeProposal {
 
 impl fmt::Display for EspProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = self.ciphers.iter().map(ToString::to_string).collect();
+        let ciphers = self.ciphers.iter().map(|cipher| match cipher {
+            EspEncryption::Gcm(len) => format!("aes{}gcm16", len.bits()),
+            EspEncryption::ChaCha20Poly1305 => "chacha20poly1305".to_owned(),
+            EspEncryption::Cbc(len) => format!("aes{}", len.bits()),
+        });
+        let integrity = self.integrity.iter().map(ToString::to_string);
+        // Sequence numbers of 32 bits alone are not worth a word.
+        let is_usual = self.extended == [false];
+        let extended = self.extended.iter().filter(|_| !is_usual);
+        let extended = extended.map(|&e| if e { "esn" } else { "noesn" }.to_owned());
+        let words: Vec<_> = ciphers.chain(integrity).chain(extended).collect();
         f.write_str(&words.join("-"))
     }
 }
@@ -468,13 +575,47 @@ mod tests {
         assert!(ours.agree(&theirs, None).is_none());
     }
 
+    fn esp(text: &str) -> EspProposal {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn esp_without_32_bit_sequence_numbers_is_not_chosen() {
-        let ours: EspProposal = "aes256gcm16".parse().unwrap();
-        let mut theirs: Vec<_> = ours.transforms().collect();
-        assert_eq!(ours.agree(&theirs), Some(EspCipher::AesGcm16(KeyLen::L256)));
-        theirs.pop();
-        theirs.push(Transform::esn(Esn::ESN));
-        assert_eq!(ours.agree(&theirs), None);
+    fn sequence_numbers_are_as_long_as_both_sides_want() {
+        let agree = |ours: &str, theirs: &str| {
+            let theirs: Vec<_> = esp(theirs).transforms().collect();
+            esp(ours).agree(&theirs).map(|suite| suite.to_string())
+        };
+        assert_eq!(agree("aes256gcm16", "aes256gcm16").as_deref(), Some("aes256gcm16"));
+        assert_eq!(agree("aes256gcm16", "aes256gcm16-esn"), None);
+        let both = "aes256gcm16-esn-noesn";
+        assert_eq!(agree(both, both).as_deref(), Some("aes256gcm16-esn"));
+        assert_eq!(agree(both, "aes256gcm16").as_deref(), Some("aes256gcm16"));
+        assert_eq!(agree("aes256gcm16-noesn-esn", both).as_deref(), Some("aes256gcm16"));
+    }
+
+    #[test]
+    fn esp_integrity_goes_with_cbc_only() {
+        let agree = |ours: &str, theirs: &str| {
+            let theirs: Vec<_> = esp(theirs).transforms().collect();
+            esp(ours).agree(&theirs).map(|suite| suite.to_string())
+        };
+        let suite = agree("aes256-aes128-sha512-sha256", "aes128-sha256-sha512");
+        assert_eq!(suite.as_deref(), Some("aes128-sha512"));
+        assert_eq!(agree("aes128-sha256", "aes128-sha384"), None);
+        let fault = |text: &str| text.parse::<EspProposal>().err();
+        assert_eq!(fault("aes128"), Some(BadProposal::Missing("integrity")));
+        assert_eq!(fault("sha256"), Some(BadProposal::Missing("encryption")));
+        assert_eq!(fault("aes128-aes128gcm16-sha256"), Some(BadProposal::MixedCiphers));
+        assert_eq!(fault("aes128-prfsha256"), Some(BadProposal::Misplaced("prfsha256".into())));
+        assert!(fault("aes128gcm16-sha256").is_some());
+    }
+
+    #[test]
+    fn an_esp_proposal_that_is_shown_can_be_read_back() {
+        for text in
+            ["aes256gcm16-aes128gcm16-esn", "aes256-sha256-sha512", "chacha20poly1305-esn-noesn"]
+        {
+            assert_eq!(esp(text).to_string(), text);
+        }
     }
 }

@@ -2,38 +2,115 @@ use std::collections::BTreeSet;
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305};
 
-use super::hex;
+use super::{cases, hex, octets};
 use crate::aead::{expanded, nonce};
 use crate::error::{Exhausted, OpenFailed, WrongLength};
-use crate::esp::{EspKey, EspSealingKey};
-use crate::suite::{EspCipher, KeyLen};
+use crate::esp::EspKey;
+use crate::suite::{CbcIntegrity, EspCipher, EspSuite, KeyLen};
 
-const ALL: [EspCipher; 4] = [
-    EspCipher::AesGcm16(KeyLen::L128),
-    EspCipher::AesGcm16(KeyLen::L192),
-    EspCipher::AesGcm16(KeyLen::L256),
-    EspCipher::ChaCha20Poly1305,
-];
+const ESP_CBC: &str = include_str!("../../tests/data/esp_cbc.json");
 
-fn key(cipher: EspCipher) -> EspKey {
-    EspKey::new(cipher, &vec![3; cipher.key_and_salt_len()])
+fn all() -> Vec<EspSuite> {
+    let mut ciphers = vec![EspCipher::ChaCha20Poly1305];
+    for key_len in [KeyLen::L128, KeyLen::L192, KeyLen::L256] {
+        ciphers.push(EspCipher::AesGcm16(key_len));
+        for integrity in [
+            CbcIntegrity::HmacSha256_128,
+            CbcIntegrity::HmacSha384_192,
+            CbcIntegrity::HmacSha512_256,
+        ] {
+            ciphers.push(EspCipher::AesCbc(key_len, integrity));
+        }
+    }
+    let suite = |cipher| [false, true].map(|extended| EspSuite { cipher, extended });
+    ciphers.into_iter().flat_map(suite).collect()
 }
 
-/// `SPI | room | plaintext | room`
-fn packet(plaintext: &[u8]) -> Vec<u8> {
+fn key(suite: impl Into<EspSuite>) -> EspKey {
+    let suite = suite.into();
+    EspKey::new(suite, &vec![3; suite.cipher.keymat_len()])
+}
+
+/// `SPI | room | plaintext | room`; the plaintext is of whole blocks.
+fn packet(cipher: EspCipher, plaintext: &[u8]) -> Vec<u8> {
     let spi = [0xde, 0xad, 0xbe, 0xef];
-    [&spi[..], &[0; 12], plaintext, &[0; EspSealingKey::ICV_LEN]].concat()
+    let (head, tail) = (vec![0; 4 + cipher.iv_len()], vec![0; cipher.icv_len()]);
+    [&spi[..], &head, plaintext, &tail].concat()
 }
 
-fn check_opening(cipher: EspCipher, key_and_salt: &str, packet: &str, plaintext: &str) {
-    let key = EspKey::for_test(cipher, &hex(key_and_salt)).unwrap_or_else(|e| panic!("{e}"));
+/// One of ChaCha20-Poly1305.
+fn chacha(plaintext: &[u8]) -> Vec<u8> {
+    packet(EspCipher::ChaCha20Poly1305, plaintext)
+}
+
+fn check_opening(cipher: EspCipher, keymat: &str, packet: &str, plaintext: &str) {
+    let key = EspKey::for_test(cipher, &hex(keymat)).unwrap_or_else(|e| panic!("{e}"));
     let mut packet = hex(packet);
-    let range = key.into_opening().open(&mut packet).unwrap();
+    let range = key.into_opening().open(&mut packet, 0).unwrap();
     assert_eq!(packet[range], hex(plaintext));
 }
 
-/// draft-mcgrew-gcm-test-01 section 4, the cases without extended sequence
-/// numbers.
+/// draft-mcgrew-gcm-test-01 section 4, the case with extended sequence numbers.
+#[test]
+fn the_upper_half_of_an_extended_number_is_covered_and_not_sent() {
+    let suite = EspSuite { cipher: EspCipher::AesGcm16(KeyLen::L128), extended: true };
+    let key = EspKey::for_test(suite, &hex("4c80cdefbb5d10da906ac73c3613a634 2e443b68"));
+    let opening = key.ok().unwrap().into_opening();
+    let mut sealed = hex("00004321 00000000 4956ed7e3b244cfe
+         fecf537e729d5b07dc30df528dd22b768d1b98736696a6fd348509fa13ceac34
+         cfa2436f14a3f3cf65925bf1f4a13c5d15b21e1884f5ff6247aeabb786b93bce
+         61bc17d768fd9732 459018148f6cbe722fd04796562dfdb4");
+    let mut packet = sealed.clone();
+    let range = opening.open(&mut packet, 0x8765_4321).unwrap();
+    assert_eq!(
+        packet[range],
+        hex("45000048699a000080114db7c0a80102c0a801010a9bf15638d3010000010000
+             00000000045f736970045f756470037369700963796265726369747902646b00
+             0021000101020201")
+    );
+    assert_eq!(opening.open(&mut sealed, 0x8765_4320), Err(OpenFailed));
+}
+
+/// Packets of an independent program: tests/data/esp_cbc.py.
+#[test]
+fn aes_cbc_opens_the_packets_of_another_program() {
+    for case in cases(ESP_CBC) {
+        let key_len = match case["key_bits"].as_u64().unwrap() {
+            128 => KeyLen::L128,
+            192 => KeyLen::L192,
+            _ => KeyLen::L256,
+        };
+        let integrity = match case["hash"].as_str().unwrap() {
+            "sha256" => CbcIntegrity::HmacSha256_128,
+            "sha384" => CbcIntegrity::HmacSha384_192,
+            _ => CbcIntegrity::HmacSha512_256,
+        };
+        let extended = case["extended"].as_bool().unwrap();
+        let suite = EspSuite { cipher: EspCipher::AesCbc(key_len, integrity), extended };
+        let key = EspKey::for_test(suite, &octets(&case, "keymat")).ok().unwrap();
+        let high = u32::try_from(case["high"].as_u64().unwrap()).unwrap();
+        let mut packet = octets(&case, "packet");
+        let range = key.into_opening().open(&mut packet, high).unwrap();
+        assert_eq!(packet[range], octets(&case, "text"), "{suite}");
+    }
+}
+
+#[test]
+fn ivs_of_aes_cbc_do_not_tell_the_number() {
+    let cipher = EspCipher::AesCbc(KeyLen::L128, CbcIntegrity::HmacSha256_128);
+    let sealing = key(cipher).into_sealing();
+    let ivs: BTreeSet<_> = (0..100)
+        .map(|_| {
+            let mut packet = packet(cipher, &[0; 16]);
+            sealing.seal(&mut packet).unwrap();
+            packet[8..24].to_vec()
+        })
+        .collect();
+    assert_eq!(ivs.len(), 100);
+    assert!(ivs.iter().all(|iv| iv[..8] != [0; 8]));
+}
+
+/// draft-mcgrew-gcm-test-01 section 4, cases without extended sequence numbers.
 #[test]
 fn aes_gcm_opens_the_esp_packets_of_its_test_cases() {
     check_opening(
@@ -112,17 +189,19 @@ fn chacha20_poly1305_gives_the_answer_of_rfc_8439() {
 }
 
 #[test]
-fn packets_are_numbered_from_1_and_carry_the_number_as_iv() {
-    for cipher in ALL {
-        let (sealing, opening) = (key(cipher).into_sealing(), key(cipher).into_opening());
+fn packets_are_numbered_from_1_and_an_aead_carries_the_number_as_iv() {
+    for suite in all() {
+        let (sealing, opening) = (key(suite).into_sealing(), key(suite).into_opening());
         for expected in 1..=3u8 {
-            let mut packet = packet(b"inner packet");
-            assert_eq!(sealing.seal(&mut packet), Ok(u32::from(expected)));
+            let mut packet = packet(suite.cipher, b"an inner packet.");
+            assert_eq!(sealing.seal(&mut packet), Ok(u64::from(expected)));
             assert_eq!(packet[..4], [0xde, 0xad, 0xbe, 0xef]);
             assert_eq!(packet[4..8], [0, 0, 0, expected]);
-            assert_eq!(packet[8..16], [0, 0, 0, 0, 0, 0, 0, expected]);
-            let range = opening.open(&mut packet).unwrap();
-            assert_eq!(&packet[range], b"inner packet");
+            if suite.cipher.iv_len() == 8 {
+                assert_eq!(packet[8..16], [0, 0, 0, 0, 0, 0, 0, expected]);
+            }
+            let range = opening.open(&mut packet, 0).unwrap();
+            assert_eq!(&packet[range], b"an inner packet.");
         }
         assert_eq!(sealing.sent(), 3);
     }
@@ -130,16 +209,32 @@ fn packets_are_numbered_from_1_and_carry_the_number_as_iv() {
 
 #[test]
 fn no_octet_of_a_packet_can_be_changed_or_lost() {
-    for cipher in ALL {
-        let (sealing, opening) = (key(cipher).into_sealing(), key(cipher).into_opening());
-        let mut sealed = packet(b"inner packet");
+    for suite in all() {
+        let (sealing, opening) = (key(suite).into_sealing(), key(suite).into_opening());
+        let mut sealed = packet(suite.cipher, b"an inner packet.");
         sealing.seal(&mut sealed).unwrap();
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert_eq!(opening.open(&mut changed), Err(OpenFailed));
-            assert_eq!(opening.open(&mut sealed.clone()[..at]), Err(OpenFailed));
+            assert_eq!(opening.open(&mut changed, 0), Err(OpenFailed));
+            assert_eq!(opening.open(&mut sealed.clone()[..at], 0), Err(OpenFailed));
         }
+        let with_high = opening.open(&mut sealed.clone(), 1);
+        assert_eq!(with_high.is_err(), suite.extended, "{suite}");
+    }
+}
+
+#[test]
+fn extended_numbers_go_on_behind_the_32nd_bit() {
+    for suite in all().into_iter().filter(|suite| suite.extended) {
+        let (sealing, opening) = (key(suite).into_sealing(), key(suite).into_opening());
+        assert_eq!(sealing.last(), u64::MAX);
+        assert!(sealing.reserve(u32::MAX).is_ok());
+        let mut packet = packet(suite.cipher, &[7; 32]);
+        assert_eq!(sealing.seal(&mut packet), Ok(1 << 32));
+        assert_eq!(packet[4..8], [0; 4]);
+        assert_eq!(opening.open(&mut packet.clone(), 0), Err(OpenFailed));
+        assert_eq!(opening.open(&mut packet, 1).map(|range| range.len()), Ok(32));
     }
 }
 
@@ -147,9 +242,9 @@ fn no_octet_of_a_packet_can_be_changed_or_lost() {
 fn a_key_is_mute_after_its_last_number() {
     let sealing = key(EspCipher::ChaCha20Poly1305).into_sealing();
     assert_eq!(sealing.reserve(u32::MAX - 2).map(|run| run.left()).ok(), Some(0xffff_fffd));
-    let mut last = packet(b"");
-    assert_eq!(sealing.seal(&mut last), Ok(u32::MAX - 1));
-    assert_eq!(sealing.seal(&mut last), Ok(u32::MAX));
+    let mut last = chacha(b"");
+    assert_eq!(sealing.seal(&mut last), Ok(u64::from(u32::MAX) - 1));
+    assert_eq!(sealing.seal(&mut last), Ok(u64::from(u32::MAX)));
     for _ in 0..3 {
         assert_eq!(sealing.seal(&mut last), Err(Exhausted));
         assert!(sealing.reserve(u32::MAX).is_err());
@@ -163,8 +258,8 @@ fn a_run_is_cut_short_where_the_numbers_end() {
     assert!(sealing.reserve(u32::MAX - 1).is_ok());
     let mut run = sealing.reserve(64).ok().unwrap();
     assert_eq!(run.left(), 1);
-    assert_eq!(run.seal(&mut packet(b"")), Ok(u32::MAX));
-    assert_eq!(run.seal(&mut packet(b"")), Err(Exhausted));
+    assert_eq!(run.seal(&mut chacha(b"")), Ok(u64::from(u32::MAX)));
+    assert_eq!(run.seal(&mut chacha(b"")), Err(Exhausted));
 }
 
 #[test]
@@ -177,16 +272,16 @@ fn an_empty_run_is_refused_and_takes_no_number() {
 #[test]
 fn no_number_is_used_twice_by_several_threads() {
     let sealing = key(EspCipher::AesGcm16(KeyLen::L128)).into_sealing();
-    let alone = || (0..500).map(|_| sealing.seal(&mut packet(b"")).unwrap()).collect::<Vec<_>>();
+    let alone = || (0..500).map(|_| sealing.seal(&mut chacha(b"")).unwrap()).collect::<Vec<_>>();
     let in_runs = || {
         let mut numbers = Vec::new();
         for _ in 0..50 {
             let mut run = sealing.reserve(10).ok().unwrap();
-            numbers.extend((0..10).map(|_| run.seal(&mut packet(b"")).unwrap()));
+            numbers.extend((0..10).map(|_| run.seal(&mut chacha(b"")).unwrap()));
         }
         numbers
     };
-    let numbers: Vec<u32> = std::thread::scope(|scope| {
+    let numbers: Vec<u64> = std::thread::scope(|scope| {
         let threads = [scope.spawn(alone), scope.spawn(in_runs), scope.spawn(alone)];
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });

@@ -125,13 +125,13 @@ fn children_get_their_keys_with_and_without_a_key_exchange() {
             for (shared, keymat) in
                 [(None, "child"), (Some(secret(case, "shared_new")), "child_pfs")]
             {
-                let child = sk_d.child_keys(cipher, shared, exchange.nonces());
+                let child = sk_d.child_keys(cipher.into(), shared, exchange.nonces());
                 let keymat = octets(case, keymat);
-                let (forth, rest) = keymat.split_at(cipher.key_and_salt_len());
-                let (back, _) = rest.split_at(cipher.key_and_salt_len());
+                let (forth, rest) = keymat.split_at(cipher.keymat_len());
+                let (back, _) = rest.split_at(cipher.keymat_len());
                 assert_eq!(child.initiator_to_responder.for_kernel(<[u8]>::to_vec), forth);
                 assert_eq!(child.responder_to_initiator.for_kernel(<[u8]>::to_vec), back);
-                assert_eq!(child.responder_to_initiator.cipher(), cipher);
+                assert_eq!(child.responder_to_initiator.suite(), cipher.into());
             }
         }
     }

@@ -307,7 +307,12 @@ fn each_mistake_has_its_own_words() {
             "patterns with * are not supported",
         ),
         ("connections.office.remote", "id = \"@\"", "the identity is empty"),
-        (child, "esp_proposals = [\"aes256\"]", "'aes256' has no place in this kind of proposal"),
+        (child, "esp_proposals = [\"aes256\"]", "no integrity algorithm"),
+        (
+            child,
+            "esp_proposals = [\"prfsha256\"]",
+            "'prfsha256' has no place in this kind of proposal",
+        ),
         ("secrets.psk", "file = \"x\"", "cannot read x: No such file or directory (os error 2)"),
         ("secrets.psk", "id = []", "this list is empty"),
         ("secrets.psk", "id = [\"@stranger\"]", "there is no secret for @dut and @peer"),

@@ -225,7 +225,7 @@ mod tests {
                 connection: "a".into(),
                 sa,
                 child,
-                suite: Shown(EspCipher::ChaCha20Poly1305),
+                suite: Shown(EspCipher::ChaCha20Poly1305.into()),
                 spi_in: Shown(Spi::new(0xc0ff_ee01).unwrap()),
                 spi_out: Shown(Spi::new(0xc0ff_ee02).unwrap()),
                 local_ts: vec![Shown(Selector::subnet([10, 0, 0, 0].into(), 8))],

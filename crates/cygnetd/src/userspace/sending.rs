@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 
 use esp::discard::Discard;
 use esp::mss;
-use esp::outbound::SOFT_LIMIT;
 use esp::packet::{self, Flow};
 use esp::plane::{Limit, PlaneEvent};
 use esp::policy::{Decision, Held};
@@ -147,7 +146,7 @@ impl Sender<'_> {
             }
         })?;
         // Each number is used once, so this is told once.
-        if sequence == SOFT_LIMIT {
+        if sequence == child.outbound.soft_limit() {
             self.shared.events.push(PlaneEvent::Expired(child.id(), Limit::Soft));
         }
         row.packets += 1;
@@ -216,7 +215,7 @@ impl Outbox {
     }
 
     /// Seals a packet behind the last of its child where they fit together.
-    fn push(&mut self, child: &Child, packet: &[u8], ecn: u8) -> Result<u32, Discard> {
+    fn push(&mut self, child: &Child, packet: &[u8], ecn: u8) -> Result<u64, Discard> {
         let in_use = self.sends.get_mut(..self.used).unwrap_or_default();
         let last =
             in_use.iter_mut().rev().find(|send| send.to.is_some_and(|(id, _)| id == child.id()));

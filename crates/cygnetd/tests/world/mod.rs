@@ -258,7 +258,7 @@ impl Pair {
     /// Packets to the node with number `n`.
     fn half(&self, n: u8) -> HalfSpec {
         let number = u8::try_from(self.number % 251).unwrap();
-        let key: Vec<u8> = (0..self.cipher.key_and_salt_len())
+        let key: Vec<u8> = (0..self.cipher.keymat_len())
             .map(|i| u8::try_from(i).unwrap() ^ number ^ (n << 6))
             .collect();
         let spi = 0x100_0000 * u32::from(n) + u32::try_from(self.number).unwrap();

@@ -1,22 +1,25 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use crypto::{EspCipher, EspKey, KeyLen};
+use crypto::{CbcIntegrity, EspCipher, EspKey, EspSuite, KeyLen};
 use proptest::prelude::*;
 
 use super::*;
-use crate::outbound::{self, Outbound};
+use crate::outbound::Outbound;
 use crate::segments::{Pushed, Segments};
 use crate::spec::Selector;
 
-const CIPHERS: [EspCipher; 4] = [
+const CIPHERS: [EspCipher; 7] = [
     EspCipher::AesGcm16(KeyLen::L128),
     EspCipher::AesGcm16(KeyLen::L192),
     EspCipher::AesGcm16(KeyLen::L256),
     EspCipher::ChaCha20Poly1305,
+    EspCipher::AesCbc(KeyLen::L128, CbcIntegrity::HmacSha256_128),
+    EspCipher::AesCbc(KeyLen::L256, CbcIntegrity::HmacSha384_192),
+    EspCipher::AesCbc(KeyLen::L256, CbcIntegrity::HmacSha512_256),
 ];
 
 fn half(cipher: EspCipher) -> HalfSpec {
-    let key = vec![0x42; cipher.key_and_salt_len()];
+    let key = vec![0x42; cipher.keymat_len()];
     HalfSpec { spi: Spi::new(0xc0ff_ee00).unwrap(), key: EspKey::for_test(cipher, &key).unwrap() }
 }
 
@@ -67,7 +70,7 @@ fn udp_v6(payload: &[u8]) -> Vec<u8> {
 }
 
 fn sealed(outbound: &Outbound, inner: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; outbound::sealed_len(inner.len())];
+    let mut out = vec![0; outbound.sealed_len(inner.len())];
     let sealed = outbound.seal(inner, &mut out).unwrap();
     assert_eq!(sealed.len, out.len());
     out
@@ -234,9 +237,45 @@ fn a_packet_that_no_send_can_hold_is_too_big() {
     assert_eq!(Segments::default().push(&outbound, &inner, 0), Err(Discard::TooBig));
 }
 
+#[test]
+fn packets_with_extended_numbers_go_on_where_32_bits_end() {
+    let extended = || {
+        let cipher = EspCipher::AesGcm16(KeyLen::L256);
+        let suite = EspSuite { cipher, extended: true };
+        let key = EspKey::for_test(suite, &vec![0x42; cipher.keymat_len()]).unwrap();
+        HalfSpec { spi: Spi::new(0xc0ff_ee00).unwrap(), key }
+    };
+    let sealing = extended().key.into_sealing();
+    let inbound = Inbound::new(extended(), selectors());
+    let sealed = || {
+        let inner = from_peer(b"four");
+        let mut packet = vec![0; 16];
+        packet[..4].copy_from_slice(&0xc0ff_ee00u32.to_be_bytes());
+        packet.extend(&inner);
+        let pad = (inner.len() + 2).next_multiple_of(4) - inner.len() - 2;
+        packet.extend((1..=3).take(pad));
+        packet.extend([pad as u8, 4]);
+        packet.extend([0; 16]);
+        sealing.seal(&mut packet).unwrap();
+        packet
+    };
+    for skipped in [1 << 31, 50, 1 << 31, 200, u32::MAX - 5000, 3000] {
+        let mut older = sealed();
+        assert!(sealing.reserve(skipped).is_ok());
+        let mut newer = sealed();
+        let is_far = skipped > 100_000;
+        if is_far {
+            assert!(inbound.run().open(&mut older).is_ok());
+        }
+        assert!(inbound.run().open(&mut newer.clone()).unwrap().is_newest);
+        assert_eq!(inbound.run().open(&mut newer), Err(Discard::Replayed));
+    }
+    assert!(sealing.sent() > u64::from(u32::MAX));
+}
+
 proptest! {
     #[test]
-    fn any_payload_survives(payload in prop::collection::vec(any::<u8>(), 0..1600), which in 0usize..4) {
+    fn any_payload_survives(payload in prop::collection::vec(any::<u8>(), 0..1600), which in 0..CIPHERS.len()) {
         let (outbound, inbound) = pair(CIPHERS[which]);
         let inner = from_peer(&payload);
         let mut packet = sealed(&outbound, &inner);

@@ -1,7 +1,7 @@
 //! The child in IKE_AUTH: proposals, traffic selectors, keys
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
-use crypto::{EspCipher, SkD};
+use crypto::{EspSuite, SkD};
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
 use crate::config::ChildConfig;
@@ -30,7 +30,7 @@ pub(crate) struct Child {
 pub(crate) struct Terms {
     /// The number of the accepted proposal.
     pub(crate) number: u8,
-    pub(crate) cipher: EspCipher,
+    pub(crate) suite: EspSuite,
     /// The SPI of packets to the peer.
     pub(crate) spi_out: Spi,
     pub(crate) local_ts: Box<[Selector]>,
@@ -56,17 +56,17 @@ pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfi
 
 /// What a responder accepts of a request, or the notify that says why not.
 pub(crate) fn choose(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Terms, NotifyType> {
-    let (number, cipher, spi_out) =
-        choose_cipher(&config.proposals, payloads).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+    let (number, suite, spi_out) =
+        choose_suite(&config.proposals, payloads).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
     let remote_ts = narrow(&config.remote_ts, payloads.ts_i());
     let local_ts = narrow(&config.local_ts, payloads.ts_r());
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
     }
-    Ok(Terms { number, cipher, spi_out, local_ts, remote_ts })
+    Ok(Terms { number, suite, spi_out, local_ts, remote_ts })
 }
 
-fn choose_cipher(ours: &[EspProposal], payloads: &Payloads<'_>) -> Option<(u8, EspCipher, Spi)> {
+fn choose_suite(ours: &[EspProposal], payloads: &Payloads<'_>) -> Option<(u8, EspSuite, Spi)> {
     let offered = payloads.sa()?;
     let agree = |ours: &EspProposal| {
         offered.offered().ok()?.filter(|p| p.protocol == Protocol::ESP).find_map(|theirs| {
@@ -79,7 +79,7 @@ fn choose_cipher(ours: &[EspProposal], payloads: &Payloads<'_>) -> Option<(u8, E
 
 /// Appends SA, TSi and TSr of a response.
 pub(crate) fn answer(builder: &mut MessageBuilder<Protected>, child: &Child) {
-    let transforms: Vec<_> = EspProposal::of(child.terms.cipher).transforms().collect();
+    let transforms: Vec<_> = EspProposal::of(child.terms.suite).transforms().collect();
     let proposal = NewProposal {
         number: child.terms.number,
         protocol: Protocol::ESP,
@@ -101,7 +101,7 @@ pub(crate) fn accept(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Te
         .and_then(|index| config.proposals.get(index))
         .ok_or(Failure::Protocol)?;
     let transforms: Vec<_> = chosen.transforms().collect();
-    let cipher = offered.agree(&transforms).ok_or(Failure::NoEspProposal)?;
+    let suite = offered.agree(&transforms).ok_or(Failure::NoEspProposal)?;
     let spi_out = spi_of(&chosen).ok_or(Failure::Protocol)?;
     // Narrowed to what we asked for; a peer that widens gets only that.
     let local_ts = narrow(&config.local_ts, Some(ts_i));
@@ -109,7 +109,7 @@ pub(crate) fn accept(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Te
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
     }
-    Ok(Terms { number: chosen.number, cipher, spi_out, local_ts, remote_ts })
+    Ok(Terms { number: chosen.number, suite, spi_out, local_ts, remote_ts })
 }
 
 /// Why a response without a child has none.
@@ -149,7 +149,7 @@ impl Child {
         transcript: &Transcript,
         path: OuterPath,
     ) -> Box<ChildSpec> {
-        let keys = sk_d.child_keys(self.terms.cipher, None, transcript.nonces());
+        let keys = sk_d.child_keys(self.terms.suite, None, transcript.nonces());
         let (outgoing, incoming) = match role {
             Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
             Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),

@@ -118,7 +118,7 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
 
     let config = child_of(EAST, WEST);
     let terms = child::choose(&config, payloads).unwrap();
-    assert_eq!(terms.cipher, EspCipher::AesGcm16(KeyLen::L256));
+    assert_eq!(terms.suite, EspCipher::AesGcm16(KeyLen::L256).into());
     assert_eq!((&*terms.local_ts, &*terms.remote_ts), (&*config.local_ts, &*config.remote_ts));
     let forth = capture.octets("child_keymat_i2r");
     let back = capture.octets("child_keymat_r2i");

@@ -202,7 +202,7 @@ impl Established {
             connection: self.name(),
             sa: self.id(),
             child: Arc::clone(&self.base.connection.child.name),
-            suite: Shown(child.terms.cipher),
+            suite: Shown(child.terms.suite),
             spi_in: Shown(child.spi_in),
             spi_out: Shown(child.terms.spi_out),
             local_ts: shown(&child.terms.local_ts),

@@ -34,7 +34,7 @@ impl Established {
         ChildStatus {
             name: Arc::clone(&self.base.connection.child.name),
             id: child.id,
-            suite: child.terms.cipher.to_string(),
+            suite: child.terms.suite.to_string(),
             spi_in: child.spi_in,
             spi_out: child.terms.spi_out,
             udp: self.base.encapsulation == Encapsulation::Udp,
