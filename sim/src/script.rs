@@ -2,8 +2,8 @@
 //! wants it to say.
 
 use crypto::{
-    EspCipher, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite, KeyExchange, KeyLen, Mac, Nonces,
-    PrfAlg, Provider, Psk, SignedOctets, SkD, Skeyseed,
+    AdditionalGroups, EspCipher, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite, KeyExchange, KeyLen,
+    Mac, Nonces, PrfAlg, Provider, Psk, SignedOctets, SkD, Skeyseed,
 };
 use ike::event::Role;
 use ike::identity::Id;
@@ -18,6 +18,7 @@ pub const SUITE: IkeSuite = IkeSuite {
     cipher: IkeCipher::AesGcm16(KeyLen::L256),
     prf: PrfAlg::HmacSha384,
     group: Group::X25519,
+    additional: AdditionalGroups::NONE,
 };
 
 const NONCE: [u8; 32] = [0x4e; 32];
@@ -182,7 +183,7 @@ impl Scripted {
             Role::Responder => (&self.first[1], &self.nonces[0], &self.keys.sk_pr),
         };
         let maced_id = key.mac_id(&id.body());
-        make(key, SignedOctets { message, peer_nonce, maced_id: &maced_id })
+        make(key, SignedOctets { message, peer_nonce, maced_id: &maced_id, intermediate: &[] })
     }
 
     /// A message, sealed.

@@ -14,9 +14,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crypto::{
-    CookieKey, EspCipher, EspKey, EspSealingKey, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite,
-    KeyExchange, KeyLen, MessageKey, Nonces, PrfAlg, Provider, Psk, SignedOctets, SkD, SkP,
-    Skeyseed, TicketKey,
+    AdditionalGroups, CookieKey, EspCipher, EspKey, EspSealingKey, Group, IkeCipher, IkeKeys,
+    IkeSpis, IkeSuite, KeyExchange, KeyLen, MessageKey, Nonces, PrfAlg, Provider, Psk,
+    SignedOctets, SkD, SkP, Skeyseed, TicketKey,
 };
 
 const NONCES: Nonces<'static> = Nonces { initiator: &[1; 32], responder: &[2; 32] };
@@ -91,8 +91,12 @@ fn single_operations() {
         });
         time(&format!("{prf}: child_keys"), || sk_d.child_keys(ESP.into(), None, NONCES));
     }
-    for group in [Group::X25519, Group::P256, Group::P384, Group::Modp2048] {
-        let peer = provider.key_exchange(group).unwrap().public().to_vec();
+    for group in Group::ALL {
+        let public = provider.key_exchange(group).unwrap().public().to_vec();
+        let peer = provider.answer_key_exchange(group, &public).unwrap().public().to_vec();
+        time(&format!("{group}: answer and agree"), || {
+            provider.answer_key_exchange(group, &public).unwrap().agree()
+        });
         time(&format!("{group}: generate"), || provider.key_exchange(group).unwrap());
         time(&format!("{group}: generate and agree"), || {
             provider.key_exchange(group).unwrap().agree(&peer)
@@ -192,7 +196,12 @@ fn packets() {
 }
 
 fn suite(group: Group, prf: PrfAlg) -> IkeSuite {
-    IkeSuite { cipher: IkeCipher::AesGcm16(KeyLen::L256), prf, group }
+    IkeSuite {
+        cipher: IkeCipher::AesGcm16(KeyLen::L256),
+        prf,
+        group,
+        additional: AdditionalGroups::NONE,
+    }
 }
 
 fn sk_d(prf: PrfAlg) -> SkD {
@@ -204,7 +213,7 @@ fn esp_key() -> EspKey {
 }
 
 fn octets(maced_id: &crypto::Mac) -> SignedOctets<'_> {
-    SignedOctets { message: &MESSAGE, peer_nonce: NONCES.initiator, maced_id }
+    SignedOctets { message: &MESSAGE, peer_nonce: NONCES.initiator, maced_id, intermediate: &[] }
 }
 
 fn sealed(key: &mut MessageKey, provider: &mut Provider) -> Vec<u8> {

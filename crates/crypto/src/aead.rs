@@ -67,7 +67,7 @@ impl MessageKey {
     /// the SK or SKF payload's own headers, inclusive, with the lengths that
     /// [`MessageKey::sealed_len`] foretells; behind it are the inner payloads.
     /// On return `message` is complete. `provider` makes the IV of AES-CBC,
-    /// which has to be unpredictable; that of AES-GCM is counted.
+    /// which has to be unpredictable; that of an AEAD is counted.
     ///
     /// # Errors
     /// [`CryptoError`]. `message` is then empty, so that its plaintext cannot
@@ -98,7 +98,12 @@ impl MessageKey {
             return Err(OpenFailed);
         }
         match self.cipher {
-            IkeCipher::AesGcm16(key_len) => self.open_gcm(key_len, message, header_len)?,
+            IkeCipher::AesGcm16(key_len) => {
+                self.open_aead(gcm_algorithm(key_len), message, header_len)?;
+            }
+            IkeCipher::ChaCha20Poly1305 => {
+                self.open_aead(&aead::CHACHA20_POLY1305, message, header_len)?;
+            }
             IkeCipher::AesCbc(key_len, integrity) => {
                 self.open_cbc(key_len, integrity, message, header_len)?;
             }
@@ -116,7 +121,12 @@ impl MessageKey {
         self.sealed = self.sealed.checked_add(1).ok_or(CryptoError::Exhausted)?;
         self.lay_out(message, header_len, plaintext_len);
         match self.cipher {
-            IkeCipher::AesGcm16(key_len) => self.seal_gcm(key_len, message, header_len),
+            IkeCipher::AesGcm16(key_len) => {
+                self.seal_aead(gcm_algorithm(key_len), message, header_len)
+            }
+            IkeCipher::ChaCha20Poly1305 => {
+                self.seal_aead(&aead::CHACHA20_POLY1305, message, header_len)
+            }
             IkeCipher::AesCbc(key_len, integrity) => {
                 let iv = provider.array();
                 self.seal_cbc(key_len, integrity, iv, message, header_len)
@@ -139,9 +149,9 @@ impl MessageKey {
     }
 
     /// The associated data is everything before the IV (RFC 5282 section 5.1).
-    fn seal_gcm(
+    fn seal_aead(
         &self,
-        key_len: KeyLen,
+        algorithm: &'static aead::Algorithm,
         message: &mut [u8],
         header_len: usize,
     ) -> Result<(), CryptoError> {
@@ -150,7 +160,7 @@ impl MessageKey {
         let (text, icv) = sealed.split_last_chunk_mut::<ICV_LEN>().ok_or(CryptoError::TooShort)?;
         *iv = self.sealed.to_be_bytes();
 
-        let (key, nonce) = self.gcm(key_len, iv);
+        let (key, nonce) = self.aead(algorithm, iv);
         let tag = key
             .seal_in_place_separate_tag(nonce, Aad::from(header), text)
             .map_err(|_| CryptoError::Module)?;
@@ -158,26 +168,26 @@ impl MessageKey {
         Ok(())
     }
 
-    fn open_gcm(
+    fn open_aead(
         &self,
-        key_len: KeyLen,
+        algorithm: &'static aead::Algorithm,
         message: &mut [u8],
         header_len: usize,
     ) -> Result<(), OpenFailed> {
         let (header, body) = message.split_at_mut(header_len);
         let (iv, sealed) = body.split_first_chunk_mut().ok_or(OpenFailed)?;
-        let (key, nonce) = self.gcm(key_len, iv);
+        let (key, nonce) = self.aead(algorithm, iv);
         key.open_in_place(nonce, Aad::from(header), sealed).map_err(|_| OpenFailed)?;
         Ok(())
     }
 
     /// The key set up, and the nonce of this message: salt | IV
-    /// (RFC 5282 section 4).
-    fn gcm(&self, key_len: KeyLen, iv: &[u8; IV_LEN]) -> (LessSafeKey, Nonce) {
-        let (key, rest) = self.bytes.split_at(key_len.bytes());
+    /// (RFC 5282 section 4, RFC 7634 section 2).
+    fn aead(&self, algorithm: &'static aead::Algorithm, iv: &[u8; IV_LEN]) -> (LessSafeKey, Nonce) {
+        let (key, rest) = self.bytes.split_at(algorithm.key_len());
         let mut salt = [0; SALT_LEN];
         salt.copy_from_slice(rest.split_at(SALT_LEN).0);
-        (expanded(gcm_algorithm(key_len), key), nonce(salt, iv))
+        (expanded(algorithm, key), nonce(salt, iv))
     }
 
     /// The ICV covers everything before it (RFC 7296 section 3.14).
@@ -241,7 +251,9 @@ struct Shape {
 impl Shape {
     fn of(cipher: IkeCipher) -> Self {
         match cipher {
-            IkeCipher::AesGcm16(_) => Self { iv_len: IV_LEN, block_len: 1, icv_len: ICV_LEN },
+            IkeCipher::AesGcm16(_) | IkeCipher::ChaCha20Poly1305 => {
+                Self { iv_len: IV_LEN, block_len: 1, icv_len: ICV_LEN }
+            }
             IkeCipher::AesCbc(_, integrity) => Self {
                 iv_len: cbc::BLOCK_LEN,
                 block_len: cbc::BLOCK_LEN,

@@ -12,11 +12,15 @@ pub enum CryptoError {
     /// A message is shorter than the header that it should begin with.
     #[error("the message is too short")]
     TooShort,
+    /// See [`BadShare`].
+    #[error("the peer's public value is not acceptable")]
+    BadShare,
 }
 
 /// A peer's public value is not one of the group's: its length is wrong, it is
-/// not on the curve, it is not in `2..=p-2`, or the result would be all zero
-/// (RFC 6989 section 2, RFC 8031 section 2.3).
+/// not on the curve, it is not in `2..=p-2`, the result would be all zero
+/// (RFC 6989 section 2, RFC 8031 section 2.3), or it is no encapsulation key
+/// (FIPS 203 section 7.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the peer's public value is not acceptable")]
 pub struct BadShare;

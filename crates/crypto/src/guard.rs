@@ -2,8 +2,9 @@
 //! implements a forbidden trait makes the crate fail to compile.
 
 use crate::{
-    ChildKeys, CookieKey, EspKey, EspOpeningKey, EspSealingKey, IkeKeys, KeyExchange, Mac,
-    MessageKey, Psk, SharedSecret, SigningKey, SkD, SkP, Skeyseed, TicketKey,
+    ChildKeys, CookieKey, EspKey, EspOpeningKey, EspSealingKey, IkeKeys, IntAuth, KeyAnswer,
+    KeyExchange, Mac, MessageKey, Ppk, Psk, SharedSecret, SharedSecrets, SigningKey, SkD, SkP,
+    Skeyseed, TicketKey,
 };
 
 /// If `$type` implements `$trait`, both impls of `Candidate` apply to it and
@@ -37,11 +38,15 @@ secrets!(
     EspOpeningKey,
     EspSealingKey,
     IkeKeys,
+    IntAuth,
+    KeyAnswer,
     KeyExchange,
     Mac,
     MessageKey,
+    Ppk,
     Psk,
     SharedSecret,
+    SharedSecrets,
     SigningKey,
     SkD,
     SkP,

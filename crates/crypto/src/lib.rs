@@ -7,21 +7,22 @@
 //!
 //! ```
 //! use crypto::{Group, IkeSpis, IkeSuite, Nonces, Provider, Skeyseed};
-//! use crypto::{IkeCipher, KeyLen, PrfAlg};
+//! use crypto::{AdditionalGroups, IkeCipher, KeyLen, PrfAlg};
 //!
 //! let suite = IkeSuite {
 //!     cipher: IkeCipher::AesGcm16(KeyLen::L256),
 //!     prf: PrfAlg::HmacSha384,
 //!     group: Group::X25519,
+//!     additional: AdditionalGroups::NONE,
 //! };
 //! let mut provider = Provider::system();
-//! let (ours, theirs) = (provider.key_exchange(suite.group)?, provider.key_exchange(suite.group)?);
-//! let their_share = theirs.public().to_vec();
+//! let ours = provider.key_exchange(suite.group)?;
+//! let theirs = provider.answer_key_exchange(suite.group, ours.public())?;
 //! let (ni, nr): ([u8; 32], [u8; 32]) = (provider.array(), provider.array());
 //! let nonces = Nonces { initiator: &ni, responder: &nr };
 //! let spis = IkeSpis { initiator: provider.array(), responder: provider.array() };
 //!
-//! let shared = ours.agree(&their_share)?;
+//! let shared = ours.agree(theirs.public())?;
 //! let keys = Skeyseed::initial(suite.prf, nonces, shared).expand(suite, nonces, spis);
 //! assert_eq!(keys.initiator.cipher(), suite.cipher);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,6 +34,8 @@ mod cbc;
 mod error;
 mod esp;
 mod guard;
+mod intermediate;
+mod kem;
 mod kex;
 mod mac;
 mod modp;
@@ -54,15 +57,18 @@ pub use error::{
     BadKey, BadShare, CryptoError, EmptySecret, Exhausted, Mismatch, OpenFailed, WrongLength,
 };
 pub use esp::{EspKey, EspOpeningKey, EspSealingKey, SeqRun};
-pub use kex::{KeyExchange, SharedSecret};
+pub use intermediate::IntAuth;
+pub use kex::{KeyAnswer, KeyExchange, SharedSecret, SharedSecrets};
 pub use mac::{CookieKey, nat_detection_hash};
 pub use ops::public_key_operations;
 pub use passphrase::Pbes2;
 pub use provider::Provider;
 pub use schedule::{ChildKeys, IkeKeys, IkeSpis, Nonces, SkD, SkP, Skeyseed};
-pub use secret::{Mac, Psk, SignedOctets};
+pub use secret::{Mac, Ppk, Psk, SignedOctets};
 pub use sign::{
     EcdsaForm, HashAlg, KeyKind, PublicKey, Scheme, Signer, SigningKey, sha1_name, sha256,
 };
-pub use suite::{CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+pub use suite::{
+    AdditionalGroups, CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg,
+};
 pub use ticket::TicketKey;

@@ -4,7 +4,7 @@ use aws_lc_rs::{hmac, rand};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::CryptoError;
-use crate::kex::KeyExchange;
+use crate::kex::{KeyAnswer, KeyExchange};
 use crate::suite::Group;
 
 /// A source of randomness, owned by whoever needs it; there is no global one.
@@ -84,6 +84,20 @@ impl Provider {
     /// [`CryptoError::Module`] if the module does not make one.
     pub fn key_exchange(&mut self, group: Group) -> Result<KeyExchange, CryptoError> {
         KeyExchange::generate(self, group)
+    }
+
+    /// Our answer to the initiator's public value of a key exchange, which must
+    /// be as in a KE payload.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadShare`] if the value is seen not to be one of `group`;
+    /// [`CryptoError::Module`] if the module makes no key.
+    pub fn answer_key_exchange(
+        &mut self,
+        group: Group,
+        peer_public: &[u8],
+    ) -> Result<KeyAnswer, CryptoError> {
+        KeyAnswer::new(self, group, peer_public)
     }
 
     /// Whether the module may draw keys by itself.

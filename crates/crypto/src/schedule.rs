@@ -1,15 +1,16 @@
-//! The key schedule of IKEv2 and of its resumption, as types that consume each
-//! other: a shared secret or an old SK_d becomes a [`Skeyseed`], that becomes
-//! [`IkeKeys`], and their [`SkD`] becomes [`ChildKeys`] or the next `Skeyseed`.
+//! The key schedule of IKEv2, of its additional key exchanges and of its
+//! resumption, as types that consume each other: a shared secret or an old SK_d
+//! becomes a [`Skeyseed`], that becomes [`IkeKeys`], and their [`SkD`] becomes
+//! [`ChildKeys`] or the next `Skeyseed`.
 
 use zeroize::Zeroizing;
 
 use crate::aead::MessageKey;
 use crate::error::WrongLength;
 use crate::esp::EspKey;
-use crate::kex::SharedSecret;
+use crate::kex::{SharedSecret, SharedSecrets};
 use crate::prf;
-use crate::secret::{Mac, PrfKey, SignedOctets};
+use crate::secret::{Mac, Ppk, PrfKey, SignedOctets};
 use crate::suite::{EspSuite, IkeSuite, PrfAlg};
 
 /// The nonces of one exchange: payload bodies, 16 to 256 octets each
@@ -44,14 +45,14 @@ impl Skeyseed {
 
     /// {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
     /// prf+(SKEYSEED, Ni | Nr | SPIi | SPIr) (RFC 7296 section 2.14; without
-    /// SK_a and with a salt behind each SK_e for AES-GCM, RFC 5282 section 7).
+    /// SK_a and with a salt behind each SK_e for an AEAD, RFC 5282 section 7).
     ///
     /// The PRF is that of `suite`. After a rekey it may be another than the
     /// one that made the SKEYSEED, which belonged to the old SA (RFC 7296
     /// section 2.18); a resumed SA keeps its suite (RFC 5723 section 5).
     #[must_use]
     pub fn expand(self, suite: IkeSuite, nonces: Nonces<'_>, spis: IkeSpis) -> IkeKeys {
-        let IkeSuite { cipher, prf, group: _ } = suite;
+        let IkeSuite { cipher, prf, group: _, additional: _ } = suite;
         let seed: [&[u8]; 4] =
             [nonces.initiator, nonces.responder, &spis.initiator, &spis.responder];
         let mut buffer = Zeroizing::new([0; MAX_IKE_KEYS]);
@@ -113,36 +114,55 @@ impl SkD {
         Skeyseed(self.derive(&data))
     }
 
-    /// Of a rekey: prf(SK_d, g^ir | Ni | Nr), with the PRF of the SA that is
-    /// being replaced (RFC 7296 section 2.18).
+    /// After an additional key exchange of the set-up: prf(SK_d, SK(n) | Ni | Nr)
+    /// with the nonces of `IKE_SA_INIT` (RFC 9370 section 2.2.2). The SK_d
+    /// before it is of no more use.
     #[must_use]
-    pub fn rekey(&self, shared: SharedSecret, nonces: Nonces<'_>) -> Skeyseed {
-        let data = [shared.bytes(), nonces.initiator, nonces.responder].concat();
-        Skeyseed(self.derive(&Zeroizing::new(data)))
+    pub fn strengthen(self, shared: SharedSecret, nonces: Nonces<'_>) -> Skeyseed {
+        self.rekey(shared, nonces)
+    }
+
+    /// Of a rekey: prf(SK_d, g^ir | Ni | Nr), with the PRF of the SA that is
+    /// being replaced (RFC 7296 section 2.18); with additional key exchanges
+    /// prf(SK_d, SK(0) | Ni | Nr | SK(1) | ..) (RFC 9370 section 2.2.4).
+    #[must_use]
+    pub fn rekey(&self, shared: impl Into<SharedSecrets>, nonces: Nonces<'_>) -> Skeyseed {
+        let nonces = [nonces.initiator, nonces.responder].concat();
+        Skeyseed(self.derive(&shared.into().around(&nonces)))
     }
 
     /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr), with the nonces of the exchange
     /// that creates the child and its key exchange, if it has one. What its
-    /// initiator sends with comes first (RFC 7296 section 2.17).
+    /// initiator sends with comes first (RFC 7296 section 2.17). Secrets of
+    /// additional key exchanges stand behind the nonces (RFC 9370 section 2.2.4).
     #[must_use]
     pub fn child_keys(
         &self,
         suite: EspSuite,
-        shared: Option<SharedSecret>,
+        shared: Option<SharedSecrets>,
         nonces: Nonces<'_>,
     ) -> ChildKeys {
-        let shared = shared.as_ref().map_or(&[][..], SharedSecret::bytes);
-        let seed = [shared, nonces.initiator, nonces.responder];
+        let nonces = [nonces.initiator, nonces.responder].concat();
+        let seed = match shared {
+            None => Zeroizing::new(nonces),
+            Some(shared) => shared.around(&nonces),
+        };
         let mut buffer = Zeroizing::new([0; 2 * EspKey::MAX_LEN]);
         let one_way = suite.cipher.keymat_len();
         let keymat = buffer.split_at_mut(2 * one_way).0;
-        prf::prf_plus(self.prf(), self.0.bytes(), &seed, keymat);
+        prf::prf_plus(self.prf(), self.0.bytes(), &[&seed], keymat);
 
         let (forth, back) = keymat.split_at(one_way);
         ChildKeys {
             initiator_to_responder: EspKey::new(suite, forth),
             responder_to_initiator: EspKey::new(suite, back),
         }
+    }
+
+    /// SK_d = prf+(PPK, SK_d') (RFC 8784 section 3).
+    #[must_use]
+    pub fn with_ppk(self, ppk: &Ppk) -> Self {
+        Self(ppk.mix(self.0))
     }
 
     /// The PRF of the SA that the key belongs to.
@@ -194,6 +214,12 @@ impl SkP {
         self.mac(&[id_body])
     }
 
+    /// SK_px = prf+(PPK, SK_px') (RFC 8784 section 3).
+    #[must_use]
+    pub fn with_ppk(self, ppk: &Ppk) -> Self {
+        Self(ppk.mix(self.0))
+    }
+
     /// AUTH of a resumed SA: prf(SK_px, octets), keyed with SK_px itself and
     /// without the key pad of a shared secret (RFC 5723 section 4.3.3).
     #[must_use]
@@ -208,7 +234,7 @@ impl SkP {
         self.mac(&[message])
     }
 
-    fn mac(&self, parts: &[&[u8]]) -> Mac {
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> Mac {
         prf::mac(self.0.prf(), self.0.bytes(), parts)
     }
 

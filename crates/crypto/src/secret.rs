@@ -24,13 +24,16 @@ pub struct SignedOctets<'a> {
     pub peer_nonce: &'a [u8],
     /// prf(SK_px, IDx'), from [`crate::SkP::mac_id`].
     pub maced_id: &'a Mac,
+    /// [`crate::IntAuth::octets`] of the exchanges between the first one and
+    /// IKE_AUTH; empty if there were none (RFC 9242 section 3.3.2).
+    pub intermediate: &'a [u8],
 }
 
 impl<'a> SignedOctets<'a> {
-    /// The three parts in the order of the RFC, for whoever signs them.
+    /// The parts in the order of the RFC, for whoever signs them.
     #[must_use]
-    pub fn parts(&self) -> [&'a [u8]; 3] {
-        [self.message, self.peer_nonce, self.maced_id.as_bytes()]
+    pub fn parts(&self) -> [&'a [u8]; 4] {
+        [self.message, self.peer_nonce, self.maced_id.as_bytes(), self.intermediate]
     }
 }
 
@@ -56,6 +59,29 @@ impl Psk {
     pub fn auth(&self, prf: PrfAlg, octets: SignedOctets<'_>) -> Mac {
         let padded = prf::derive(prf, &self.0, b"Key Pad for IKEv2");
         prf::mac(prf, padded.bytes(), &octets.parts())
+    }
+}
+
+/// A post-quantum pre-shared key (RFC 8784). Of any length but zero; 32 octets
+/// of entropy are what the RFC asks for (section 6).
+pub struct Ppk(Zeroizing<Box<[u8]>>);
+
+impl Ppk {
+    /// Takes a copy of `bytes`.
+    ///
+    /// # Errors
+    /// [`EmptySecret`] if there are none.
+    pub fn new(bytes: &[u8]) -> Result<Self, EmptySecret> {
+        if bytes.is_empty() {
+            return Err(EmptySecret);
+        }
+        Ok(Self(Zeroizing::new(bytes.into())))
+    }
+
+    /// prf+(PPK, key), as long as the key.
+    pub(crate) fn mix(&self, key: PrfKey) -> PrfKey {
+        let prf = key.prf();
+        PrfKey::filled_by(prf, |out| prf::prf_plus(prf, &self.0, &[key.bytes()], out))
     }
 }
 

@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use crypto::{
-    CbcIntegrity, EspCipher, EspKey, EspSuite, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite,
-    KeyLen, Nonces, OpenFailed, PrfAlg, Provider, SkD, TicketKey,
+    AdditionalGroups, CbcIntegrity, EspCipher, EspKey, EspSuite, Group, IkeCipher, IkeKeys,
+    IkeSpis, IkeSuite, KeyLen, Nonces, OpenFailed, PrfAlg, Provider, SkD, TicketKey,
 };
 use proptest::prelude::*;
 
@@ -18,6 +18,7 @@ fn prf() -> impl Strategy<Value = PrfAlg> {
 fn ike_cipher() -> impl Strategy<Value = IkeCipher> {
     prop_oneof![
         key_len().prop_map(IkeCipher::AesGcm16),
+        Just(IkeCipher::ChaCha20Poly1305),
         (key_len(), integrity()).prop_map(|(key_len, with)| IkeCipher::AesCbc(key_len, with)),
     ]
 }
@@ -45,7 +46,8 @@ fn ike_keys(cipher: IkeCipher, prf: PrfAlg, seed: u8) -> IkeKeys {
         SkD::from_ticket(prf, &vec![seed; prf.output_len()]).unwrap_or_else(|e| panic!("{e}"));
     let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
     let spis = IkeSpis { initiator: [3; 8], responder: [4; 8] };
-    sk_d.resume(nonces).expand(IkeSuite { cipher, prf, group: Group::P256 }, nonces, spis)
+    let suite = IkeSuite { cipher, prf, group: Group::P256, additional: AdditionalGroups::NONE };
+    sk_d.resume(nonces).expand(suite, nonces, spis)
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use crypto::{
-    EspCipher, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite, KeyLen, Mac, Nonces, PrfAlg,
-    SignedOctets, SkD, nat_detection_hash, public_key_operations,
+    AdditionalGroups, EspCipher, Group, IkeCipher, IkeKeys, IkeSpis, IkeSuite, KeyLen, Mac, Nonces,
+    PrfAlg, SignedOctets, SkD, nat_detection_hash, public_key_operations,
 };
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ const SUITE: IkeSuite = IkeSuite {
     cipher: IkeCipher::AesGcm16(KeyLen::L256),
     prf: PrfAlg::HmacSha512,
     group: Group::P256,
+    additional: AdditionalGroups::NONE,
 };
 
 struct Capture(Value);
@@ -130,6 +131,7 @@ fn the_form_of_the_rfc_is_as_computed_elsewhere_and_is_not_libreswans() {
             message: &capture.octets(message),
             peer_nonce: &capture.octets(peer_nonce),
             maced_id: &maced_id,
+            intermediate: &[],
         });
         assert_eq!(auth.as_bytes(), expected("auth"));
         assert!(auth.verify(&capture.auth(sent)).is_err());

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crypto::Group;
+use crypto::{CryptoError, Group};
 
 use crate::config::Connection;
 use crate::endpoint::Endpoint;
@@ -186,9 +186,6 @@ impl Request<'_> {
             self.answer(endpoint, NotifyType::INVALID_KE_PAYLOAD, &wanted);
             return Ok(());
         };
-        if public.len() != group.public_len() {
-            return Err(Discard::BadPayload);
-        }
         self.answer_set_up(endpoint, connection, chosen, (group, public))
     }
 
@@ -201,19 +198,25 @@ impl Request<'_> {
     ) -> Result<(), Discard> {
         let spis = self.new_spis(endpoint);
         let provider = &mut endpoint.cx.provider;
-        let key_exchange = provider.key_exchange(group).map_err(|_| Discard::Limit)?;
+        let key_answer =
+            provider.answer_key_exchange(group, public).map_err(|error| match error {
+                CryptoError::BadShare => Discard::BadPayload,
+                CryptoError::Module | CryptoError::Exhausted | CryptoError::TooShort => {
+                    Discard::Limit
+                }
+            })?;
         let nonce: [u8; NONCE_LEN] = provider.array();
         let response = sa_init::Response {
             spis,
             path: self.path,
             chosen,
-            key_exchange: &key_exchange,
+            key_answer: &key_answer,
             nonce: &nonce,
             pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
         };
         let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
-        let secrets = Secrets::Agreement { key_exchange, public: public.into() };
+        let secrets = Secrets::Agreement(key_answer);
         let asked =
             self.asked(endpoint, connection, spis, (chosen.suite, transcript), Ground::Fresh);
         self.open_half(endpoint, HalfOpen { secrets, asked });

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crypto::{CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+use crypto::{
+    AdditionalGroups, CbcIntegrity, EspCipher, EspSuite, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg,
+};
 
 use crate::wire::{Encr, Esn, Integ, KeMethod, Prf, Transform, TransformType};
 
@@ -17,7 +19,12 @@ pub struct IkeProposal {
     integrity: Vec<CbcIntegrity>,
     prfs: Vec<PrfAlg>,
     groups: Vec<Group>,
+    additional: Additional,
 }
+
+/// The alternatives for ADDKE1 to ADDKE7 (RFC 9370 section 2.2.1). `None` among
+/// them: it may be left out.
+type Additional = [Vec<Option<Group>>; AdditionalGroups::MAX];
 
 /// One proposal for a child: alternatives of each kind, the best first.
 ///
@@ -46,7 +53,17 @@ impl EspEncryption {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cipher {
     Gcm(KeyLen),
+    ChaCha20Poly1305,
     Cbc(KeyLen),
+}
+
+impl Cipher {
+    const fn is_aead(self) -> bool {
+        match self {
+            Self::Gcm(_) | Self::ChaCha20Poly1305 => true,
+            Self::Cbc(_) => false,
+        }
+    }
 }
 
 /// Text that is not a proposal.
@@ -56,7 +73,7 @@ pub enum BadProposal {
     #[error("unknown or unsupported algorithm '{0}'")]
     Unknown(String),
     /// AEAD and other ciphers in one proposal.
-    #[error("AEAD ciphers (gcm) and CBC ciphers need separate proposals")]
+    #[error("AEAD ciphers (gcm, chacha20poly1305) and CBC ciphers need separate proposals")]
     MixedCiphers,
     /// Nothing of a kind that must be there.
     #[error("no {0} algorithm")]
@@ -74,6 +91,7 @@ pub const IKE_KEYWORDS: &[&str] = &[
     "aes128gcm16",
     "aes192gcm16",
     "aes256gcm16",
+    "chacha20poly1305",
     "sha256",
     "sha384",
     "sha512",
@@ -84,7 +102,17 @@ pub const IKE_KEYWORDS: &[&str] = &[
     "curve25519",
     "ecp256",
     "ecp384",
+    "ecp521",
     "modp2048",
+    "modp3072",
+    "modp4096",
+    "mlkem512",
+    "mlkem768",
+    "mlkem1024",
+    "ke1_mlkem512",
+    "ke1_mlkem768",
+    "ke1_mlkem1024",
+    "ke1_none",
 ];
 
 /// Keywords of ESP proposals, for hints about typing errors.
@@ -104,27 +132,45 @@ pub const ESP_KEYWORDS: &[&str] = &[
 ];
 
 impl IkeProposal {
-    /// What is offered where nothing is configured: AEAD first, then AES-CBC.
+    /// What is offered where nothing is configured: AEAD with ML-KEM-768 after
+    /// the first key exchange, then without it, then AES-CBC. Whoever does not
+    /// know additional key exchanges passes over the first (RFC 7296
+    /// section 3.3.6), so it has to be a proposal of its own.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        let prfs = vec![PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512];
-        let groups = vec![Group::X25519, Group::P256, Group::P384, Group::Modp2048];
-        let integrity = vec![
-            CbcIntegrity::HmacSha256_128,
-            CbcIntegrity::HmacSha384_192,
-            CbcIntegrity::HmacSha512_256,
-        ];
-        let gcm = vec![Cipher::Gcm(KeyLen::L256), Cipher::Gcm(KeyLen::L128)];
-        let cbc = vec![Cipher::Cbc(KeyLen::L256), Cipher::Cbc(KeyLen::L128)];
-        vec![
-            Self {
-                ciphers: gcm,
-                integrity: Vec::new(),
-                prfs: prfs.clone(),
-                groups: groups.clone(),
-            },
-            Self { ciphers: cbc, integrity, prfs, groups },
-        ]
+        let plain = Self {
+            ciphers: vec![
+                Cipher::Gcm(KeyLen::L256),
+                Cipher::Gcm(KeyLen::L128),
+                Cipher::ChaCha20Poly1305,
+            ],
+            integrity: Vec::new(),
+            prfs: vec![PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512],
+            groups: vec![
+                Group::X25519,
+                Group::P256,
+                Group::P384,
+                Group::P521,
+                Group::Modp3072,
+                Group::Modp4096,
+                Group::Modp2048,
+            ],
+            additional: Additional::default(),
+        };
+        let mut hybrid = plain.clone();
+        if let Some(first) = hybrid.additional.first_mut() {
+            first.push(Some(Group::MlKem768));
+        }
+        let cbc = Self {
+            ciphers: vec![Cipher::Cbc(KeyLen::L256), Cipher::Cbc(KeyLen::L128)],
+            integrity: vec![
+                CbcIntegrity::HmacSha256_128,
+                CbcIntegrity::HmacSha384_192,
+                CbcIntegrity::HmacSha512_256,
+            ],
+            ..plain.clone()
+        };
+        vec![plain, cbc]
     }
 
     /// The proposal of exactly this suite.
@@ -132,9 +178,18 @@ impl IkeProposal {
     pub fn of(suite: IkeSuite) -> Self {
         let (cipher, integrity) = match suite.cipher {
             IkeCipher::AesGcm16(len) => (Cipher::Gcm(len), Vec::new()),
+            IkeCipher::ChaCha20Poly1305 => (Cipher::ChaCha20Poly1305, Vec::new()),
             IkeCipher::AesCbc(len, integrity) => (Cipher::Cbc(len), vec![integrity]),
         };
-        Self { ciphers: vec![cipher], integrity, prfs: vec![suite.prf], groups: vec![suite.group] }
+        Self {
+            ciphers: vec![cipher],
+            integrity,
+            prfs: vec![suite.prf],
+            groups: vec![suite.group],
+            additional: std::array::from_fn(|i| {
+                suite.additional.get(i).map(Some).into_iter().collect()
+            }),
+        }
     }
 
     /// Whether this suite is one of its combinations.
@@ -142,11 +197,22 @@ impl IkeProposal {
     pub fn allows(&self, suite: IkeSuite) -> bool {
         let cipher = match suite.cipher {
             IkeCipher::AesGcm16(len) => self.ciphers.contains(&Cipher::Gcm(len)),
+            IkeCipher::ChaCha20Poly1305 => self.ciphers.contains(&Cipher::ChaCha20Poly1305),
             IkeCipher::AesCbc(len, integrity) => {
                 self.ciphers.contains(&Cipher::Cbc(len)) && self.integrity.contains(&integrity)
             }
         };
-        cipher && self.prfs.contains(&suite.prf) && self.groups.contains(&suite.group)
+        let additional = self.additional.iter().enumerate().all(|(i, ours)| {
+            let agreed = suite.additional.get(i);
+            ours.contains(&agreed) || (ours.is_empty() && agreed.is_none())
+        });
+        cipher && additional && self.prfs.contains(&suite.prf) && self.groups.contains(&suite.group)
+    }
+
+    /// Whether it has key exchanges after the first, which need IKE_INTERMEDIATE.
+    #[must_use]
+    pub fn has_additional(&self) -> bool {
+        self.additional.iter().any(|groups| !groups.is_empty())
     }
 
     /// The groups, the best first. Never empty.
@@ -161,7 +227,11 @@ impl IkeProposal {
         let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
         let prfs = self.prfs.iter().map(|&p| prf_transform(p));
         let groups = self.groups.iter().map(|&g| Transform::ke(group_number(g)));
-        ciphers.chain(prfs).chain(integrity).chain(groups)
+        let additional = ADDITIONAL.into_iter().zip(&self.additional);
+        let additional = additional.flat_map(|(kind, groups)| {
+            groups.iter().map(move |&group| additional_transform(kind, group))
+        });
+        ciphers.chain(prfs).chain(integrity).chain(groups).chain(additional)
     }
 
     /// The suite that this proposal and `offered` have in common, by our
@@ -169,15 +239,18 @@ impl IkeProposal {
     /// sent if both sides accept it: that saves a round trip.
     #[must_use]
     pub fn agree(&self, offered: &[Transform], keyed: Option<Group>) -> Option<IkeSuite> {
-        if !only_kinds(offered, &IKE_KINDS) {
+        if !offered.iter().all(|t| IKE_KINDS.contains(&t.kind) || ADDITIONAL.contains(&t.kind)) {
             return None;
         }
         let cipher = *self.ciphers.iter().find(|&&c| offered.contains(&cipher_transform(c)))?;
         let cipher = match cipher {
-            Cipher::Gcm(len) => {
-                absent_or_none(offered, Transform::integ(Integ::NONE)).then_some(())?;
-                IkeCipher::AesGcm16(len)
+            Cipher::Gcm(_) | Cipher::ChaCha20Poly1305
+                if !absent_or_none(offered, Transform::integ(Integ::NONE)) =>
+            {
+                return None;
             }
+            Cipher::Gcm(len) => IkeCipher::AesGcm16(len),
+            Cipher::ChaCha20Poly1305 => IkeCipher::ChaCha20Poly1305,
             Cipher::Cbc(len) => {
                 let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
                 IkeCipher::AesCbc(len, *self.integrity.iter().find(is_offered)?)
@@ -190,7 +263,31 @@ impl IkeProposal {
         let group = keyed
             .filter(|&g| in_common(g))
             .or_else(|| self.groups.iter().copied().find(|&g| in_common(g)))?;
-        Some(IkeSuite { cipher, prf, group })
+        let additional = self.agree_additional(offered, group)?;
+        Some(IkeSuite { cipher, prf, group, additional })
+    }
+
+    /// One of the alternatives for each further key exchange. None takes place
+    /// twice with one method (RFC 9370 section 2.2.1).
+    fn agree_additional(&self, offered: &[Transform], first: Group) -> Option<AdditionalGroups> {
+        let mut agreed = AdditionalGroups::NONE;
+        for (i, (kind, ours)) in ADDITIONAL.into_iter().zip(&self.additional).enumerate() {
+            let may_be_none = absent_or_none(offered, additional_transform(kind, None));
+            let fits = |group: &Option<Group>| match group {
+                None => may_be_none,
+                Some(group) => {
+                    let is_new = *group != first && agreed.iter().all(|other| other != *group);
+                    is_new && offered.contains(&additional_transform(kind, Some(*group)))
+                }
+            };
+            match ours.iter().find(|group| fits(group)) {
+                Some(Some(group)) => agreed = agreed.with(i, *group),
+                Some(None) => {}
+                None if ours.is_empty() && may_be_none => {}
+                None => return None,
+            }
+        }
+        Some(agreed)
     }
 }
 
@@ -288,6 +385,17 @@ const IKE_KINDS: [TransformType; 4] =
 const ESP_KINDS: [TransformType; 4] =
     [TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
 
+/// The types of the additional key exchanges, in their order.
+pub(crate) const ADDITIONAL: [TransformType; AdditionalGroups::MAX] = [
+    TransformType::ADDKE1,
+    TransformType::ADDKE2,
+    TransformType::ADDKE3,
+    TransformType::ADDKE4,
+    TransformType::ADDKE5,
+    TransformType::ADDKE6,
+    TransformType::ADDKE7,
+];
+
 /// A proposal with a type of transform that we do not know is not acceptable
 /// (RFC 7296 section 3.3.6).
 fn only_kinds(offered: &[Transform], kinds: &[TransformType]) -> bool {
@@ -302,6 +410,7 @@ fn absent_or_none(offered: &[Transform], none: Transform) -> bool {
 const fn cipher_transform(cipher: Cipher) -> Transform {
     match cipher {
         Cipher::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
+        Cipher::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
         Cipher::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
     }
 }
@@ -330,6 +439,15 @@ const fn integrity_transform(integrity: CbcIntegrity) -> Transform {
     })
 }
 
+/// `None` stands for no exchange, of which the number is that of no group.
+pub(crate) const fn additional_transform(kind: TransformType, group: Option<Group>) -> Transform {
+    let method = match group {
+        Some(group) => group_number(group),
+        None => KeMethod::NONE,
+    };
+    Transform::new(kind, method.0)
+}
+
 /// The number of a group in proposals and Key Exchange payloads.
 #[must_use]
 pub const fn group_number(group: Group) -> KeMethod {
@@ -337,7 +455,13 @@ pub const fn group_number(group: Group) -> KeMethod {
         Group::X25519 => KeMethod::CURVE25519,
         Group::P256 => KeMethod::P256,
         Group::P384 => KeMethod::P384,
+        Group::P521 => KeMethod::P521,
         Group::Modp2048 => KeMethod::MODP_2048,
+        Group::Modp3072 => KeMethod::MODP_3072,
+        Group::Modp4096 => KeMethod::MODP_4096,
+        Group::MlKem512 => KeMethod::ML_KEM_512,
+        Group::MlKem768 => KeMethod::ML_KEM_768,
+        Group::MlKem1024 => KeMethod::ML_KEM_1024,
     }
 }
 
@@ -348,7 +472,13 @@ pub const fn group_of(number: KeMethod) -> Option<Group> {
         KeMethod::CURVE25519 => Some(Group::X25519),
         KeMethod::P256 => Some(Group::P256),
         KeMethod::P384 => Some(Group::P384),
+        KeMethod::P521 => Some(Group::P521),
         KeMethod::MODP_2048 => Some(Group::Modp2048),
+        KeMethod::MODP_3072 => Some(Group::Modp3072),
+        KeMethod::MODP_4096 => Some(Group::Modp4096),
+        KeMethod::ML_KEM_512 => Some(Group::MlKem512),
+        KeMethod::ML_KEM_768 => Some(Group::MlKem768),
+        KeMethod::ML_KEM_1024 => Some(Group::MlKem1024),
         _ => None,
     }
 }
@@ -356,11 +486,12 @@ pub const fn group_of(number: KeMethod) -> Option<Group> {
 /// What a keyword stands for.
 enum Keyword {
     Cipher(Cipher),
-    ChaCha20Poly1305,
     Integrity(CbcIntegrity),
     Prf(PrfAlg),
     Group(Group),
     Extended(bool),
+    /// An alternative for an additional key exchange, counted from zero.
+    Additional(usize, Option<Group>),
 }
 
 fn keyword(text: &str) -> Option<Keyword> {
@@ -371,25 +502,39 @@ fn keyword(text: &str) -> Option<Keyword> {
         "aes128gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L128)),
         "aes192gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L192)),
         "aes256gcm16" => Keyword::Cipher(Cipher::Gcm(KeyLen::L256)),
-        "chacha20poly1305" => Keyword::ChaCha20Poly1305,
+        "chacha20poly1305" => Keyword::Cipher(Cipher::ChaCha20Poly1305),
         "sha256" => Keyword::Integrity(CbcIntegrity::HmacSha256_128),
         "sha384" => Keyword::Integrity(CbcIntegrity::HmacSha384_192),
         "sha512" => Keyword::Integrity(CbcIntegrity::HmacSha512_256),
         "prfsha256" => Keyword::Prf(PrfAlg::HmacSha256),
         "prfsha384" => Keyword::Prf(PrfAlg::HmacSha384),
         "prfsha512" => Keyword::Prf(PrfAlg::HmacSha512),
-        "x25519" | "curve25519" => Keyword::Group(Group::X25519),
-        "ecp256" => Keyword::Group(Group::P256),
-        "ecp384" => Keyword::Group(Group::P384),
-        "modp2048" => Keyword::Group(Group::Modp2048),
         "esn" => Keyword::Extended(true),
         "noesn" => Keyword::Extended(false),
-        _ => return None,
+        _ => return group_keyword(text).map(Keyword::Group).or_else(|| additional_keyword(text)),
     })
 }
 
-/// As in `aes256gcm16-prfsha384-x25519` or `aes256-sha256-modp2048`. Without
-/// an explicit PRF those of the integrity algorithms are meant.
+fn group_keyword(text: &str) -> Option<Group> {
+    match text {
+        "curve25519" => Some(Group::X25519),
+        _ => Group::ALL.into_iter().find(|group| group.to_string() == text),
+    }
+}
+
+/// As in `ke1_mlkem768` or `ke1_none`.
+fn additional_keyword(text: &str) -> Option<Keyword> {
+    let (number, method) = text.strip_prefix("ke")?.split_once('_')?;
+    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+    if index >= AdditionalGroups::MAX {
+        return None;
+    }
+    let group = if method == "none" { None } else { Some(group_keyword(method)?) };
+    Some(Keyword::Additional(index, group))
+}
+
+/// As in `aes256gcm16-prfsha384-x25519-ke1_mlkem768` or `aes256-sha256-modp2048`.
+/// Without an explicit PRF those of the integrity algorithms are meant.
 impl FromStr for IkeProposal {
     type Err = BadProposal;
 
@@ -399,6 +544,7 @@ impl FromStr for IkeProposal {
             integrity: Vec::new(),
             prfs: Vec::new(),
             groups: Vec::new(),
+            additional: Additional::default(),
         };
         for word in text.split('-') {
             match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
@@ -406,9 +552,10 @@ impl FromStr for IkeProposal {
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Prf(prf) => proposal.prfs.push(prf),
                 Keyword::Group(group) => proposal.groups.push(group),
-                Keyword::ChaCha20Poly1305 | Keyword::Extended(_) => {
-                    return Err(BadProposal::Misplaced(word.to_owned()));
+                Keyword::Additional(index, group) => {
+                    proposal.additional.iter_mut().skip(index).take(1).for_each(|a| a.push(group));
                 }
+                Keyword::Extended(_) => return Err(BadProposal::Misplaced(word.to_owned())),
             }
         }
         proposal.complete()
@@ -417,9 +564,9 @@ impl FromStr for IkeProposal {
 
 impl IkeProposal {
     fn complete(mut self) -> Result<Self, BadProposal> {
-        let is_aead = |c: &Cipher| matches!(c, Cipher::Gcm(_));
-        let aead = self.ciphers.first().map(is_aead).ok_or(BadProposal::Missing("encryption"))?;
-        if self.ciphers.iter().any(|c| is_aead(c) != aead) {
+        let first = self.ciphers.first().ok_or(BadProposal::Missing("encryption"))?;
+        let aead = first.is_aead();
+        if self.ciphers.iter().any(|c| c.is_aead() != aead) {
             return Err(BadProposal::MixedCiphers);
         }
         if self.prfs.is_empty() {
@@ -465,12 +612,12 @@ impl FromStr for EspProposal {
                 Keyword::Cipher(Cipher::Cbc(len)) => {
                     proposal.ciphers.push(EspEncryption::Cbc(len));
                 }
-                Keyword::ChaCha20Poly1305 => {
+                Keyword::Cipher(Cipher::ChaCha20Poly1305) => {
                     proposal.ciphers.push(EspEncryption::ChaCha20Poly1305);
                 }
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Extended(extended) => proposal.extended.push(extended),
-                Keyword::Prf(_) | Keyword::Group(_) => {
+                Keyword::Prf(_) | Keyword::Group(_) | Keyword::Additional(..) => {
                     return Err(BadProposal::Misplaced(word.to_owned()));
                 }
             }
@@ -483,6 +630,7 @@ impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ciphers = self.ciphers.iter().map(|cipher| match cipher {
             Cipher::Gcm(len) => format!("aes{}gcm16", len.bits()),
+            Cipher::ChaCha20Poly1305 => "chacha20poly1305".to_owned(),
             Cipher::Cbc(len) => format!("aes{}", len.bits()),
         });
         let integrity = self.integrity.iter().map(|integrity| match integrity {
@@ -492,7 +640,14 @@ impl fmt::Display for IkeProposal {
         });
         let prfs = self.prfs.iter().map(|prf| format!("prfsha{}", prf.output_len() * 8));
         let groups = self.groups.iter().map(ToString::to_string);
-        let words: Vec<_> = ciphers.chain(integrity).chain(prfs).chain(groups).collect();
+        let additional = (1..).zip(&self.additional).flat_map(|(number, groups)| {
+            groups.iter().map(move |group| match group {
+                Some(group) => format!("ke{number}_{group}"),
+                None => format!("ke{number}_none"),
+            })
+        });
+        let words: Vec<_> =
+            ciphers.chain(integrity).chain(prfs).chain(groups).chain(additional).collect();
         f.write_str(&words.join("-"))
     }
 }
@@ -529,7 +684,11 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_read_back() {
         let all = IkeProposal::defaults().into_iter().map(|p| p.to_string());
-        for text in all.chain(["aes256gcm16-prfsha384-x25519".to_owned()]) {
+        for text in all.chain([
+            "aes256gcm16-prfsha384-x25519".to_owned(),
+            "aes128gcm16-chacha20poly1305-prfsha256-ecp521-ke1_mlkem768-ke1_none-ke7_mlkem1024"
+                .to_owned(),
+        ]) {
             assert_eq!(ike(&text).to_string(), text);
         }
         for proposal in EspProposal::defaults() {
@@ -551,6 +710,10 @@ mod tests {
         assert_eq!(fault("x25519"), Some(BadProposal::Missing("encryption")));
         assert_eq!(fault("3des-sha1-modp1024"), Some(BadProposal::Unknown("3des".into())));
         assert_eq!(fault("aes256-aes256gcm16-sha256-x25519"), Some(BadProposal::MixedCiphers));
+        for unknown in ["ke0_mlkem768", "ke8_mlkem768", "ke1_mlkem", "ke_mlkem768", "ke1_sha256"] {
+            let text = format!("aes256gcm16-prfsha256-x25519-{unknown}");
+            assert_eq!(fault(&text), Some(BadProposal::Unknown(unknown.into())));
+        }
         assert!("sha256".parse::<EspProposal>().is_err());
     }
 
@@ -571,12 +734,51 @@ mod tests {
     fn a_proposal_with_an_unknown_kind_of_transform_is_not_chosen() {
         let ours = ike("aes256gcm16-prfsha256-x25519");
         let mut theirs = offered("aes256gcm16-prfsha256-x25519");
-        theirs.push(Transform::new(TransformType::ADDKE1, 36));
+        theirs.push(Transform::new(TransformType(13), 36));
         assert!(ours.agree(&theirs, None).is_none());
     }
 
     fn esp(text: &str) -> EspProposal {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn additional_key_exchanges_are_made_by_both_or_by_none() {
+        let agreed = |ours: &str, theirs: &str| {
+            let suite = ike(&format!("aes256gcm16-prfsha256-x25519{ours}"))
+                .agree(&offered(&format!("aes256gcm16-prfsha256-x25519{theirs}")), None)?;
+            Some(suite.to_string().split_off("aes256gcm16-prfsha256-x25519".len()))
+        };
+        let (hybrid, optional) = ("-ke1_mlkem768", "-ke1_mlkem768-ke1_none");
+        assert_eq!(agreed("", hybrid), None);
+        assert_eq!(agreed(hybrid, ""), None);
+        assert_eq!(agreed(hybrid, "-ke2_mlkem768"), None);
+        assert_eq!(agreed(hybrid, hybrid).as_deref(), Some(hybrid));
+        assert_eq!(agreed(optional, hybrid).as_deref(), Some(hybrid));
+        assert_eq!(agreed(hybrid, optional).as_deref(), Some(hybrid));
+        assert_eq!(agreed(optional, "").as_deref(), Some(""));
+        assert_eq!(agreed("", optional).as_deref(), Some(""));
+        let both = "-ke1_mlkem512-ke1_mlkem768-ke2_mlkem768";
+        assert_eq!(agreed(both, both).as_deref(), Some("-ke1_mlkem512-ke2_mlkem768"));
+    }
+
+    #[test]
+    fn no_method_is_chosen_twice() {
+        let twice = "aes256gcm16-prfsha256-x25519-ke1_x25519";
+        assert!(ike(twice).agree(&offered(twice), None).is_none());
+        let again = "aes256gcm16-prfsha256-x25519-ke1_mlkem768-ke2_mlkem768-ke2_none";
+        let suite = ike(again).agree(&offered(again), None).unwrap();
+        assert_eq!(suite.to_string(), "aes256gcm16-prfsha256-x25519-ke1_mlkem768");
+    }
+
+    #[test]
+    fn a_suite_is_allowed_with_exactly_its_additional_key_exchanges() {
+        let suite = |text: &str| ike(text).agree(&offered(text), None).unwrap();
+        let (plain, hybrid) =
+            ("aes256gcm16-prfsha256-x25519", "aes256gcm16-prfsha256-x25519-ke1_mlkem768");
+        assert!(!ike(hybrid).allows(suite(plain)) && !ike(plain).allows(suite(hybrid)));
+        assert!(ike(hybrid).allows(suite(hybrid)));
+        assert!(ike(&format!("{hybrid}-ke1_none")).allows(suite(plain)));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 use super::{hex, octets};
-use crate::error::BadShare;
+use crate::error::{BadShare, CryptoError};
+use crate::kem::{self, Parameters};
 use crate::kex::KeyExchange;
 use crate::ops::public_key_operations;
 use crate::provider::Provider;
 use crate::suite::Group;
 
-const ALL: [Group; 4] = [Group::X25519, Group::P256, Group::P384, Group::Modp2048];
+const MODP: [Group; 3] = [Group::Modp2048, Group::Modp3072, Group::Modp4096];
+const KEM: [Group; 3] = [Group::MlKem512, Group::MlKem768, Group::MlKem1024];
 
 fn check(group: Group, private: &str, public: &str, peer_public: &str, shared: &str) {
     let exchange = KeyExchange::from_private_octets(group, &hex(private));
@@ -78,60 +80,161 @@ fn p384_agrees_as_in_rfc_5903() {
     check(Group::P384, r, gr, gi, shared);
 }
 
-/// The prime from its formula and the powers from another program; one secret
-/// begins with a zero octet, which belongs to it (RFC 7296 section 2.14).
+/// RFC 5903 section 8.3.
 #[test]
-fn modp2048_agrees_as_computed_elsewhere() {
-    let json = include_str!("../../tests/data/modp2048.json");
-    let file: serde_json::Value = serde_json::from_str(json).unwrap();
-    let cases = file["vectors"].as_array().unwrap();
-    assert_eq!(cases.len(), 4);
-    for case in cases {
-        let exchange = KeyExchange::from_private_octets(Group::Modp2048, &octets(case, "private"));
-        assert_eq!(exchange.public(), octets(case, "public"));
-        let shared = exchange.agree(&octets(case, "peer_public")).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(shared.bytes(), octets(case, "shared"));
+fn p521_agrees_as_in_rfc_5903() {
+    let (i, gi) = (
+        "0037ADE9 319A89F4 DABDB3EF 411AACCC A5123C61 ACAB57B5 393DCE47 608172A0
+         95AA85A3 0FE1C295 2C6771D9 37BA9777 F5957B26 39BAB072 462F68C2 7A57382D
+         4A52",
+        "0015417E 84DBF28C 0AD3C278 713349DC 7DF153C8 97A1891B D98BAB43 57C9ECBE
+         E1E3BF42 E00B8E38 0AEAE57C 2D107564 94188594 2AF5A7F4 601723C4 195D176C
+         ED3E
+         017CAE20 B6641D2E EB695786 D8C94614 6239D099 E18E1D5A 514C739D 7CB4A10A
+         D8A78801 5AC405D7 799DC75E 7B7D5B6C F2261A6A 7F150743 8BF01BEB 6CA3926F
+         9582",
+    );
+    let (r, gr) = (
+        "0145BA99 A847AF43 793FDD0E 872E7CDF A16BE30F DC780F97 BCCC3F07 8380201E
+         9C677D60 0B343757 A3BDBF2A 3163E4C2 F869CCA7 458AA4A4 EFFC311F 5CB15168
+         5EB9",
+        "00D0B397 5AC4B799 F5BEA16D 5E13E9AF 971D5E9B 984C9F39 728B5E57 39735A21
+         9B97C356 436ADC6E 95BB0352 F6BE64A6 C2912D4E F2D0433C ED2B6171 640012D9
+         460F
+         015C6822 6383956E 3BD066E7 97B623C2 7CE0EAC2 F551A10C 2C724D98 52077B87
+         220B6536 C5C408A1 D2AEBB8E 86D678AE 49CB5709 1F473229 6579AB44 FCD17F0F
+         C56A",
+    );
+    let shared = "01144C7D 79AE6956 BC8EDB8E 7C787C45 21CB086F A64407F9 7894E5E6 B2D79B04
+                  D1427E73 CA4BAA24 0A347868 59810C06 B3C715A3 A8CC3151 F2BEE417 996D19F3
+                  DDEA";
+    check(Group::P521, i, gi, gr, shared);
+    check(Group::P521, r, gr, gi, shared);
+}
+
+/// The groups of [`MODP`], computed by `tests/data/modp.py`.
+fn modp() -> Vec<serde_json::Value> {
+    let groups = super::cases(include_str!("../../tests/data/modp.json"));
+    assert_eq!(groups.len(), MODP.len());
+    groups
+}
+
+/// The primes from their formula and the powers from another program; one secret
+/// of each group begins with a zero octet, which belongs to it (RFC 7296
+/// section 2.14).
+#[test]
+fn modp_agrees_as_computed_elsewhere() {
+    for (group, file) in MODP.into_iter().zip(modp()) {
+        assert_eq!(group.to_string(), format!("modp{}", file["bits"]));
+        let cases = file["vectors"].as_array().unwrap();
+        assert_eq!(cases.len(), 4);
+        for case in cases {
+            let exchange = KeyExchange::from_private_octets(group, &octets(case, "private"));
+            assert_eq!(exchange.group(), group);
+            assert_eq!(exchange.public(), octets(case, "public"));
+            let shared = exchange.agree(&octets(case, "peer_public"));
+            let shared = shared.unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(shared.bytes(), octets(case, "shared"));
+        }
+        assert_eq!(octets(cases.last().unwrap(), "shared")[0], 0);
     }
-    assert_eq!(octets(cases.last().unwrap(), "shared")[0], 0);
 }
 
 #[test]
-fn modp2048_refuses_what_is_not_between_1_and_p_minus_1() {
-    let json = include_str!("../../tests/data/modp2048.json");
-    let file: serde_json::Value = serde_json::from_str(json).unwrap();
-    let prime = octets(&file, "prime");
-    let near_prime = |last: u8| {
-        let mut value = prime.clone();
-        *value.last_mut().unwrap() = last;
-        value
-    };
-    let small = |value: u8| {
-        let mut octets = vec![0; 256];
-        octets[255] = value;
-        octets
-    };
-    for refused in [small(0), small(1), near_prime(0xfe), near_prime(0xff), vec![0xff; 256]] {
-        assert_eq!(refusal(Group::Modp2048, &refused), Some(BadShare));
+fn modp_refuses_what_is_not_between_1_and_p_minus_1() {
+    for (group, file) in MODP.into_iter().zip(modp()) {
+        let prime = octets(&file, "prime");
+        let near_prime = |last: u8| {
+            let mut value = prime.clone();
+            *value.last_mut().unwrap() = last;
+            value
+        };
+        let small = |value: u8| {
+            let mut octets = vec![0; prime.len()];
+            *octets.last_mut().unwrap() = value;
+            octets
+        };
+        let ones = vec![0xff; prime.len()];
+        for refused in [small(0), small(1), near_prime(0xfe), near_prime(0xff), ones] {
+            assert_eq!(refusal(group, &refused), Some(BadShare));
+        }
+        for accepted in [small(2), near_prime(0xfd)] {
+            assert_eq!(refusal(group, &accepted), None);
+        }
     }
-    for accepted in [small(2), near_prime(0xfd)] {
-        assert_eq!(refusal(Group::Modp2048, &accepted), None);
+}
+
+/// What the module makes of a key is told apart from what the other
+/// implementation of ML-KEM makes of it by nothing, in either direction.
+#[test]
+fn two_implementations_of_ml_kem_agree() {
+    let parameters = [Parameters::MlKem512, Parameters::MlKem768, Parameters::MlKem1024];
+    for (group, parameters) in KEM.into_iter().zip(parameters) {
+        let (mut module, mut other) = (Provider::system(), Provider::seeded(1));
+        for _ in 0..8 {
+            let (key, public) = kem::Private::generate(&mut module, parameters).unwrap();
+            let (ciphertext, secret) =
+                kem::encapsulate(&mut other, parameters, &public).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!((public.len(), ciphertext.len()), (group.public_len(), group.answer_len()));
+            let opened = key.decapsulate(&ciphertext).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(opened.bytes(), secret.bytes());
+
+            let (key, public) = kem::Private::generate(&mut other, parameters).unwrap();
+            let (ciphertext, secret) = kem::encapsulate(&mut module, parameters, &public)
+                .unwrap_or_else(|e| panic!("{e}"));
+            let opened = key.decapsulate(&ciphertext).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(opened.bytes(), secret.bytes());
+        }
+    }
+}
+
+/// Coefficients of twelve ones are not below 3329 (FIPS 203 section 7.2).
+#[test]
+fn an_encapsulation_key_that_is_not_reduced_is_refused() {
+    for group in KEM {
+        for mut provider in [Provider::system(), Provider::seeded(1)] {
+            let mut public = provider.key_exchange(group).unwrap().public().to_vec();
+            public[..2].fill(0xff);
+            let answer = provider.answer_key_exchange(group, &public);
+            assert_eq!(answer.err(), Some(CryptoError::BadShare));
+        }
+    }
+}
+
+#[test]
+fn an_altered_ciphertext_gives_another_secret() {
+    for group in KEM {
+        let mut provider = Provider::seeded(9);
+        let ours = provider.key_exchange(group).unwrap();
+        let theirs = provider.answer_key_exchange(group, ours.public()).unwrap();
+        let mut ciphertext = theirs.public().to_vec();
+        ciphertext[100] ^= 1;
+        let at_us = ours.agree(&ciphertext).unwrap_or_else(|e| panic!("{e}"));
+        let at_them = theirs.agree().unwrap_or_else(|e| panic!("{e}"));
+        assert_ne!(at_us.bytes(), at_them.bytes());
     }
 }
 
 #[test]
 fn a_share_of_the_wrong_length_is_refused() {
-    for group in ALL {
-        let share = Provider::seeded(2).key_exchange(group).unwrap().public().to_vec();
-        assert_eq!(share.len(), group.public_len());
-        assert_eq!(refusal(group, &share[1..]), Some(BadShare));
-        assert_eq!(refusal(group, &[share.as_slice(), &[0]].concat()), Some(BadShare));
-        assert_eq!(refusal(group, &[]), Some(BadShare));
+    for group in Group::ALL {
+        let mut provider = Provider::seeded(2);
+        let ours = provider.key_exchange(group).unwrap().public().to_vec();
+        let theirs = provider.answer_key_exchange(group, &ours).unwrap().public().to_vec();
+        assert_eq!((ours.len(), theirs.len()), (group.public_len(), group.answer_len()));
+        for wrong in [&ours[1..], &[ours.as_slice(), &[0]].concat(), &[]] {
+            let answer = provider.answer_key_exchange(group, wrong);
+            assert_eq!(answer.err(), Some(CryptoError::BadShare));
+        }
+        for wrong in [&theirs[1..], &[theirs.as_slice(), &[0]].concat(), &[]] {
+            assert_eq!(refusal(group, wrong), Some(BadShare));
+        }
     }
 }
 
 #[test]
 fn a_point_off_the_curve_is_refused() {
-    for group in [Group::P256, Group::P384] {
+    for group in [Group::P256, Group::P384, Group::P521] {
         let mut share = Provider::seeded(2).key_exchange(group).unwrap().public().to_vec();
         *share.last_mut().unwrap() ^= 1;
         assert_eq!(refusal(group, &share), Some(BadShare));
@@ -156,14 +259,13 @@ fn an_x25519_result_of_zeros_is_refused() {
 
 #[test]
 fn both_ends_agree_on_one_secret_with_either_source() {
-    for group in ALL {
+    for group in Group::ALL {
         for mut provider in [Provider::system(), Provider::seeded(3)] {
-            let (ours, theirs) =
-                (provider.key_exchange(group).unwrap(), provider.key_exchange(group).unwrap());
+            let ours = provider.key_exchange(group).unwrap();
+            let theirs = provider.answer_key_exchange(group, ours.public()).unwrap();
             assert_ne!(ours.public(), theirs.public());
-            let (our_share, their_share) = (ours.public().to_vec(), theirs.public().to_vec());
-            let at_us = ours.agree(&their_share).unwrap_or_else(|e| panic!("{e}"));
-            let at_them = theirs.agree(&our_share).unwrap_or_else(|e| panic!("{e}"));
+            let at_us = ours.agree(theirs.public()).unwrap_or_else(|e| panic!("{e}"));
+            let at_them = theirs.agree().unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(at_us.bytes(), at_them.bytes());
         }
     }
@@ -171,10 +273,16 @@ fn both_ends_agree_on_one_secret_with_either_source() {
 
 #[test]
 fn a_seeded_provider_repeats_its_key_exchanges() {
-    for group in ALL {
-        let public = |seed| Provider::seeded(seed).key_exchange(group).unwrap().public().to_vec();
-        assert_eq!(public(4), public(4));
-        assert_ne!(public(4), public(5));
+    let values = |seed, group| {
+        let mut provider = Provider::seeded(seed);
+        let ours = provider.key_exchange(group).unwrap();
+        let theirs = provider.answer_key_exchange(group, ours.public()).unwrap();
+        (ours.public().to_vec(), theirs.public().to_vec())
+    };
+    for group in Group::ALL {
+        assert_eq!(values(4, group), values(4, group));
+        let (one, other) = (values(4, group), values(5, group));
+        assert!(one.0 != other.0 && one.1 != other.1);
     }
 }
 

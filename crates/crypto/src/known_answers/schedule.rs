@@ -1,10 +1,11 @@
 use serde_json::Value;
 
 use super::{cases, octets, prf_alg};
-use crate::kex::SharedSecret;
+use crate::intermediate::IntAuth;
+use crate::kex::{SharedSecret, SharedSecrets};
 use crate::schedule::{IkeKeys, IkeSpis, Nonces, Skeyseed};
-use crate::secret::{Psk, SignedOctets};
-use crate::suite::{CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen};
+use crate::secret::{Ppk, Psk, SignedOctets};
+use crate::suite::{AdditionalGroups, CbcIntegrity, EspCipher, Group, IkeCipher, IkeSuite, KeyLen};
 
 /// Every cipher with every PRF, computed by `tests/data/schedule.py`.
 pub(super) const SCHEDULE: &str = include_str!("../../tests/data/schedule.json");
@@ -55,19 +56,21 @@ fn suite(case: &Value) -> IkeSuite {
         other => panic!("unknown key length {other:?}"),
     };
     let cipher = match case["integrity"].as_str() {
+        None if case["cipher"] == "chacha" => IkeCipher::ChaCha20Poly1305,
         None => IkeCipher::AesGcm16(key_len),
         Some("sha256") => IkeCipher::AesCbc(key_len, CbcIntegrity::HmacSha256_128),
         Some("sha384") => IkeCipher::AesCbc(key_len, CbcIntegrity::HmacSha384_192),
         Some("sha512") => IkeCipher::AesCbc(key_len, CbcIntegrity::HmacSha512_256),
         Some(other) => panic!("unknown integrity algorithm {other}"),
     };
-    IkeSuite { cipher, prf: prf_alg(&case["prf"]), group: Group::X25519 }
+    let (prf, additional) = (prf_alg(&case["prf"]), AdditionalGroups::NONE);
+    IkeSuite { cipher, prf, group: Group::X25519, additional }
 }
 
 #[test]
 fn a_full_exchange_gives_every_key_of_its_suite() {
     let all = cases(SCHEDULE);
-    assert_eq!(all.len(), 12);
+    assert_eq!(all.len(), 13);
     for case in &all {
         let exchange = Exchange::of(case);
         assert_eq!(exchange.initial(case).bytes(), octets(case, "skeyseed"));
@@ -100,6 +103,66 @@ fn a_rekey_may_change_the_prf() {
     }
 }
 
+fn three_secrets(case: &Value) -> SharedSecrets {
+    let first = SharedSecrets::from(secret(case, "shared_new"));
+    first.then(secret(case, "more_1")).then(secret(case, "more_2"))
+}
+
+/// RFC 9370 section 2.2.4.
+#[test]
+fn a_rekey_takes_the_secrets_of_all_its_key_exchanges() {
+    for case in &cases(SCHEDULE) {
+        let exchange = Exchange::of(case);
+        let skeyseed = exchange.keys(case).sk_d.rekey(three_secrets(case), exchange.nonces());
+        assert_eq!(skeyseed.bytes(), octets(case, "skeyseed_rekey_more"));
+    }
+}
+
+/// RFC 9370 section 2.2.2, RFC 9242 section 3.3.2.
+#[test]
+fn every_additional_key_exchange_replaces_the_keys_and_is_covered_by_auth() {
+    for case in &cases(SCHEDULE) {
+        let exchange = Exchange::of(case);
+        let keys = exchange.keys(case);
+        let message = |name: &str| octets(case, name);
+        let int_auth = IntAuth::first(
+            (&keys.sk_pi, &message("request_1")),
+            (&keys.sk_pr, &message("response_1")),
+        );
+        assert_eq!(*int_auth.octets(2), octets(case, "int_auth_1"));
+
+        let maced_id = keys.sk_pi.mac_id(&octets(case, "id_body"));
+        let psk = Psk::new(&octets(case, "psk")).unwrap_or_else(|e| panic!("{e}"));
+        let signed = SignedOctets {
+            message: &message("message"),
+            peer_nonce: &exchange.nr,
+            maced_id: &maced_id,
+            intermediate: &int_auth.octets(2),
+        };
+        let auth = psk.auth(exchange.suite.prf, signed);
+        assert_eq!(auth.as_bytes(), octets(case, "auth_intermediate"));
+
+        let skeyseed = keys.sk_d.strengthen(secret(case, "shared_new"), exchange.nonces());
+        let keys = skeyseed.expand(exchange.suite, exchange.nonces(), exchange.spis);
+        assert_eq!(keys.sk_d.export_to_ticket(), octets(case, "sk_d_additional"));
+        let int_auth = int_auth
+            .next((&keys.sk_pi, &message("request_2")), (&keys.sk_pr, &message("response_2")));
+        assert_eq!(*int_auth.octets(3), octets(case, "int_auth_2"));
+    }
+}
+
+/// RFC 8784 section 3.
+#[test]
+fn a_post_quantum_key_is_mixed_into_the_keys_that_others_come_from() {
+    for case in &cases(SCHEDULE) {
+        let ppk = Ppk::new(&octets(case, "ppk")).unwrap_or_else(|e| panic!("{e}"));
+        let keys = Exchange::of(case).keys(case);
+        assert_eq!(keys.sk_d.with_ppk(&ppk).export_to_ticket(), octets(case, "sk_d_ppk"));
+        assert_eq!(keys.sk_pi.with_ppk(&ppk).bytes(), octets(case, "sk_pi_ppk"));
+        assert_eq!(keys.sk_pr.with_ppk(&ppk).bytes(), octets(case, "sk_pr_ppk"));
+    }
+}
+
 #[test]
 fn a_resumption_begins_with_the_old_sk_d_and_a_copy_of_it_is_as_good() {
     for case in &cases(SCHEDULE) {
@@ -122,9 +185,11 @@ fn children_get_their_keys_with_and_without_a_key_exchange() {
             EspCipher::AesGcm16(KeyLen::L256),
             EspCipher::ChaCha20Poly1305,
         ] {
-            for (shared, keymat) in
-                [(None, "child"), (Some(secret(case, "shared_new")), "child_pfs")]
-            {
+            for (shared, keymat) in [
+                (None, "child"),
+                (Some(secret(case, "shared_new").into()), "child_pfs"),
+                (Some(three_secrets(case)), "child_more"),
+            ] {
                 let child = sk_d.child_keys(cipher.into(), shared, exchange.nonces());
                 let keymat = octets(case, keymat);
                 let (forth, rest) = keymat.split_at(cipher.keymat_len());
@@ -143,8 +208,12 @@ fn a_shared_secret_authenticates_through_the_key_pad() {
         let exchange = Exchange::of(case);
         let maced_id = exchange.keys(case).sk_pi.mac_id(&octets(case, "id_body"));
         let message = octets(case, "message");
-        let signed =
-            SignedOctets { message: &message, peer_nonce: &exchange.nr, maced_id: &maced_id };
+        let signed = SignedOctets {
+            message: &message,
+            peer_nonce: &exchange.nr,
+            maced_id: &maced_id,
+            intermediate: &[],
+        };
         let psk = Psk::new(&octets(case, "psk")).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(psk.auth(exchange.suite.prf, signed).as_bytes(), octets(case, "auth"));
     }

@@ -190,7 +190,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    use crypto::{EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
+    use crypto::{AdditionalGroups, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
     use esp::spec::{Selector, Spi};
     use ike::event::{
         Event, FallBack, Gone, How, Role, SaId, SessionEnd, SetUp, Shown, TicketFault,
@@ -218,6 +218,7 @@ mod tests {
                     cipher: IkeCipher::AesGcm16(KeyLen::L256),
                     prf: PrfAlg::HmacSha384,
                     group: Group::X25519,
+                    additional: AdditionalGroups::NONE,
                 }),
                 set_up: set_up(How::Full),
             },

@@ -53,7 +53,12 @@ impl Proof<'_> {
     ) -> Mac {
         let (message, peer_nonce) = transcript.signed_by(signer);
         let maced_id = sk_p.mac_id(id_body);
-        let octets = SignedOctets { message, peer_nonce, maced_id: &maced_id };
+        let octets = SignedOctets {
+            message,
+            peer_nonce,
+            maced_id: &maced_id,
+            intermediate: &transcript.intermediate,
+        };
         match self {
             Self::PreShared(psk) => psk.auth(prf, octets),
             Self::Resumed(AuthForm::Rfc5723) => sk_p.resume_auth(octets),

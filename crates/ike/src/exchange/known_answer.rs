@@ -1,7 +1,9 @@
 //! A real resumption between two libreswan 5.2, from its first request to the
 //! keys of its child, through what this crate makes of it on either side.
 
-use crypto::{EspCipher, EspKey, Group, IkeCipher, IkeSpis, IkeSuite, KeyLen, PrfAlg, SkD};
+use crypto::{
+    AdditionalGroups, EspCipher, EspKey, Group, IkeCipher, IkeSpis, IkeSuite, KeyLen, PrfAlg, SkD,
+};
 use esp::spec::{ChildId, Encapsulation, GroupId, OuterPath, Selector};
 use serde_json::Value;
 
@@ -20,6 +22,7 @@ const SUITE: IkeSuite = IkeSuite {
     cipher: IkeCipher::AesGcm16(KeyLen::L256),
     prf: PrfAlg::HmacSha512,
     group: Group::P256,
+    additional: AdditionalGroups::NONE,
 };
 
 /// As a gateway takes them: the form of the RFC first.

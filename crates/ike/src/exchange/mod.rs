@@ -44,6 +44,9 @@ pub(crate) struct Transcript {
     pub(crate) response: Arc<[u8]>,
     ni: Box<[u8]>,
     nr: Box<[u8]>,
+    /// IntAuth of the exchanges after the first; empty if there were none
+    /// (RFC 9242 section 3.3.2).
+    pub(crate) intermediate: Box<[u8]>,
 }
 
 impl Transcript {
@@ -51,7 +54,7 @@ impl Transcript {
         (request, ni): (Arc<[u8]>, &[u8]),
         (response, nr): (Arc<[u8]>, &[u8]),
     ) -> Self {
-        Self { request, response, ni: ni.into(), nr: nr.into() }
+        Self { request, response, ni: ni.into(), nr: nr.into(), intermediate: Box::default() }
     }
 
     pub(crate) fn nonces(&self) -> Nonces<'_> {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crypto::{Group, IkeSuite, KeyExchange, Provider};
+use crypto::{Group, IkeSuite, KeyAnswer, KeyExchange, Provider};
 
 use crate::event::Path;
 use crate::exchange::{Shape, nat};
@@ -64,7 +64,7 @@ pub(crate) struct Response<'a> {
     pub(crate) spis: Spis,
     pub(crate) path: Path,
     pub(crate) chosen: Chosen,
-    pub(crate) key_exchange: &'a KeyExchange,
+    pub(crate) key_answer: &'a KeyAnswer,
     pub(crate) nonce: &'a [u8],
     pub(crate) pretend_nat: bool,
 }
@@ -76,7 +76,7 @@ impl Response<'_> {
         let transforms: Vec<_> = IkeProposal::of(self.chosen.suite).transforms().collect();
         builder
             .sa(&[ike_proposal(self.chosen.number, &transforms)])
-            .ke(group_number(self.key_exchange.group()), self.key_exchange.public())
+            .ke(group_number(self.chosen.suite.group), self.key_answer.public())
             .nonce(self.nonce);
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);

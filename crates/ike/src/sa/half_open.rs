@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crypto::{IkeSuite, KeyExchange, Skeyseed};
+use crypto::{IkeSuite, KeyAnswer, Skeyseed};
 
 use crate::config::{Connection, ResumeAuth};
 use crate::context::Context;
@@ -42,13 +42,8 @@ pub(crate) struct Asked {
 /// The keys, or what they will be made of. The agreement waits for IKE_AUTH: a
 /// stranger that sends only the first message costs half as much.
 pub(crate) enum Secrets {
-    /// Our half of the key exchange and the peer's public value.
-    Agreement {
-        /// Our half.
-        key_exchange: KeyExchange,
-        /// The peer's.
-        public: Box<[u8]>,
-    },
+    /// Our answer to the peer's public value.
+    Agreement(KeyAnswer),
     /// The keys.
     Keys(Box<Keys>),
 }
@@ -105,8 +100,8 @@ impl HalfOpen {
         let Self { secrets, asked } = *self;
         let keys = match secrets {
             Secrets::Keys(keys) => keys,
-            Secrets::Agreement { key_exchange, public } => {
-                let shared = key_exchange.agree(&public).ok()?;
+            Secrets::Agreement(key_answer) => {
+                let shared = key_answer.agree().ok()?;
                 let nonces = asked.transcript.nonces();
                 let seed = Skeyseed::initial(asked.suite.prf, nonces, shared);
                 responder_keys(asked.spis, asked.suite, seed, &asked.transcript)

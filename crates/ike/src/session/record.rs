@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crypto::{CbcIntegrity, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+use crypto::{AdditionalGroups, CbcIntegrity, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
 use zeroize::Zeroizing;
 
 use crate::identity::Id;
@@ -58,6 +58,7 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
         method_code(state.method),
         u8::from(state.authenticated.is_some()),
     ]);
+    encode_additional(state.suite.additional, out);
     out.extend_from_slice(&unix_seconds(state.authenticated_at).to_be_bytes());
     out.extend_from_slice(state.sk_d.export_to_ticket());
     encode_id(&state.initiator, out);
@@ -73,7 +74,7 @@ pub fn encoded_len(state: &Resumable) -> usize {
     let id_len = |id: &Id| 3 + id.data().len();
     let authenticated = state.authenticated.as_ref().map_or(0, id_len);
     let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
-    5 + 8 + state.suite.prf.output_len() + ids
+    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids
 }
 
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
@@ -96,7 +97,9 @@ pub fn buffer(capacity: usize) -> Zeroizing<Vec<u8>> {
 /// [`Malformed`] when the octets are not what [`encode`] writes.
 pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
     let &[cipher, prf, group, method, has_authenticated] = take_array(input)?;
+    let additional = decode_additional(input)?;
     let suite = IkeSuite {
+        additional,
         cipher: cipher_from(cipher).ok_or(Malformed)?,
         prf: prf_from(prf).ok_or(Malformed)?,
         group: group_from(group).ok_or(Malformed)?,
@@ -113,6 +116,27 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         _ => return Err(Malformed),
     };
     Ok(Resumable { initiator, responder, authenticated, method, authenticated_at, suite, sk_d })
+}
+
+/// Which there are, one bit each, and then their groups.
+fn encode_additional(additional: AdditionalGroups, out: &mut Vec<u8>) {
+    let present = |i: &usize| additional.get(*i).is_some();
+    out.push((0..AdditionalGroups::MAX).filter(present).fold(0, |mask, i| mask | 1 << i));
+    out.extend(additional.iter().map(group_code));
+}
+
+fn decode_additional(input: &mut &[u8]) -> Result<AdditionalGroups, Malformed> {
+    let &[mask] = take_array(input)?;
+    if mask >> AdditionalGroups::MAX != 0 {
+        return Err(Malformed);
+    }
+    (0..AdditionalGroups::MAX).filter(|i| mask & 1 << i != 0).try_fold(
+        AdditionalGroups::NONE,
+        |groups, i| {
+            let &[code] = take_array(input)?;
+            Ok(groups.with(i, group_from(code).ok_or(Malformed)?))
+        },
+    )
 }
 
 fn decode_id(input: &mut &[u8]) -> Result<Id, Malformed> {
@@ -169,6 +193,7 @@ const fn cipher_code(cipher: IkeCipher) -> u8 {
         IkeCipher::AesCbc(len, integrity) => {
             (0x20 + 0x10 * integrity_code(integrity)) | key_code(len)
         }
+        IkeCipher::ChaCha20Poly1305 => 0x50 | key_code(KeyLen::L256),
     }
 }
 
@@ -177,6 +202,7 @@ fn cipher_from(code: u8) -> Option<IkeCipher> {
     match code >> 4 {
         0 => None,
         1 => Some(IkeCipher::AesGcm16(len)),
+        5 => (len == KeyLen::L256).then_some(IkeCipher::ChaCha20Poly1305),
         kind => Some(IkeCipher::AesCbc(len, *INTEGRITIES.get(usize::from(kind - 2))?)),
     }
 }
@@ -204,6 +230,12 @@ const fn group_code(group: Group) -> u8 {
         Group::P256 => 2,
         Group::P384 => 3,
         Group::Modp2048 => 4,
+        Group::P521 => 5,
+        Group::Modp3072 => 6,
+        Group::Modp4096 => 7,
+        Group::MlKem512 => 8,
+        Group::MlKem768 => 9,
+        Group::MlKem1024 => 10,
     }
 }
 
@@ -213,6 +245,12 @@ const fn group_from(code: u8) -> Option<Group> {
         2 => Some(Group::P256),
         3 => Some(Group::P384),
         4 => Some(Group::Modp2048),
+        5 => Some(Group::P521),
+        6 => Some(Group::Modp3072),
+        7 => Some(Group::Modp4096),
+        8 => Some(Group::MlKem512),
+        9 => Some(Group::MlKem768),
+        10 => Some(Group::MlKem1024),
         _ => None,
     }
 }

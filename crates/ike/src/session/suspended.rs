@@ -127,7 +127,7 @@ mod tests {
     use super::super::{AuthMethod, ResumeAttempt};
     use super::*;
     use crate::config::ResumeAuth;
-    use crypto::{Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+    use crypto::{AdditionalGroups, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -145,6 +145,7 @@ mod tests {
                 cipher: IkeCipher::AesGcm16(KeyLen::L128),
                 prf,
                 group: Group::X25519,
+                additional: AdditionalGroups::NONE,
             },
             sk_d: SkD::from_ticket(prf, &[1; 32]).unwrap(),
         };

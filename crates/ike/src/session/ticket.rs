@@ -19,7 +19,7 @@ use super::record::{self, Resumable};
 use super::suspended::Ticket;
 
 /// The only version of the encoding. A change of it needs new keys (E3).
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KEY_ID_LEN: usize = 4;
 const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
 const PADDING: usize = 64;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::identity::Id;
     use crate::session::AuthMethod;
-    use crypto::{Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+    use crypto::{AdditionalGroups, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
 
     fn now_at(seconds: u64) -> Now {
         Now {
@@ -212,6 +212,7 @@ mod tests {
                 cipher: IkeCipher::AesGcm16(KeyLen::L256),
                 prf,
                 group: Group::X25519,
+                additional: AdditionalGroups::NONE,
             },
             sk_d: SkD::from_ticket(prf, &vec![7; prf.output_len()]).unwrap(),
         }
