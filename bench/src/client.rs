@@ -105,6 +105,7 @@ pub(crate) fn endpoint(connections: Vec<Arc<Connection>>) -> Endpoint {
         limits: Limits::default(),
         shard: Shard::default(),
         ticket_key_rotation: Duration::from_secs(24 * 3600),
+        crash_key: None,
         port: 500,
         nat_port: 4500,
     };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{Provider, Psk};
+use crypto::{CookieKey, Provider, Psk};
 use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
@@ -52,6 +52,8 @@ pub struct Profile {
     pub rotation: Duration,
     /// Whether the plane can carry plain ESP.
     pub plain_esp: bool,
+    /// What tokens of crash detection are made with: kept over a restart.
+    pub crash_secret: Option<[u8; 32]>,
 }
 
 /// The address of every gateway.
@@ -79,6 +81,7 @@ impl Profile {
             limits: Limits::default(),
             rotation: Duration::from_secs(24 * 3600),
             plain_esp: true,
+            crash_secret: Some([9; 32]),
         }
     }
 
@@ -118,6 +121,7 @@ impl Profile {
             limits: self.limits,
             shard: Shard::default(),
             ticket_key_rotation: self.rotation,
+            crash_key: self.crash_secret.as_ref().map(CookieKey::from_secret),
             port: 500,
             nat_port: 4500,
         }

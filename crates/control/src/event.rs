@@ -222,6 +222,8 @@ pub enum Gone {
     PeerDeleted,
     /// The peer does not answer.
     Unanswered,
+    /// The peer has lost the SA, most likely in a restart.
+    PeerRestarted,
     /// The peer has resumed its session or set up a new SA.
     Replaced,
     /// The session was put to sleep.
@@ -443,6 +445,7 @@ impl fmt::Display for Gone {
             Self::Command => "by command",
             Self::PeerDeleted => "the peer ended it",
             Self::Unanswered => "the peer does not answer",
+            Self::PeerRestarted => "the peer has restarted",
             Self::Replaced => "the peer has resumed its session or set up a new SA",
             Self::Suspended => "the session was put to sleep",
             Self::Exhausted => "its sequence numbers are used up",

@@ -59,7 +59,7 @@ pub use error::{
 pub use esp::{EspKey, EspOpeningKey, EspSealingKey, SeqRun};
 pub use intermediate::IntAuth;
 pub use kex::{KeyAnswer, KeyExchange, SharedSecret, SharedSecrets};
-pub use mac::{CookieKey, nat_detection_hash};
+pub use mac::{CookieKey, nat_detection_hash, same_octets};
 pub use ops::public_key_operations;
 pub use passphrase::Pbes2;
 pub use provider::Provider;

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::error::Mismatch;
 use crate::provider::Provider;
 
-/// A secret for stateless cookies (RFC 7296 section 2.6): HMAC-SHA256.
+/// A secret for stateless cookies (RFC 7296 section 2.6) and tokens of crash
+/// detection (RFC 6290): HMAC-SHA256.
 ///
 /// It is set up once, since a flood is answered with it.
 pub struct CookieKey(hmac::Key);
@@ -20,6 +21,12 @@ impl CookieKey {
     pub fn generate(provider: &mut Provider) -> Self {
         let bytes = Zeroizing::new(provider.array::<32>());
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice()))
+    }
+
+    /// A secret that was kept.
+    #[must_use]
+    pub fn from_secret(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
     /// The code of `parts`, of which each is preceded by its length, so that
@@ -43,6 +50,12 @@ impl CookieKey {
     pub fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> Result<(), Mismatch> {
         verify_slices_are_equal(&self.tag(parts), tag).map_err(|_| Mismatch)
     }
+}
+
+/// Whether two secrets are the same, in a time that tells only their lengths.
+#[must_use]
+pub fn same_octets(one: &[u8], other: &[u8]) -> bool {
+    verify_slices_are_equal(one, other).is_ok()
 }
 
 /// SHA-1(SPIi | SPIr | address | port), the body of a NAT_DETECTION notify

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
-use crypto::Provider;
+use crypto::{CookieKey, Provider};
 use esp::plane::Capabilities;
 use ike::Endpoint;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +20,7 @@ use crate::log;
 use crate::net::{Net, NetConfig};
 use crate::routes::Routes;
 use crate::serve::{self, ControlSettings, ControlSocket, EVENT_BACKLOG, Events};
+use crate::state::State;
 use crate::tun::{Tun, TunConfig};
 use crate::userspace::Userspace;
 
@@ -43,7 +44,7 @@ pub fn check(file: &Path) -> anyhow::Result<String> {
 /// What keeps it from running. Nothing is left behind.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     log::start(&cli.log)?;
-    let config = config::load(&cli.config)?;
+    let mut config = config::load(&cli.config)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -54,6 +55,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     // The control socket first: it is the lock against a second daemon.
     let socket = ControlSocket::bind(&settings)?;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    config.ike.crash_key = crash_key(&cli.state_dir);
     let (engine, remote) = assemble(config, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
@@ -62,6 +64,17 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let ended = engine.join().map_err(|_| anyhow::anyhow!("the engine broke off"))?;
     tracing::info!("ended");
     served.and(ended.context("the engine cannot go on"))
+}
+
+/// The secret by which peers learn that we have restarted. Without a state
+/// directory they find out later, by their liveness checks.
+fn crash_key(state_dir: &Path) -> Option<CookieKey> {
+    let mut provider = Provider::system();
+    let secret = State::open(state_dir)
+        .and_then(|state| state.secret("crash-detection", &mut provider))
+        .inspect_err(|error| tracing::warn!("no crash detection: {}: {error}", state_dir.display()))
+        .ok()?;
+    Some(CookieKey::from_secret(&secret))
 }
 
 async fn serve_until_signal(

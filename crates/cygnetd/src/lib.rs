@@ -10,6 +10,7 @@ pub mod log;
 pub mod net;
 pub mod routes;
 pub mod serve;
+pub mod state;
 pub mod tun;
 pub mod userspace;
 pub mod wake;

@@ -13,7 +13,7 @@ use crate::config::Connection;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, TicketFault};
 use crate::exchange::nat::{self, Nat, Way};
-use crate::exchange::sa_init::{self, Chosen, bare_answer};
+use crate::exchange::sa_init::{self, Chosen, bare_answer, lost_sa};
 use crate::exchange::{Shape, Transcript, session_resume};
 use crate::fault::Discard;
 use crate::proposal::group_number;
@@ -35,6 +35,23 @@ pub(crate) fn initial(
 ) {
     if let Err(why) = admit(endpoint, now, path, header, datagram) {
         endpoint.cx.discard(why);
+    }
+}
+
+/// A message with an SPI that no SA of ours has. Whoever may have an SA that we
+/// have lost is shown the token that proves it (RFC 6290 section 4.5).
+pub(crate) fn stray(
+    endpoint: &mut Endpoint,
+    now: Now,
+    path: Path,
+    header: &Header,
+    datagram: &[u8],
+) {
+    endpoint.cx.discard(Discard::UnknownSpi);
+    let token = endpoint.cx.crash_tokens.show(now.instant, header, datagram);
+    // Nothing of ours is longer than a length field can say.
+    if let Some(answer) = token.and_then(|token| lost_sa(header, &token).ok()) {
+        endpoint.cx.transmit(path, &answer);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::Psk;
+use crypto::{CookieKey, Psk};
 use esp::spec::Selector;
 
 use crate::identity::{Id, IdPattern};
@@ -24,6 +24,9 @@ pub struct Config {
     /// How long a ticket key seals; it then opens for as long again. Not
     /// shorter than any ticket's lifetime (RFC 5723 section 6.2).
     pub ticket_key_rotation: Duration,
+    /// Makes tokens by which a peer learns at once that we have lost its SA
+    /// (RFC 6290): the same after every restart. `None`: there are none.
+    pub crash_key: Option<CookieKey>,
     /// Our IKE port: 500, or what was configured.
     pub port: u16,
     /// Our port for UDP-encapsulated IKE and ESP: 4500, or what was configured.

@@ -10,6 +10,7 @@ use esp::plane;
 use esp::spec::{ChildId, GroupId, Spi};
 
 use crate::config::{Connection, Limits, Retransmission};
+use crate::crash::CrashTokens;
 use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
@@ -24,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) counters: Counters,
     pub(crate) sessions: SessionStore,
     pub(crate) issuer: TicketIssuer,
+    pub(crate) crash_tokens: CrashTokens,
     pub(crate) spis: SpiPool,
     pub(crate) retransmission: Retransmission,
     pub(crate) limits: Limits,
@@ -61,7 +63,7 @@ struct Names {
 impl Context {
     pub(crate) fn new(
         provider: Provider,
-        issuer: TicketIssuer,
+        (issuer, crash_tokens): (TicketIssuer, CrashTokens),
         (retransmission, limits): (Retransmission, Limits),
         capabilities: plane::Capabilities,
         nat_port: u16,
@@ -73,6 +75,7 @@ impl Context {
             counters: Counters::default(),
             sessions: SessionStore::default(),
             issuer,
+            crash_tokens,
             spis: SpiPool::default(),
             retransmission,
             limits,

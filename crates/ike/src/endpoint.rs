@@ -32,6 +32,7 @@ use crate::accept;
 use crate::config::{Config, Shard};
 use crate::context::Context;
 use crate::cookie::Cookies;
+use crate::crash::CrashTokens;
 use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd};
 use crate::fault::{Discard, Refusal};
 use crate::sa::{IkeSa, Outcome, Why};
@@ -65,9 +66,10 @@ impl Endpoint {
         let issuer = TicketIssuer::new(&mut provider, config.ticket_key_rotation, now);
         let cookies = Cookies::new(&mut provider, now.instant);
         let connections: Arc<[_]> = connections.into();
+        let crash_tokens = CrashTokens::new(config.crash_key, now.instant);
         let mut cx = Context::new(
             provider,
-            issuer,
+            (issuer, crash_tokens),
             (retransmission, limits),
             capabilities,
             config.nat_port,
@@ -89,7 +91,7 @@ impl Endpoint {
             return accept::initial(self, now, path, &header, datagram);
         }
         if !self.table.contains(spi) {
-            return self.cx.discard(Discard::UnknownSpi);
+            return accept::stray(self, now, path, &header, datagram);
         }
         self.change(now, spi, |sa, cx| sa.receive(cx, now, path, &header, datagram));
     }

@@ -320,6 +320,8 @@ pub enum Gone {
     PeerDeleted,
     /// The peer does not answer.
     Unanswered,
+    /// The peer has lost the SA, and has proved it (RFC 6290).
+    PeerRestarted,
     /// The peer has resumed its session or set up a new SA.
     Replaced,
     /// The session was put to sleep.

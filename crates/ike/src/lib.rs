@@ -6,6 +6,7 @@ mod accept;
 pub mod config;
 mod context;
 mod cookie;
+mod crash;
 mod endpoint;
 pub mod event;
 mod exchange;

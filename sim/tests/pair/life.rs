@@ -157,9 +157,40 @@ fn a_gateway_forgets_a_client_that_sleeps_and_still_takes_its_ticket() {
     pair.assert_up_by(How::Resumed);
 }
 
+/// RFC 6290: without it, the client would be patient first.
+#[test]
+fn a_restarted_gateway_proves_it_in_one_round_trip() {
+    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+    pair.restart_gateway();
+    pair.world.run_for(31 * SECOND);
+    assert_eq!(ends(pair.client_events()), [Gone::PeerRestarted]);
+    let asked: Vec<_> =
+        pair.exchanges().into_iter().filter(|(_, is_response)| !is_response).collect();
+    let expected = [
+        ExchangeType::INFORMATIONAL,
+        ExchangeType::SESSION_RESUME,
+        ExchangeType::SA_INIT,
+        ExchangeType::AUTH,
+    ];
+    assert_eq!(asked, expected.map(|exchange| (exchange, false)));
+    pair.assert_up_by(How::Full);
+}
+
+#[test]
+fn a_restarted_gateway_that_kept_its_ticket_keys_is_resumed_with() {
+    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+    pair.reconfigure_gateway();
+    pair.world.run_for(31 * SECOND);
+    assert_eq!(ends(pair.client_events()), [Gone::PeerRestarted]);
+    pair.assert_up_by(How::Resumed);
+}
+
 #[test]
 fn a_restarted_gateway_is_noticed_and_met_again() {
-    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+    let mut pair = Pair::joined(|scene| {
+        scene.client.liveness = Some(30 * SECOND);
+        scene.gateway.crash_secret = None;
+    });
     pair.restart_gateway();
     pair.world.run_for(180 * SECOND);
     assert_eq!(pair.status().stage, Stage::Suspended);

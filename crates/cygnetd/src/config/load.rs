@@ -149,6 +149,8 @@ fn join(
         port: settings.port,
         nat_port: settings.nat_port,
         ticket_key_rotation: tickets.rotate,
+        // The daemon has it from its state.
+        crash_key: None,
     };
     let warnings = Vec::new();
     Some(DaemonConfig { daemon: settings, tickets, connections: machine, ike, warnings })

@@ -140,6 +140,18 @@ pub(crate) fn bare_answer(
     finish(builder)
 }
 
+/// The answer to a request of an SA that is lost: it copies SPIs, exchange and
+/// message id (RFC 7296 section 1.5, RFC 6290 section 4.5).
+pub(crate) fn lost_sa(request: &Header, token: &[u8]) -> Result<Arc<[u8]>, Unsendable> {
+    let flags = Flags { initiator: false, response: true };
+    let spis = (request.spi_i, request.spi_r);
+    let header = Header::new(spis, request.exchange, flags, request.message_id);
+    let mut builder = MessageBuilder::new(Vec::new(), header);
+    builder.notify(NotifyType::INVALID_IKE_SPI, &[]);
+    builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);
+    finish(builder)
+}
+
 pub(super) fn start(spis: Spis, exchange: ExchangeType, flags: Flags) -> MessageBuilder {
     let header = Header::new((spis.initiator, spis.responder), exchange, flags, 0);
     MessageBuilder::new(Vec::with_capacity(512), header)

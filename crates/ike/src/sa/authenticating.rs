@@ -7,6 +7,7 @@ use esp::spec::Spi;
 
 use crate::config::Connection;
 use crate::context::Context;
+use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::Way;
@@ -244,6 +245,7 @@ impl Authenticating {
             encapsulation,
         };
         let mut established = Established::new(founded, &peer, grant, now.instant);
+        established.keep_crash_token(PeerToken::of(payloads));
         if later {
             established.ask_later(now.instant);
         }

@@ -237,7 +237,7 @@ impl Asked {
         admitted: Admitted,
     ) -> Outcome {
         let Admitted { connection, peer, supersedes } = admitted;
-        let Self { suite, transcript, ground, way, started, .. } = self;
+        let Self { spis, suite, transcript, ground, way, started, .. } = self;
         let our_id = connection.local_id.clone();
         let basis = match peer.form() {
             Some(form) => Basis::Session(form),
@@ -274,7 +274,8 @@ impl Asked {
         let mut established = Established::new(founded, &peer, None, now.instant);
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
-        let answer = Box::new(Answer { ticket, auth, granted });
+        let token = cx.crash_tokens.of(spis);
+        let answer = Box::new(Answer { ticket, auth, token, granted });
         let outcome = match child::choose(&established.connection().child, payloads) {
             Ok(terms) => {
                 let spi_in = cx.new_spi();

@@ -84,19 +84,46 @@ impl Established {
     /// The child's sequence numbers are used up, or the like. Who began the SA
     /// begins the next one, with new keys for the same traffic.
     pub(crate) fn exhausted(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        let Some(attempt) = self.successor(now) else {
-            return self.delete(cx, now, Gone::Exhausted, Vec::new());
-        };
-        let form = self.base.connection.resumption.auth;
-        match self.suspend(cx, now, Gone::Exhausted) {
-            Ok(session) => {
-                Outcome::restart(attempt, Start::Resume(ResumeAttempt::new(session, form)))
-            }
-            Err(sa) => {
+        match self.succeed(cx, now, Gone::Exhausted) {
+            Ok(successor) => successor,
+            Err((sa, attempt)) => {
                 let Outcome { sa, .. } = sa.delete(cx, now, Gone::Exhausted, Vec::new());
-                let Outcome { then, .. } = Outcome::restart(attempt, Start::Fresh { parked: None });
-                Outcome { sa, then }
+                let fresh = |attempt| Outcome::restart(attempt, Start::Fresh { parked: None }).then;
+                Outcome { sa, then: attempt.map_or(Then::Nothing, fresh) }
             }
+        }
+    }
+
+    /// The peer has lost the SA, and has proved it. Who began the SA begins the
+    /// next one at once.
+    pub(super) fn disowned(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        match self.succeed(cx, now, Gone::PeerRestarted) {
+            Ok(successor) => successor,
+            Err((mut sa, attempt)) => {
+                sa.dismantle(cx, Gone::PeerRestarted);
+                match attempt {
+                    Some(attempt) => Outcome::restart(attempt, Start::Fresh { parked: None }),
+                    None => Outcome::gone(),
+                }
+            }
+        }
+    }
+
+    /// Goes on with the session in another SA, or gives this one back, and the
+    /// attempt at the next that is ours to make.
+    fn succeed(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        why: Gone,
+    ) -> Result<Outcome, (Box<Self>, Option<Attempt>)> {
+        let Some(attempt) = self.successor(now) else { return Err((self, None)) };
+        let form = self.base.connection.resumption.auth;
+        match self.suspend(cx, now, why) {
+            Ok(session) => {
+                Ok(Outcome::restart(attempt, Start::Resume(ResumeAttempt::new(session, form))))
+            }
+            Err(sa) => Err((sa, Some(attempt))),
         }
     }
 
@@ -187,6 +214,7 @@ const fn failure_of(why: Gone) -> Failure {
         Gone::PeerDeleted => Failure::RefusedByPeer,
         Gone::Unanswered => Failure::Unanswered,
         Gone::Plane => Failure::Plane,
+        Gone::PeerRestarted => Failure::Unanswered,
         Gone::PeerFault => Failure::Protocol,
     }
 }

@@ -133,6 +133,9 @@ impl Established {
         header: &Header,
         datagram: &mut [u8],
     ) -> Outcome {
+        if self.is_disowned_by(header, datagram) {
+            return self.disowned(cx, now);
+        }
         let (task, message) = match self.base.channel.receive_response(header, datagram) {
             Ok(done) => done,
             Err(OpenFault::Discard(why)) => {
@@ -146,6 +149,14 @@ impl Established {
             Task::AskTicket => self.receive_ticket(cx, now, message.payloads()),
         }
         self.go_on(cx, now)
+    }
+
+    /// Whether an answer in clear to our request proves that the peer has lost
+    /// the SA (RFC 6290 section 4.5).
+    fn is_disowned_by(&self, header: &Header, datagram: &[u8]) -> bool {
+        let in_flight = self.base.channel.window.in_flight.as_ref();
+        in_flight.is_some_and(|request| request.id == header.message_id)
+            && self.crash_token.as_ref().is_some_and(|token| token.is_shown_by(datagram))
     }
 
     /// Sends what waits.

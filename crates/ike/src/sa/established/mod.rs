@@ -16,6 +16,7 @@ use esp::spec::{Encapsulation, GroupId, OuterPath};
 
 use crate::config::Connection;
 use crate::context::Context;
+use crate::crash::PeerToken;
 use crate::event::{Event, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::child::Child;
@@ -88,6 +89,7 @@ pub(crate) struct Established {
     /// When to ask for another ticket.
     ask_at: Option<Instant>,
     keepalive_at: Option<Instant>,
+    crash_token: Option<PeerToken>,
     last_heard: Instant,
 }
 
@@ -118,6 +120,7 @@ impl Established {
             issued_until: None,
             ask_at: None,
             keepalive_at: behind_nat.then_some(now + KEEPALIVE),
+            crash_token: None,
             last_heard: now,
             base,
         });
@@ -125,6 +128,11 @@ impl Established {
             sa.hold(grant, now);
         }
         sa
+    }
+
+    /// Remembers how the peer will prove that it has lost the SA.
+    pub(crate) fn keep_crash_token(&mut self, token: Option<PeerToken>) {
+        self.crash_token = token;
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {

@@ -8,6 +8,7 @@ use esp::spec::{Encapsulation, GroupId, Selector, Spi};
 
 use super::{Established, Founded, Phase, Side};
 use crate::context::Context;
+use crate::crash::TOKEN_LEN;
 use crate::event::{Event, Gone, How, RequestId, Role, SetUp, Shown};
 use crate::exchange::Transcript;
 use crate::exchange::auth::{push_auth, push_id};
@@ -40,6 +41,7 @@ pub(crate) enum Awaited {
 pub(crate) struct Answer {
     pub(crate) ticket: AnswerTicket,
     pub(crate) auth: Mac,
+    pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,
 }
 
@@ -47,6 +49,9 @@ impl Answer {
     fn push(&self, builder: &mut MessageBuilder<Protected>, id: &Id) {
         push_id(builder, Role::Responder, id);
         push_auth(builder, &self.auth);
+        if let Some(token) = &self.token {
+            builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);
+        }
         self.granted.push(builder);
     }
 }
