@@ -299,7 +299,12 @@ fn an_established_sa_drops_and_counts_all_of_it_without_a_word() {
     let attacks: [Attack; 7] =
         [reflections, header_flips, body_flips, lengths, garbage, notifies, lookalikes];
     for (number, attack) in attacks.into_iter().enumerate() {
-        let mut pair = Pair::joined(|scene| scene.client.liveness = Some(Duration::from_secs(10)));
+        let mut pair = Pair::joined(|scene| {
+            scene.client.liveness = Some(Duration::from_secs(10));
+            // They would answer to SPIs that they do not know.
+            scene.client.crash_secret = None;
+            scene.gateway.crash_secret = None;
+        });
         pair.world.run_for(Duration::from_secs(11));
         // INFORMATIONAL and its answer.
         let trace = pair.world.trace.clone();
@@ -322,4 +327,46 @@ fn an_established_sa_drops_and_counts_all_of_it_without_a_word() {
         assert_eq!(pair.client_events().count() + pair.gateway_events().count(), 0);
         pair.assert_joined();
     }
+}
+
+/// RFC 6290 section 9.1: only the token itself ends an SA.
+#[test]
+fn a_made_up_token_or_that_of_another_sa_ends_nothing() {
+    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(Duration::from_secs(10)));
+    let gateway = pair.gateway;
+    pair.world.node_mut(gateway).offline = true;
+    pair.world.run_for(Duration::from_millis(10_100));
+    let asked = pair.world.trace[0].datagram.clone();
+    let header = asked.header().unwrap();
+    pair.world.node_mut(gateway).offline = false;
+
+    // The gateway shows the token of any SA that it does not have.
+    let mut stranger = asked.ike().unwrap().to_vec();
+    stranger[0] ^= 1;
+    stranger[8] ^= 1;
+    pair.forget_past();
+    pair.world.inject(Arrival { after: Duration::ZERO, datagram: asked.with_ike(&stranger) });
+    pair.world.step();
+    let shown = pair.world.trace[0].datagram.clone();
+    let payloads = shown.ike().unwrap()[28..].to_vec();
+    let of_another =
+        [&asked.ike().unwrap()[..16], &shown.ike().unwrap()[16..28], &payloads].concat();
+
+    let made_up = |token: &[u8]| {
+        let flags = Flags { initiator: false, response: true };
+        let spis = (header.spi_i, header.spi_r);
+        let header = Header::new(spis, header.exchange, flags, header.message_id);
+        let mut builder = MessageBuilder::new(Vec::new(), header);
+        builder.notify(NotifyType::INVALID_IKE_SPI, &[]);
+        builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);
+        builder.finish().unwrap()
+    };
+    for forgery in [of_another, made_up(&[0; 32]), made_up(&[]), made_up(&[7; 200])] {
+        let datagram = asked.reflected().with_ike(&forgery);
+        pair.world.inject(Arrival { after: Duration::ZERO, datagram });
+        pair.world.step();
+    }
+    pair.world.run_for(Duration::from_secs(5));
+    assert_eq!(pair.client_events().count(), 0);
+    pair.assert_joined();
 }
