@@ -12,6 +12,8 @@ pub mod event;
 mod exchange;
 pub mod fault;
 pub mod identity;
+pub mod inner;
+pub mod pool;
 pub mod proposal;
 mod sa;
 pub mod session;
