@@ -14,6 +14,7 @@ use ike::config::{
     Retransmission, Shard,
 };
 use ike::identity::IdPattern;
+use ike::inner::Addresses;
 
 use crate::clock;
 
@@ -101,6 +102,7 @@ pub(crate) fn gateway() -> Result<Endpoint> {
 pub(crate) fn endpoint(connections: Vec<Arc<Connection>>) -> Endpoint {
     let config = Config {
         connections,
+        pools: Vec::new(),
         retransmission: Retransmission::default(),
         limits: Limits::default(),
         shard: Shard::default(),
@@ -132,10 +134,13 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
             local_ts,
             remote_ts,
             proposals: vec![ESP.parse().ok().context("ESP proposal")?],
+            dynamic: false,
         },
         force_encapsulation: true,
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         resumption: Resumption::default(),
+        vips: Addresses::NONE,
+        pools: Vec::new(),
     })
 }

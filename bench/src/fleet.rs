@@ -195,7 +195,7 @@ impl Fleet {
                     self.outcome.took.push(clock::elapsed() - began);
                 }
                 Output::Event(event) => self.hear(n, &event)?,
-                Output::Keepalive(_) => {}
+                Output::Keepalive(_) | Output::Inner(..) | Output::Lease(_) => {}
             }
         }
         Ok(())

@@ -138,7 +138,7 @@ impl Scene {
                 }
                 Output::Reply(id, result) => drop(self.replies.insert(id, result)),
                 Output::Event(event) => self.hear(&event),
-                Output::Keepalive(_) => {}
+                Output::Keepalive(_) | Output::Inner(..) | Output::Lease(_) => {}
             }
         }
         sent
@@ -205,7 +205,11 @@ impl Gateway {
                     Output::Plane(id, command) => {
                         completed.push(self.plane.carry_out(id, command)?);
                     }
-                    Output::Reply(..) | Output::Event(_) | Output::Keepalive(_) => {}
+                    Output::Reply(..)
+                    | Output::Event(_)
+                    | Output::Keepalive(_)
+                    | Output::Inner(..)
+                    | Output::Lease(_) => {}
                 }
             }
             self.spent.plane.add(own_cpu()? - start);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ike::Endpoint;
 use ike::event::{Command, Event, Output, Path, Port, RequestId};
 use ike::fault::Refusal;
+use ike::inner::Assignment;
+use ike::pool::{Lease, LeaseChange};
 use ike::time::Now;
 
 use crate::clock::{Clock, Time};
@@ -36,6 +39,10 @@ pub struct Node {
     pub replies: BTreeMap<RequestId, Result<(), Refusal>>,
     /// Inner packets that came out of the tunnel.
     pub delivered: Vec<Vec<u8>>,
+    /// What its connections were given.
+    pub inner: BTreeMap<Arc<str>, Arc<Assignment>>,
+    /// What it keeps over a restart.
+    pub leases: BTreeMap<(Arc<str>, IpAddr), Lease>,
     next_request: u64,
 }
 
@@ -60,6 +67,8 @@ impl Node {
             events: Vec::new(),
             replies: BTreeMap::new(),
             delivered: Vec::new(),
+            inner: BTreeMap::new(),
+            leases: BTreeMap::new(),
             next_request: 0,
         }
     }
@@ -96,6 +105,20 @@ impl Node {
                 Output::Reply(id, result) => {
                     let earlier = self.replies.insert(id, result);
                     assert!(earlier.is_none(), "{id:?} is answered twice");
+                }
+                Output::Inner(name, Some(given)) => {
+                    self.inner.insert(name, given);
+                }
+                Output::Inner(name, None) => {
+                    let before = self.inner.remove(&name);
+                    assert!(before.is_some(), "{name} had nothing to lose");
+                }
+                Output::Lease(LeaseChange::Put(lease)) => {
+                    self.leases.insert((Arc::clone(&lease.pool), lease.address), lease);
+                }
+                Output::Lease(LeaseChange::Drop { pool, address }) => {
+                    let before = self.leases.remove(&(pool, address));
+                    assert!(before.is_some(), "{address} was never leased");
                 }
                 Output::Event(event) => self.events.push((time, event)),
             }

@@ -195,7 +195,8 @@ impl Pair {
         let seed = self.scene.seed * 1000 + 2 + 10 * self.restarts;
         let now = self.world.now();
         let node = self.world.node_mut(self.gateway);
-        let endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        let mut endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        endpoint.restore_leases(node.leases.values());
         node.plane = ModelPlane::new(self.scene.gateway.capabilities());
         node.endpoint = endpoint;
         self.settle();
@@ -207,7 +208,8 @@ impl Pair {
         let now = self.world.now();
         let seed = self.scene.seed * 1000 + 2;
         let node = self.world.node_mut(self.gateway);
-        let endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        let mut endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
+        endpoint.restore_leases(node.leases.values());
         node.plane = ModelPlane::new(self.scene.gateway.capabilities());
         node.endpoint = endpoint;
         self.settle();
@@ -222,6 +224,7 @@ impl Pair {
         let endpoint = self.scene.client.endpoint(seed, node.clock.at(now));
         node.plane = ModelPlane::new(self.scene.client.capabilities());
         node.plane.holds_first = true;
+        node.inner.clear();
         node.endpoint = endpoint;
         self.settle();
     }

@@ -13,6 +13,7 @@ use ike::config::{
     Retransmission, Shard,
 };
 use ike::identity::{Id, IdPattern};
+use ike::pool::PoolConfig;
 use ike::time::Now;
 
 /// The configuration of one side, as text where that reads best.
@@ -54,6 +55,12 @@ pub struct Profile {
     pub plain_esp: bool,
     /// What tokens of crash detection are made with: kept over a restart.
     pub crash_secret: Option<[u8; 32]>,
+    /// The initiator's side of the traffic is what it was given.
+    pub dynamic: bool,
+    /// What a client asks for.
+    pub vips: Vec<&'static str>,
+    /// Where a gateway takes it from.
+    pub pools: Vec<PoolConfig>,
 }
 
 /// The address of every gateway.
@@ -82,6 +89,9 @@ impl Profile {
             rotation: Duration::from_secs(24 * 3600),
             plain_esp: true,
             crash_secret: Some([9; 32]),
+            dynamic: false,
+            vips: Vec::new(),
+            pools: Vec::new(),
         }
     }
 
@@ -117,6 +127,7 @@ impl Profile {
     pub fn config(&self) -> Config {
         Config {
             connections: vec![Arc::new(self.connection())],
+            pools: self.pools.clone(),
             retransmission: self.retransmission,
             limits: self.limits,
             shard: Shard::default(),
@@ -148,10 +159,13 @@ impl Profile {
                 local_ts: self.local_ts.iter().map(|text| subnet(text)).collect(),
                 remote_ts: self.remote_ts.iter().map(|text| subnet(text)).collect(),
                 proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),
+                dynamic: self.dynamic,
             },
             force_encapsulation: self.force_encapsulation,
             liveness: self.liveness,
             resumption: self.resumption,
+            vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),
+            pools: self.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
         }
     }
 

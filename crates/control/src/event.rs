@@ -155,6 +155,33 @@ pub enum What {
         /// Why.
         why: Failure,
     },
+    /// The gateway gave us inner addresses.
+    AddressesReceived {
+        /// The connection's name.
+        connection: String,
+        /// The addresses.
+        addresses: Vec<String>,
+        /// Its name servers.
+        dns: Vec<String>,
+        /// The domains to ask them for; none: all.
+        domains: Vec<String>,
+    },
+    /// We gave a peer inner addresses.
+    AddressesGiven {
+        /// The connection's name.
+        connection: String,
+        /// To whom.
+        peer: String,
+        /// The addresses.
+        addresses: Vec<String>,
+    },
+    /// We had no inner address for a peer.
+    PoolExhausted {
+        /// The connection's name.
+        connection: String,
+        /// Who wanted one.
+        peer: String,
+    },
     /// The peer's outside address changed.
     Moved {
         /// The connection's name.
@@ -315,6 +342,8 @@ pub enum Failure {
     Protocol,
     /// The key exchange failed: an invalid public value.
     BadKeyExchange,
+    /// The peer gave us no inner address.
+    NoAddress,
     /// The IKE SA stands but the peer gave no child.
     NoChild,
     /// The data plane could not install the child.
@@ -392,6 +421,22 @@ impl fmt::Display for What {
                     Role::Responder => "set-up by",
                 };
                 write!(f, "{whose} {remote} failed: {why}")
+            }
+            Self::AddressesReceived { connection, addresses, dns, domains } => {
+                write!(f, "{connection}: inner address {}", addresses.join(", "))?;
+                if !dns.is_empty() {
+                    write!(f, ", name servers {}", dns.join(", "))?;
+                }
+                if !domains.is_empty() {
+                    write!(f, " for {}", domains.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::AddressesGiven { connection, peer, addresses } => {
+                write!(f, "{connection}: gave {peer} the inner address {}", addresses.join(", "))
+            }
+            Self::PoolExhausted { connection, peer } => {
+                write!(f, "{connection}: no inner address is left for {peer}")
             }
             Self::Moved { connection, remote, sa: _ } => {
                 write!(f, "{connection}: the peer is now at {remote}")
@@ -512,6 +557,7 @@ impl fmt::Display for Failure {
             }
             Self::Protocol => "the peer's message breaks the protocol",
             Self::BadKeyExchange => "the peer's key exchange value is invalid",
+            Self::NoAddress => "the peer gave us no inner address",
             Self::NoChild => "the peer set up no child SA",
             Self::Plane => "the data plane could not install the child SA",
             Self::Ended => "ended by command",

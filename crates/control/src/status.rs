@@ -111,6 +111,15 @@ pub struct Connection {
     /// The ticket that we hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
+    /// The inner addresses that the gateway gave: to us, or we to the peer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inner: Vec<String>,
+    /// The name servers that the gateway gave us.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// The domains that these are to be asked for; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
     /// Its children.
     pub children: Vec<Child>,
 }

@@ -129,6 +129,10 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
             format!("{} octets, good for {}", ticket.bytes, span(ticket.remaining_seconds))
         }),
     );
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
+    add("inner", list(&connection.inner));
+    add("DNS", list(&connection.dns));
+    add("domains", list(&connection.domains));
     for child in &connection.children {
         let (ours, theirs) = (child.local_ts.join(","), child.remote_ts.join(","));
         add("child", Some(format!("{}: {ours} = {theirs}", child.name)));

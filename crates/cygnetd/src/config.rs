@@ -8,6 +8,7 @@ mod connection;
 mod daemon;
 mod diagnostic;
 mod load;
+mod pool;
 mod reader;
 mod secret;
 mod source;
@@ -18,6 +19,8 @@ mod value;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ike::inner::Domain;
 
 pub use self::diagnostic::ConfigErrors;
 pub use self::load::{Environment, load};
@@ -95,6 +98,27 @@ pub struct ConnectionSettings {
     pub inner_addrs: Vec<InnerAddress>,
     /// When it is brought up.
     pub start: Start,
+    /// What of the name servers that its gateway names is used.
+    pub names: Names,
+}
+
+/// What a connection lets its gateway say about names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Names {
+    /// Whether its name servers are used at all.
+    pub enabled: bool,
+    /// The domains that the gateway may claim (RFC 8598 section 5): those in
+    /// these, or any. Without one, its servers are asked for everything.
+    pub claims: Claims,
+}
+
+/// Domains that a gateway may claim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Claims {
+    /// Any.
+    Any,
+    /// These and what is in them.
+    Within(Vec<Domain>),
 }
 
 /// An address on the TUN and the network around it.

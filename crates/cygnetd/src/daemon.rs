@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crypto::{CookieKey, Provider};
 use esp::plane::Capabilities;
 use ike::Endpoint;
+use ike::pool::Lease;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
 
@@ -15,8 +16,11 @@ use crate::cli::Cli;
 use crate::clock;
 use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings, Start};
 use crate::engine::{Engine, Remote};
+use crate::inner::Inner;
+use crate::leases::LeaseStore;
 use crate::links::LinksConfig;
 use crate::log;
+use crate::names::{Device, Names};
 use crate::net::{Net, NetConfig};
 use crate::routes::Routes;
 use crate::serve::{self, ControlSettings, ControlSocket, EVENT_BACKLOG, Events};
@@ -56,7 +60,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let socket = ControlSocket::bind(&settings)?;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     config.ike.crash_key = crash_key(&cli.state_dir);
-    let (engine, remote) = assemble(config, events.clone())?;
+    let (engine, remote) = assemble(config, &cli.state_dir, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
     let served = runtime.block_on(serve_until_signal(socket, &remote, events));
@@ -98,7 +102,11 @@ async fn serve_until_signal(
 }
 
 /// Sockets, device, plane, routes, endpoint: the engine.
-fn assemble(config: DaemonConfig, events: Events) -> anyhow::Result<(Engine, Remote)> {
+fn assemble(
+    config: DaemonConfig,
+    state_dir: &Path,
+    events: Events,
+) -> anyhow::Result<(Engine, Remote)> {
     let DaemonConfig { daemon, connections, ike, .. } = config;
     let net = Arc::new(open_sockets(&daemon)?);
     let tun = Arc::new(open_device(&daemon)?);
@@ -106,10 +114,16 @@ fn assemble(config: DaemonConfig, events: Events) -> anyhow::Result<(Engine, Rem
     for connection in ike.connections.iter().filter(|c| c.remote_addrs.is_empty()) {
         routes.keep(&connection.child.local_ts, &connection.child.remote_ts);
     }
+    let device = Device { index: tun.index(), name: daemon.interface.clone() };
+    let names = connections.iter().map(|it| (Arc::clone(&it.name), it.names.clone())).collect();
+    let inner = Inner::new(Names::prepare(device)?, names);
+    let (leases, kept) = open_leases(state_dir, &ike)?;
     let plane = Userspace::start(tun, Arc::clone(&net)).context("cannot start the data plane")?;
     let capabilities = Capabilities { plain_esp: net.has_plain_esp() };
-    let endpoint = Endpoint::new(ike, Provider::system(), capabilities, clock::now());
-    let (mut engine, remote) = Engine::new(endpoint, (net, plane, routes), events)?;
+    let mut endpoint = Endpoint::new(ike, Provider::system(), capabilities, clock::now());
+    endpoint.restore_leases(&kept);
+    let machine = (net, plane, routes);
+    let (mut engine, remote) = Engine::new(endpoint, machine, (inner, leases), events)?;
     for connection in connections {
         match connection.start {
             Start::Manual => {}
@@ -118,6 +132,18 @@ fn assemble(config: DaemonConfig, events: Events) -> anyhow::Result<(Engine, Rem
         }
     }
     Ok((engine, remote))
+}
+
+/// Only a gateway that gives addresses keeps anything.
+fn open_leases(
+    state_dir: &Path,
+    ike: &ike::config::Config,
+) -> anyhow::Result<(Option<LeaseStore>, Vec<Lease>)> {
+    if ike.pools.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let (store, leases) = LeaseStore::open(state_dir)?;
+    Ok((Some(store), leases))
 }
 
 fn open_sockets(daemon: &DaemonSettings) -> anyhow::Result<Net> {

@@ -27,6 +27,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Alarm};
+use crate::inner::Inner;
+use crate::leases::LeaseStore;
 use crate::log::EventLog;
 use crate::net::{EspRun, EspSink, Lane, Net, Receiver};
 use crate::routes::Routes;
@@ -45,6 +47,8 @@ pub struct Engine {
     strays: Strays,
     plane: Userspace,
     routes: Routes,
+    inner: Inner,
+    leases: Option<LeaseStore>,
     alarm: Alarm,
     /// What it is set to.
     alarm_at: Option<Instant>,
@@ -123,6 +127,7 @@ impl Engine {
     pub fn new(
         endpoint: Endpoint,
         (net, plane, routes): (Arc<Net>, Userspace, Routes),
+        (inner, leases): (Inner, Option<LeaseStore>),
         events: Events,
     ) -> io::Result<(Self, Remote)> {
         let (sender, requests) = mpsc::channel();
@@ -135,6 +140,8 @@ impl Engine {
             net,
             plane,
             routes,
+            inner,
+            leases,
             alarm: Alarm::new()?,
             alarm_at: None,
             requests,
@@ -168,7 +175,11 @@ impl Engine {
             self.carry_out();
             self.log.flush();
             if leave_by.is_some_and(|end| self.is_done(end)) {
+                self.inner.close();
                 self.routes.close();
+                if let Some(leases) = self.leases {
+                    leases.close();
+                }
                 return Ok(());
             }
             let ready = self.wait(leave_by)?;
@@ -285,6 +296,12 @@ impl Engine {
                 Output::Reply(id, result) => {
                     if let Some(answer) = self.asked.remove(&id) {
                         let _ = answer.send(result);
+                    }
+                }
+                Output::Inner(name, given) => self.inner.set(&mut self.routes, name, given),
+                Output::Lease(change) => {
+                    if let Some(leases) = &self.leases {
+                        leases.keep(change);
                     }
                 }
                 Output::Event(event) => {

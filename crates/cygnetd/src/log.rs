@@ -100,11 +100,15 @@ fn by_journal() -> bool {
 
 const fn level(event: &Event) -> Level {
     match event {
-        Event::Failed { .. } | Event::FellBack { .. } | Event::SessionLost { .. } => Level::WARN,
+        Event::Failed { .. }
+        | Event::FellBack { .. }
+        | Event::SessionLost { .. }
+        | Event::PoolExhausted { .. } => Level::WARN,
         // Anybody can cause the first; the others say nothing that another
         // event does not say at the same time.
         Event::TicketRefused { .. }
         | Event::TicketIssued { .. }
+        | Event::AddressesGiven { .. }
         | Event::ChildUp { .. }
         | Event::ChildDown { .. }
         | Event::Down { why: Gone::Replaced, .. } => Level::DEBUG,
@@ -114,6 +118,7 @@ const fn level(event: &Event) -> Level {
         | Event::Suspended { .. }
         | Event::TicketGranted { .. }
         | Event::TicketDenied { .. }
+        | Event::AddressesReceived { .. }
         | Event::Moved { .. } => Level::INFO,
     }
 }

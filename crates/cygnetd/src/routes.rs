@@ -65,6 +65,17 @@ impl Routes {
         Ok(())
     }
 
+    /// Takes one [`Routes::add_address`] back.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn remove_address(&mut self, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
+        if let Some(place) = self.inner.iter().position(|inner| *inner == address) {
+            self.inner.remove(place);
+        }
+        Ok(self.runtime.block_on(self.links.remove_address(address, prefix))?)
+    }
+
     /// Routes these selectors for good: between them and `local`.
     pub fn keep(&mut self, local: &[Selector], remote: &[Selector]) {
         let change = Change { local: local.to_vec(), add: remote.to_vec(), remove: Vec::new() };

@@ -9,12 +9,16 @@ use crypto::{CookieKey, Psk};
 use esp::spec::Selector;
 
 use crate::identity::{Id, IdPattern};
+use crate::inner::Addresses;
+use crate::pool::PoolConfig;
 use crate::proposal::{EspProposal, IkeProposal};
 
 /// All that an endpoint is told.
 pub struct Config {
     /// The connections; a responder takes the first that fits.
     pub connections: Vec<Arc<Connection>>,
+    /// The pools from which clients get inner addresses.
+    pub pools: Vec<PoolConfig>,
     /// How often an unanswered request is sent again.
     pub retransmission: Retransmission,
     /// What a stranger may cost.
@@ -61,6 +65,11 @@ pub struct Connection {
     pub liveness: Option<Duration>,
     /// Session resumption.
     pub resumption: Resumption,
+    /// The inner addresses that an initiator asks for, and cannot do without;
+    /// an unspecified one stands for any of its family.
+    pub vips: Addresses,
+    /// The pools from which a responder gives inner addresses.
+    pub pools: Vec<Arc<str>>,
 }
 
 /// How a peer is authenticated in a full exchange.
@@ -110,6 +119,26 @@ pub struct ChildConfig {
     pub remote_ts: Vec<Selector>,
     /// ESP suites, the best first. Never empty.
     pub proposals: Vec<EspProposal>,
+    /// The initiator's side is narrowed to the inner addresses that it was
+    /// given (RFC 7296 section 2.19).
+    pub dynamic: bool,
+}
+
+impl ChildConfig {
+    /// Our side of the traffic as an initiator that has these addresses.
+    pub(crate) fn side_with(&self, inner: Addresses) -> Vec<Selector> {
+        if self.dynamic && !inner.is_empty() {
+            narrowed(&self.local_ts, inner)
+        } else {
+            self.local_ts.clone()
+        }
+    }
+}
+
+/// What of `side` is traffic of these addresses.
+pub(crate) fn narrowed(side: &[Selector], inner: Addresses) -> Vec<Selector> {
+    let within = |address: Selector| side.iter().filter_map(move |s| s.intersection(&address));
+    inner.selectors().flat_map(within).collect()
 }
 
 /// Session resumption of one connection.

@@ -14,6 +14,8 @@ use crate::crash::CrashTokens;
 use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
+use crate::inner::Assignment;
+use crate::pool::Pools;
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
 use crate::time::Instant;
@@ -34,6 +36,10 @@ pub(crate) struct Context {
     pub(crate) nat_port: u16,
     /// A responder takes the first that fits.
     pub(crate) connections: Arc<[Arc<Connection>]>,
+    /// Where inner addresses come from.
+    pub(crate) pools: Pools,
+    /// What our connections were given, by name.
+    pub(crate) assigned: BTreeMap<Arc<str>, Arc<Assignment>>,
     /// Which SA a child belongs to.
     pub(crate) owners: BTreeMap<ChildId, IkeSpi>,
     /// Which child a command of the plane installs.
@@ -67,7 +73,7 @@ impl Context {
         (retransmission, limits): (Retransmission, Limits),
         capabilities: plane::Capabilities,
         nat_port: u16,
-        connections: Arc<[Arc<Connection>]>,
+        (connections, pools): (Arc<[Arc<Connection>]>, Pools),
     ) -> Self {
         Self {
             provider,
@@ -82,6 +88,8 @@ impl Context {
             capabilities,
             nat_port,
             connections,
+            pools,
+            assigned: BTreeMap::new(),
             owners: BTreeMap::new(),
             installing: BTreeMap::new(),
             names: Names::default(),

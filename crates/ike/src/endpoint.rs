@@ -35,6 +35,7 @@ use crate::cookie::Cookies;
 use crate::crash::CrashTokens;
 use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd};
 use crate::fault::{Discard, Refusal};
+use crate::pool::{Lease, Pools};
 use crate::sa::{IkeSa, Outcome, Why};
 use crate::session::{SessionKey, TicketIssuer};
 use crate::table::Table;
@@ -67,13 +68,14 @@ impl Endpoint {
         let cookies = Cookies::new(&mut provider, now.instant);
         let connections: Arc<[_]> = connections.into();
         let crash_tokens = CrashTokens::new(config.crash_key, now.instant);
+        let pools = Pools::new(&config.pools);
         let mut cx = Context::new(
             provider,
             (issuer, crash_tokens),
             (retransmission, limits),
             capabilities,
             config.nat_port,
-            Arc::clone(&connections),
+            (Arc::clone(&connections), pools),
         );
         let line = |connection| Line::new(Arc::clone(connection), cx.new_group());
         let lines = connections.iter().map(line).collect();
@@ -193,6 +195,12 @@ impl Endpoint {
     /// The next thing to do, in the order in which it must be done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.cx.outputs.pop_front()
+    }
+
+    /// Takes up leases of an earlier life, before anything else is done. Those
+    /// that do not fit the configuration any more are forgotten.
+    pub fn restore_leases<'a>(&mut self, leases: impl IntoIterator<Item = &'a Lease>) {
+        leases.into_iter().for_each(|lease| self.cx.pools.restore(lease));
     }
 
     /// From now on a packet that wants to leave brings this connection up,

@@ -1,7 +1,7 @@
 //! What goes in and out of an endpoint besides datagrams and time.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fault::{Failure, Refusal};
 use crate::identity::Id;
+use crate::inner::{Assignment, Domain};
+use crate::pool::LeaseChange;
 
 /// Which socket a datagram uses. On the NAT-traversal port IKE is preceded by
 /// the non-ESP marker (RFC 3948 section 2.2), which the core never sees.
@@ -73,6 +75,11 @@ pub enum Output {
     Keepalive(Path),
     /// Have the plane do this and report the end of it.
     Plane(plane::CommandId, plane::Command),
+    /// A connection of ours has these inner addresses and name servers from now
+    /// on, in place of those before; `None`: none any more.
+    Inner(Arc<str>, Option<Arc<Assignment>>),
+    /// Keep this over a restart.
+    Lease(LeaseChange),
     /// The end of a [`Command`].
     Reply(RequestId, Result<(), Refusal>),
     /// Something that happened.
@@ -298,6 +305,33 @@ pub enum Event {
         role: Role,
         /// Why.
         why: Failure,
+    },
+    /// The gateway gave us inner addresses.
+    AddressesReceived {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// Its name servers.
+        dns: Vec<IpAddr>,
+        /// The domains to ask them for; none: all.
+        domains: Vec<Domain>,
+    },
+    /// We gave a peer inner addresses.
+    AddressesGiven {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// To whom.
+        peer: Shown<Id>,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// We had no inner address for a peer.
+    PoolExhausted {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Who wanted one.
+        peer: Shown<Id>,
     },
     /// The peer's outside address changed.
     Moved {

@@ -105,6 +105,9 @@ pub enum Failure {
     /// The key exchange failed: an invalid public value.
     #[error("the peer's key exchange value is invalid")]
     BadKeyExchange,
+    /// The peer gave us no inner address.
+    #[error("the peer gave us no inner address (INTERNAL_ADDRESS_FAILURE, or none at all)")]
+    NoAddress,
     /// The IKE SA stands but the peer gave no child.
     #[error("the peer set up no child SA")]
     NoChild,

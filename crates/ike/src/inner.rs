@@ -106,8 +106,7 @@ impl FromStr for Domain {
     fn from_str(text: &str) -> Result<Self, BadDomain> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let is_label =
-            |label: &str| (1..=63).contains(&label.len()) && label.chars().all(is_good);
+        let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(is_good);
         if name.len() > Self::MAX || !name.split('.').all(is_label) {
             return Err(BadDomain);
         }

@@ -5,18 +5,18 @@
 //! Then the address that was idle for longest changes hands. What comes of a
 //! request depends on nothing but the requests before it.
 
+mod pools;
 mod shelf;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::event::SaId;
 use crate::identity::Id;
 use crate::inner::{Addresses, Network};
-use crate::time::unix_seconds;
 
-use shelf::{Shelf, Wish};
+pub(crate) use pools::Pools;
+use shelf::{Entry, Shelf, Wish};
 
 /// A range of addresses of one family, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,8 +98,8 @@ pub struct Lease {
     pub address: IpAddr,
     /// Whose it is.
     pub owner: Id,
-    /// When it was last given or given back: seconds since 1970.
-    pub since: u64,
+    /// Greater than that of every lease which was given or given back before.
+    pub order: u64,
 }
 
 /// A change of the leases, to be kept over a restart.
@@ -122,6 +122,8 @@ pub struct Pool {
     network: Network,
     v4: Shelf,
     v6: Shelf,
+    /// [`Lease::order`] of the last change.
+    order: u64,
 }
 
 impl Pool {
@@ -130,7 +132,7 @@ impl Pool {
     pub fn new(config: &PoolConfig) -> Self {
         let of = |is_v4| Shelf::new(config, is_v4);
         let (name, network) = (Arc::clone(&config.name), config.network.clone());
-        Self { name, network, v4: of(true), v6: of(false) }
+        Self { name, network, v4: of(true), v6: of(false), order: 0 }
     }
 
     /// Its name.
@@ -148,6 +150,7 @@ impl Pool {
     /// Takes up a lease of an earlier life; nobody holds it. One that does not
     /// fit the configuration any more is not taken.
     pub fn restore(&mut self, lease: &Lease) {
+        self.order = self.order.max(lease.order);
         self.shelf(lease.address).restore(lease);
     }
 
@@ -156,31 +159,24 @@ impl Pool {
     pub fn assign(
         &mut self,
         applicant: Applicant<'_>,
-        now: SystemTime,
         changes: &mut Vec<LeaseChange>,
     ) -> Addresses {
-        let now = unix_seconds(now);
-        let v4 = applicant.wanted.v4.map(IpAddr::V4).and_then(|wish| {
-            self.v4.assign(Wish { applicant, address: wish }, now, &self.name, changes)
-        });
-        let v6 = applicant.wanted.v6.map(IpAddr::V6).and_then(|wish| {
-            self.v6.assign(Wish { applicant, address: wish }, now, &self.name, changes)
-        });
-        v4.into_iter().chain(v6).collect()
+        let mut given = Addresses::NONE;
+        for address in applicant.wanted.iter() {
+            let entry = self.entry();
+            let wish = Wish { applicant, address };
+            let address = self.shelf(address).assign(wish, &entry, changes);
+            address.into_iter().for_each(|address| given.set(address));
+        }
+        given
     }
 
     /// The SA gives up what it holds; the leases stay. Addresses that another
     /// SA has taken over are not its any more.
-    pub fn release(
-        &mut self,
-        holder: SaId,
-        addresses: Addresses,
-        now: SystemTime,
-        changes: &mut Vec<LeaseChange>,
-    ) {
+    pub fn release(&mut self, holder: SaId, addresses: Addresses, changes: &mut Vec<LeaseChange>) {
         for address in addresses.iter() {
-            let name = Arc::clone(&self.name);
-            self.shelf(address).release(holder, address, unix_seconds(now), &name, changes);
+            let entry = self.entry();
+            self.shelf(address).release(holder, address, &entry, changes);
         }
     }
 
@@ -194,6 +190,11 @@ impl Pool {
     #[must_use]
     pub fn leases(&self) -> usize {
         self.v4.len() + self.v6.len()
+    }
+
+    fn entry(&mut self) -> Entry {
+        self.order += 1;
+        Entry { pool: Arc::clone(&self.name), order: self.order }
     }
 
     const fn shelf(&mut self, address: IpAddr) -> &mut Shelf {

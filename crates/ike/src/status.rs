@@ -8,6 +8,7 @@ use esp::spec::{ChildId, Selector, Spi};
 
 use crate::event::{Role, SaId, SetUp};
 use crate::fault::Discard;
+use crate::inner::{Addresses, Assignment};
 use crate::time::Instant;
 
 /// Where a connection stands.
@@ -36,6 +37,8 @@ pub struct ConnectionStatus {
     pub sa: Option<SaStatus>,
     /// The ticket that is held, for a suspended session or a living SA.
     pub ticket: Option<TicketStatus>,
+    /// What the gateway has given us, for a suspended session or a living SA.
+    pub assigned: Option<Arc<Assignment>>,
 }
 
 /// An IKE SA.
@@ -59,6 +62,8 @@ pub struct SaStatus {
     pub set_up: Option<SetUp>,
     /// Since when it is up.
     pub since: Option<Instant>,
+    /// The inner addresses that the responder gave the initiator.
+    pub inner: Addresses,
     /// Its children.
     pub children: Vec<ChildStatus>,
 }
@@ -156,6 +161,8 @@ pub struct Holdings {
     pub installing: usize,
     /// Suspended sessions.
     pub sessions: usize,
+    /// Connections that were given inner addresses, and addresses given to peers.
+    pub addresses: usize,
 }
 
 /// A remaining life for display: zero when over.

@@ -64,7 +64,10 @@ fn withstand(attack: Attack, parts: usize) {
 fn is_as_good(scenario: Scenario, how: Option<How>, expected: Option<How>) -> bool {
     let resumes = matches!(
         scenario,
-        Scenario::Resume | Scenario::SuspendAndResume | Scenario::ResumeInTheOtherForm
+        Scenario::Resume
+            | Scenario::ResumeWithAddress
+            | Scenario::SuspendAndResume
+            | Scenario::ResumeInTheOtherForm
     );
     how == expected || (resumes && how == Some(How::Full))
 }

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod addresses;
 mod authentic;
 mod corpus;
 mod hostile;

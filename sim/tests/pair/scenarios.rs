@@ -9,13 +9,17 @@ use ike::status::Stage;
 use sim::Pair;
 use sim::world::Meddler;
 
+use crate::addresses::dynamic;
+
 /// Something that a pair goes through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scenario {
     SetUp,
     SetUpWithAnotherGroup,
     SetUpWithCookie,
+    SetUpWithAddress,
     Resume,
+    ResumeWithAddress,
     SuspendAndResume,
     ResumeInTheOtherForm,
     Fallback,
@@ -25,11 +29,13 @@ pub(crate) enum Scenario {
     DownByGateway,
 }
 
-pub(crate) const ALL: [Scenario; 11] = [
+pub(crate) const ALL: [Scenario; 13] = [
     Scenario::SetUp,
     Scenario::SetUpWithAnotherGroup,
     Scenario::SetUpWithCookie,
+    Scenario::SetUpWithAddress,
     Scenario::Resume,
+    Scenario::ResumeWithAddress,
     Scenario::SuspendAndResume,
     Scenario::ResumeInTheOtherForm,
     Scenario::Fallback,
@@ -59,7 +65,9 @@ impl Scenario {
                 scene.client.ike = vec!["aes256gcm16-prfsha384-ecp256-x25519"];
             }),
             Self::SetUpWithCookie => Pair::with(|scene| scene.gateway.limits.cookie_threshold = 0),
+            Self::SetUpWithAddress => Pair::with(dynamic),
             Self::Resume => Pair::suspended(|_| {}),
+            Self::ResumeWithAddress => Pair::suspended(dynamic),
             Self::ResumeInTheOtherForm => Pair::suspended(|scene| {
                 scene.gateway.resumption.auth = ike::config::ResumeAuth::Libreswan;
             }),
@@ -100,8 +108,14 @@ impl Scenario {
 
     fn act(self, pair: &mut Pair) -> Result<(), Refusal> {
         match self {
-            Self::SetUp | Self::SetUpWithAnotherGroup | Self::SetUpWithCookie => pair.up(),
-            Self::Resume | Self::ResumeInTheOtherForm | Self::Fallback => pair.resume(),
+            Self::SetUp
+            | Self::SetUpWithAnotherGroup
+            | Self::SetUpWithCookie
+            | Self::SetUpWithAddress => pair.up(),
+            Self::Resume
+            | Self::ResumeWithAddress
+            | Self::ResumeInTheOtherForm
+            | Self::Fallback => pair.resume(),
             Self::SuspendAndResume => pair.suspend().and_then(|()| pair.resume()),
             Self::Renewal | Self::Liveness => {
                 pair.world.run_for(Duration::from_secs(16));

@@ -7,13 +7,15 @@ use std::time::Duration;
 use esp::spec::Selector;
 use ike::config::{Auth, ChildConfig, Connection, ResumeAuth, ResumeTrigger, Resumption};
 use ike::identity::{Id, IdPattern};
+use ike::pool::PoolConfig;
 use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
 
 use super::diagnostic::{Findings, Place, one_of};
+use super::pool;
 use super::reader::{Item, Section, Wrong};
 use super::secret::{Secret, shared};
 use super::value::{check_name, days, duration, inner_address, minutes, outer_address, selector};
-use super::{ConnectionSettings, Start, Tickets};
+use super::{Claims, ConnectionSettings, Names, Start, Tickets};
 
 /// What connections depend on.
 pub(super) struct Surroundings<'a> {
@@ -23,6 +25,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) secrets: &'a [Secret],
     /// Whether all secrets could be read: if not, one may seem to be missing.
     pub(super) secrets_are_good: bool,
+    pub(super) pools: &'a [PoolConfig],
+    /// Whether all pools could be read.
+    pub(super) pools_are_good: bool,
 }
 
 /// Reads a connection. `None` when something is wrong with it.
@@ -42,7 +47,12 @@ pub(super) fn read(
         section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
     let identities = identities(&mut section, around, findings);
-    let child = child(&mut section, findings);
+    let vips = pool::vips(&mut section, findings);
+    let pools = pools(&mut section, around, findings);
+    if !vips.is_empty() {
+        needs_remote(&section, "vips", &addresses, findings);
+    }
+    let child = child(&mut section, &any_of(vips), &all_of(&pools), findings);
     section.finish(findings);
     let (local_id, remote_id, auth) = identities?;
     let child = child?;
@@ -62,6 +72,8 @@ pub(super) fn read(
             force_encapsulation,
             liveness: (!liveness.is_zero()).then_some(liveness),
             resumption,
+            vips,
+            pools: pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
         },
         settings,
     ))
@@ -147,7 +159,54 @@ fn settings(
         needs_remote(section, "start", addresses, findings);
     }
     let inner_addrs = section.list(findings, "inner_addrs", inner_address).unwrap_or_default();
-    ConnectionSettings { name: Arc::clone(name), inner_addrs, start }
+    let names = Names {
+        enabled: section.get(findings, "dns", Item::flag).unwrap_or(true),
+        claims: claims(section, findings),
+    };
+    ConnectionSettings { name: Arc::clone(name), inner_addrs, start, names }
+}
+
+/// `dns_domains`: names, or `"*"`.
+fn claims(section: &mut Section<'_>, findings: &mut Findings) -> Claims {
+    let read = |item: Item<'_>| match item.text()? {
+        "*" => Ok(None),
+        _ => pool::domain(item).map(Some),
+    };
+    let list = section.list(findings, "dns_domains", read).unwrap_or_default();
+    match list.into_iter().collect() {
+        Some(names) => Claims::Within(names),
+        None => Claims::Any,
+    }
+}
+
+/// The pools that a connection names.
+fn pools<'a>(
+    section: &mut Section<'_>,
+    around: &Surroundings<'a>,
+    findings: &mut Findings,
+) -> Vec<&'a PoolConfig> {
+    let read = |item: Item<'_>| {
+        let name = item.text()?;
+        let found = around.pools.iter().find(|pool| *pool.name == *name);
+        if found.is_none() && around.pools_are_good {
+            let known: Vec<_> = around.pools.iter().map(|pool| &*pool.name).collect();
+            let message = format!("there is no pool \"{name}\"");
+            return Err(Wrong::new(message, one_of(name, &known)));
+        }
+        Ok(found)
+    };
+    let list = section.list(findings, "pools", read).unwrap_or_default();
+    list.into_iter().flatten().collect()
+}
+
+/// What a client's side of the traffic can be that asks for these.
+fn any_of(vips: ike::inner::Addresses) -> Vec<Selector> {
+    vips.iter().map(|address| Selector::subnet(address, 0)).collect()
+}
+
+/// What the clients' side of the traffic can be that get addresses of these.
+fn all_of(pools: &[&PoolConfig]) -> Vec<Selector> {
+    pools.iter().flat_map(|pool| pool::selectors(pool)).collect()
 }
 
 fn needs_remote(section: &Section<'_>, key: &str, addresses: &Addresses, findings: &mut Findings) {
@@ -333,7 +392,12 @@ fn pattern(item: Item<'_>) -> Result<IdPattern, Wrong> {
     }
 }
 
-fn child(parent: &mut Section<'_>, findings: &mut Findings) -> Option<ChildConfig> {
+fn child(
+    parent: &mut Section<'_>,
+    vips: &[Selector],
+    pools: &[Selector],
+    findings: &mut Findings,
+) -> Option<ChildConfig> {
     let mut children = parent.sections(findings, "children").into_iter();
     let Some((name, mut section)) = children.next() else {
         if !parent.has("children") {
@@ -349,14 +413,55 @@ fn child(parent: &mut Section<'_>, findings: &mut Findings) -> Option<ChildConfi
         findings.error(&another.place, message, "put its selectors into the first child");
     }
     named(name, &section, findings);
-    let local_ts = selectors(&mut section, "local_ts", findings);
-    let remote_ts = selectors(&mut section, "remote_ts", findings);
+    let local_ts = side_of_traffic(&mut section, "local_ts", ("vips", vips), findings);
+    let remote_ts = side_of_traffic(&mut section, "remote_ts", ("pools", pools), findings);
     let proposals = esp_proposals(&mut section, findings);
     if let (Some(local), Some(remote)) = (&local_ts, &remote_ts) {
-        families(&section, local, remote, findings);
+        families(&section, &local.selectors, &remote.selectors, findings);
     }
     section.finish(findings);
-    Some(ChildConfig { name: name.into(), local_ts: local_ts?, remote_ts: remote_ts?, proposals })
+    let (local, remote) = (local_ts?, remote_ts?);
+    Some(ChildConfig {
+        name: name.into(),
+        dynamic: local.is_dynamic || remote.is_dynamic,
+        local_ts: local.selectors,
+        remote_ts: remote.selectors,
+        proposals,
+    })
+}
+
+/// One side of a child's traffic.
+struct Traffic {
+    selectors: Vec<Selector>,
+    is_dynamic: bool,
+}
+
+/// The selectors at `key`, or those of the inner addresses that the setting
+/// `source` gives: if the list is `["dynamic"]`, or is left out.
+fn side_of_traffic(
+    section: &mut Section<'_>,
+    key: &'static str,
+    (source, inner): (&str, &[Selector]),
+    findings: &mut Findings,
+) -> Option<Traffic> {
+    let dynamic = || Some(Traffic { selectors: inner.to_vec(), is_dynamic: true });
+    if !section.has(key) && !inner.is_empty() {
+        return dynamic();
+    }
+    let is_dynamic = section.is_list_of(key, "dynamic");
+    if is_dynamic && inner.is_empty() {
+        let message = format!("\"dynamic\" needs {source} in the connection");
+        let help = "or write the addresses";
+        findings.error(&section.place_of_value(key), message, help);
+        return None;
+    }
+    if is_dynamic {
+        // The key is known.
+        section.get(findings, key, |_| Ok(()));
+        return dynamic();
+    }
+    let selectors = selectors(section, key, findings)?;
+    Some(Traffic { selectors, is_dynamic: false })
 }
 
 fn selectors(

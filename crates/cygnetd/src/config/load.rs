@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ike::config::{Config, Shard};
+use ike::pool::PoolConfig;
 use toml::Spanned;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use super::reader::Section;
 use super::secret::{self, Secret};
 use super::source::Source;
 use super::value::check_name;
-use super::{ConnectionSettings, DaemonConfig, daemon};
+use super::{ConnectionSettings, DaemonConfig, daemon, pool};
 
 /// The largest file that is read, in octets.
 const MAX_FILE: usize = 1024 * 1024;
@@ -134,8 +135,15 @@ fn join(
         once(&mut roots, "retransmission", findings, daemon::retransmission).unwrap_or_default();
     let tickets = once(&mut roots, "tickets", findings, daemon::tickets).unwrap_or_default();
     let (secrets, secrets_are_good) = secrets(sources, &mut roots, environment, findings);
-    let around =
-        Surroundings { listen: &settings.listen, tickets, secrets: &secrets, secrets_are_good };
+    let (pools, pools_are_good) = pools(&mut roots, findings);
+    let around = Surroundings {
+        listen: &settings.listen,
+        tickets,
+        secrets: &secrets,
+        secrets_are_good,
+        pools: &pools,
+        pools_are_good,
+    };
     let connections = connections(&mut roots, &around, findings);
     for root in roots {
         root.finish(findings);
@@ -143,6 +151,7 @@ fn join(
     let (connections, machine) = connections?;
     let ike = Config {
         connections,
+        pools,
         retransmission,
         limits,
         shard: Shard::default(),
@@ -196,6 +205,17 @@ fn secrets(
         }
     }
     (secrets, all_good)
+}
+
+/// The pools, and whether all could be read.
+fn pools(roots: &mut [Section<'_>], findings: &mut Findings) -> (Vec<PoolConfig>, bool) {
+    let sections = named(roots, "pools", findings);
+    let count = sections.len();
+    let read = |(name, section)| pool::read(name, section, findings);
+    let pools: Vec<_> = sections.into_iter().filter_map(read).collect();
+    pool::check_overlaps(&pools, findings);
+    let all_good = pools.len() == count;
+    (pools.into_iter().map(|pool| pool.config).collect(), all_good)
 }
 
 type Connections = (Vec<Arc<ike::config::Connection>>, Vec<ConnectionSettings>);

@@ -49,11 +49,13 @@ pub(super) struct Section<'a> {
     file: usize,
     table: &'a DeTable<'a>,
     known: Vec<&'static str>,
+    /// Any key may be there.
+    is_open: bool,
 }
 
 impl<'a> Section<'a> {
     pub(super) fn new(title: String, place: Place, table: &'a DeTable<'a>) -> Self {
-        Self { title, file: place.file, place, table, known: Vec::new() }
+        Self { title, file: place.file, place, table, known: Vec::new(), is_open: false }
     }
 
     /// The value of `key` read by `read`; `None` if it is not there or wrong.
@@ -96,6 +98,29 @@ impl<'a> Section<'a> {
         Some(values)
     }
 
+    /// All values of a table whose keys are not ours to name, in the order of
+    /// the file, with the places of their keys.
+    pub(super) fn entries<T>(
+        &mut self,
+        findings: &mut Findings,
+        read: impl Fn(Item<'a>) -> Result<T, Wrong>,
+    ) -> Vec<(&'a str, Place, T)> {
+        let mut entries: Vec<_> = self.table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        self.is_open = true;
+        let mut values = Vec::new();
+        for (name, value) in entries {
+            let item = Item { value, file: self.file };
+            match read(item) {
+                Ok(value) => {
+                    values.push((&**name.get_ref(), Place::new(self.file, &name.span()), value));
+                }
+                Err(wrong) => item.refuse(findings, wrong),
+            }
+        }
+        values
+    }
+
     /// The table `key`.
     pub(super) fn section(&mut self, findings: &mut Findings, key: &'static str) -> Option<Self> {
         let item = self.item(key)?;
@@ -125,6 +150,13 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// Whether `key` is a list with this text alone.
+    pub(super) fn is_list_of(&self, key: &str, text: &str) -> bool {
+        let list = self.table.get(key).and_then(|value| value.get_ref().as_array());
+        let mut list = list.into_iter().flat_map(|list| list.iter());
+        list.next().and_then(|it| it.get_ref().as_str()) == Some(text) && list.next().is_none()
+    }
+
     /// Whether `key` is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
@@ -146,7 +178,7 @@ impl<'a> Section<'a> {
     /// Reports the keys that nobody has read.
     pub(super) fn finish(self, findings: &mut Findings) {
         for key in self.table.keys() {
-            if !self.known.contains(&&**key.get_ref()) {
+            if !self.is_open && !self.known.contains(&&**key.get_ref()) {
                 let place = Place::new(self.file, &key.span());
                 let message = format!("there is no \"{}\" in {}", key.get_ref(), self.title);
                 let help = did_you_mean(key.get_ref(), self.known.iter().copied());
@@ -192,6 +224,12 @@ impl<'a> Item<'a> {
 
     pub(super) fn text(self) -> Result<&'a str, Wrong> {
         self.value.get_ref().as_str().ok_or_else(|| self.expected("text in quotes"))
+    }
+
+    /// The elements of a list; `None` if it is none.
+    pub(super) fn elements(self) -> Option<impl Iterator<Item = Item<'a>>> {
+        let list = self.value.get_ref().as_array()?;
+        Some(list.iter().map(move |value| Item { value, file: self.file }))
     }
 
     pub(super) fn flag(self) -> Result<bool, Wrong> {

@@ -341,7 +341,7 @@ fn selectors_that_select_nothing_are_refused() {
     for (text, error) in [
         ("10.0.0.9-10.0.0.1", "the range is empty or mixes address families"),
         ("10.0.0.1-fd00::1", "the range is empty or mixes address families"),
-        ("dynamic", "\"dynamic\" needs an address from the gateway"),
+        ("dynamic", "\"dynamic\" needs vips in the connection"),
         ("10.0.0.0/8[htp]", "\"htp\" is no protocol"),
         ("10.0.0.0/8[0]", "\"0\" is no protocol"),
         ("10.0.0.0/8[tcp/http]", "\"http\" is no port"),

@@ -120,8 +120,8 @@ pub(super) fn inner_address(item: Item<'_>) -> Result<InnerAddress, Wrong> {
 pub(super) fn selector(item: Item<'_>) -> Result<Selector, Wrong> {
     let text = item.text()?;
     if text.starts_with("dynamic") {
-        let help = "not supported yet: write the addresses";
-        return Err(Wrong::new("\"dynamic\" needs an address from the gateway", help));
+        let help = "write [\"dynamic\"], or the addresses";
+        return Err(Wrong::new("\"dynamic\" stands alone, for the inner addresses", help));
     }
     let (range, of) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
         Some((range, of)) => (range, Some(of)),

@@ -80,6 +80,20 @@ pub(super) fn words(event: &core::Event) -> What {
             role: role(*side),
             why: failure(*why),
         },
+        E::AddressesReceived { connection, addresses, dns, domains } => What::AddressesReceived {
+            connection: text(connection),
+            addresses: addresses.iter().map(text).collect(),
+            dns: dns.iter().map(text).collect(),
+            domains: domains.iter().map(text).collect(),
+        },
+        E::AddressesGiven { connection, peer, addresses } => What::AddressesGiven {
+            connection: text(connection),
+            peer: text(peer),
+            addresses: addresses.iter().map(text).collect(),
+        },
+        E::PoolExhausted { connection, peer } => {
+            What::PoolExhausted { connection: text(connection), peer: text(peer) }
+        }
         E::Moved { connection, sa, remote } => {
             What::Moved { connection: text(connection), sa: text(sa), remote: text(remote) }
         }
@@ -164,6 +178,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::Notify(notify) => F::Notify(notify),
         fault::Failure::Protocol => F::Protocol,
         fault::Failure::BadKeyExchange => F::BadKeyExchange,
+        fault::Failure::NoAddress => F::NoAddress,
         fault::Failure::NoChild => F::NoChild,
         fault::Failure::Plane => F::Plane,
         fault::Failure::Ended => F::Ended,
@@ -242,6 +257,18 @@ mod tests {
                 peer: Shown("@peer".parse().unwrap()),
                 len: 300,
             },
+            Event::AddressesReceived {
+                connection: "a".into(),
+                addresses: vec!["10.3.0.7".parse().unwrap()],
+                dns: vec!["fd00::53".parse().unwrap()],
+                domains: vec!["corp.example".parse().unwrap()],
+            },
+            Event::AddressesGiven {
+                connection: "a".into(),
+                peer: Shown("@peer".parse().unwrap()),
+                addresses: vec!["10.3.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
+            },
+            Event::PoolExhausted { connection: "a".into(), peer: Shown("@peer".parse().unwrap()) },
             Event::Moved { connection: "a".into(), sa, remote },
             Event::Failed { connection: None, remote, role, why: Failure::Ended },
         ];
@@ -290,6 +317,7 @@ mod tests {
             Failure::Notify(14),
             Failure::Protocol,
             Failure::BadKeyExchange,
+            Failure::NoAddress,
             Failure::NoChild,
             Failure::Plane,
             Failure::Ended,

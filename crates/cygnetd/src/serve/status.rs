@@ -31,6 +31,8 @@ pub(super) fn tell(snapshot: &StatusSnapshot, name: Option<&str>) -> Option<Stat
 
 fn connection(status: &ConnectionStatus, snapshot: &StatusSnapshot) -> Connection {
     let now = &snapshot.now;
+    let assigned = status.assigned.as_deref();
+    let network = assigned.map(|it| &it.network);
     let bare = Connection {
         name: status.name.to_string(),
         state: state(status.stage),
@@ -46,6 +48,9 @@ fn connection(status: &ConnectionStatus, snapshot: &StatusSnapshot) -> Connectio
         round_trips: None,
         milliseconds: None,
         since: None,
+        inner: assigned.map_or_else(Vec::new, |it| texts(it.addresses.iter())),
+        dns: network.map_or_else(Vec::new, |it| texts(&it.dns)),
+        domains: network.map_or_else(Vec::new, |it| texts(&it.domains)),
         children: Vec::new(),
     };
     match &status.sa {
@@ -67,6 +72,7 @@ fn with_sa(bare: Connection, sa: &SaStatus, snapshot: &StatusSnapshot) -> Connec
         round_trips: sa.set_up.map(|set_up| set_up.round_trips),
         milliseconds: sa.set_up.map(|set_up| milliseconds(set_up.took)),
         since: sa.since.map(|since| snapshot.now.instant.since(since).as_secs_f64()),
+        inner: if sa.inner.is_empty() { bare.inner } else { texts(sa.inner.iter()) },
         children: sa.children.iter().map(|it| child(it, &snapshot.traffic)).collect(),
         ..bare
     }
@@ -94,6 +100,10 @@ fn ticket(status: TicketStatus, now: &Now) -> Ticket {
         bytes: status.len as u64,
         remaining_seconds: remaining(status.expires, now.wall).as_secs_f64(),
     }
+}
+
+fn texts(list: impl IntoIterator<Item: ToString>) -> Vec<String> {
+    list.into_iter().map(|item| item.to_string()).collect()
 }
 
 fn milliseconds(took: Duration) -> f64 {

@@ -7,6 +7,7 @@ use crate::config::Connection;
 use crate::event::{Event, Gone, Path, RequestId, SessionEnd};
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
+use crate::inner::Addresses;
 use crate::sa::initiating::{Initiating, first_path};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
 use crate::session::{ResumeAttempt, SessionKey, SuspendedSession};
@@ -64,6 +65,11 @@ impl Endpoint {
             Some(session) => Start::Resume(ResumeAttempt::new(session, connection.resumption.auth)),
             None => Start::Fresh { parked: None },
         };
+        let earlier = match &start {
+            Start::Fresh { .. } => Addresses::NONE,
+            Start::Resume(resume) => resume.session().state.inner,
+        };
+        let wanted = connection.vips.preferring(earlier);
         let attempt = Attempt {
             line: index,
             group,
@@ -72,6 +78,7 @@ impl Endpoint {
             waiting,
             started: now.instant,
             round_trips: 0,
+            wanted,
             retries_left: Attempt::RETRIES,
         };
         self.hold(index, false);

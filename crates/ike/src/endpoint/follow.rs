@@ -8,6 +8,7 @@ use esp::plane::{Command as PlaneCommand, Hold};
 use super::Endpoint;
 use crate::context::Context;
 use crate::identity::Id;
+use crate::inner::Addresses;
 use crate::sa::established::Established;
 use crate::sa::initiating::first_path;
 use crate::sa::{IkeSa, Outcome, Supersedes, Then};
@@ -115,6 +116,9 @@ impl Endpoint {
             return;
         }
         let key = SessionKey(Arc::clone(&line.connection.name));
+        if self.cx.sessions.get(&key).is_none() {
+            self.cx.forget_addresses(&key.0);
+        }
         if line.armed || self.cx.sessions.get(&key).is_some() {
             let acquire = line.is_for_traffic() && line.rests_until.is_none();
             self.hold(index, acquire);
@@ -135,9 +139,11 @@ impl Endpoint {
             return;
         }
         line.held = Some(acquire);
+        let assigned = self.cx.assigned.get(&line.connection.name);
+        let inner = assigned.map_or(Addresses::NONE, |given| given.addresses);
         let hold = Hold {
             group: line.group,
-            local_ts: line.connection.child.local_ts.clone(),
+            local_ts: line.connection.child.side_with(inner),
             remote_ts: line.connection.child.remote_ts.clone(),
             acquire,
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Endpoint;
 use super::line::Line;
 use crate::event::{Role, SaId};
+use crate::inner::Addresses;
 use crate::sa::IkeSa;
 use crate::session::SessionKey;
 use crate::status::{ConnectionStatus, EndpointStatus, Holdings, SaStatus, Stage, TicketStatus};
@@ -21,6 +22,7 @@ impl Endpoint {
             children: self.cx.owners.len(),
             installing: self.cx.installing.len(),
             sessions: self.cx.sessions.len(),
+            addresses: self.cx.assigned.len() + self.cx.pools.held(),
         }
     }
 
@@ -49,7 +51,8 @@ impl Endpoint {
             Some(sa) => (Stage::Connecting, self.young_status(line, sa), None),
             None => self.sleeping_status(line),
         };
-        ConnectionStatus { name, stage, sa, ticket }
+        let assigned = self.cx.assigned.get(&name).map(Arc::clone);
+        ConnectionStatus { name, stage, sa, ticket, assigned }
     }
 
     fn sleeping_status(&self, line: &Line) -> (Stage, Option<SaStatus>, Option<TicketStatus>) {
@@ -76,6 +79,7 @@ impl Endpoint {
             suite: suite.map(|suite| suite.to_string()),
             set_up: None,
             since: None,
+            inner: Addresses::NONE,
             children: Vec::new(),
         })
     }
@@ -89,6 +93,7 @@ fn answered_status(sa: &IkeSa) -> Option<ConnectionStatus> {
             stage: Stage::Up,
             sa: Some(sa.status()),
             ticket: None,
+            assigned: None,
         }),
         _ => None,
     }

@@ -4,10 +4,11 @@
 use crypto::{EspSuite, SkD};
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
-use crate::config::ChildConfig;
+use crate::config::{ChildConfig, narrowed};
 use crate::event::Role;
 use crate::exchange::Transcript;
 use crate::fault::Failure;
+use crate::inner::Addresses;
 use crate::proposal::EspProposal;
 use crate::wire::{
     MessageBuilder, NewProposal, NotifyType, Payloads, Proposal, Protected, Protocol, TsPayload,
@@ -55,10 +56,15 @@ pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfi
 }
 
 /// What a responder accepts of a request, or the notify that says why not.
-pub(crate) fn choose(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Terms, NotifyType> {
+/// The peer was given these inner addresses.
+pub(crate) fn choose(
+    config: &ChildConfig,
+    inner: Addresses,
+    payloads: &Payloads<'_>,
+) -> Result<Terms, NotifyType> {
     let (number, suite, spi_out) =
         choose_suite(&config.proposals, payloads).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
-    let remote_ts = narrow(&config.remote_ts, payloads.ts_i());
+    let remote_ts = narrow(&initiators(&config.remote_ts, config, inner), payloads.ts_i());
     let local_ts = narrow(&config.local_ts, payloads.ts_r());
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
@@ -89,8 +95,12 @@ pub(crate) fn answer(builder: &mut MessageBuilder<Protected>, child: &Child) {
     builder.sa(&[proposal]).ts_i(&child.terms.remote_ts).ts_r(&child.terms.local_ts);
 }
 
-/// What an initiator finds in the response.
-pub(crate) fn accept(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Terms, Failure> {
+/// What an initiator finds in the response. It was given these inner addresses.
+pub(crate) fn accept(
+    config: &ChildConfig,
+    inner: Addresses,
+    payloads: &Payloads<'_>,
+) -> Result<Terms, Failure> {
     let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_i(), payloads.ts_r())
     else {
         return Err(refusal(payloads));
@@ -104,7 +114,7 @@ pub(crate) fn accept(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Te
     let suite = offered.agree(&transforms).ok_or(Failure::NoEspProposal)?;
     let spi_out = spi_of(&chosen).ok_or(Failure::Protocol)?;
     // Narrowed to what we asked for; a peer that widens gets only that.
-    let local_ts = narrow(&config.local_ts, Some(ts_i));
+    let local_ts = narrow(&initiators(&config.local_ts, config, inner), Some(ts_i));
     let remote_ts = narrow(&config.remote_ts, Some(ts_r));
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
@@ -113,10 +123,11 @@ pub(crate) fn accept(config: &ChildConfig, payloads: &Payloads<'_>) -> Result<Te
 }
 
 /// Why a response without a child has none.
-fn refusal(payloads: &Payloads<'_>) -> Failure {
+pub(crate) fn refusal(payloads: &Payloads<'_>) -> Failure {
     match payloads.error().map(|notify| notify.kind) {
         Some(NotifyType::NO_PROPOSAL_CHOSEN) => Failure::NoEspProposal,
         Some(NotifyType::TS_UNACCEPTABLE) => Failure::NoTrafficSelectors,
+        Some(NotifyType::INTERNAL_ADDRESS_FAILURE) => Failure::NoAddress,
         Some(other) => Failure::Notify(other.0),
         None => Failure::NoChild,
     }
@@ -124,6 +135,11 @@ fn refusal(payloads: &Payloads<'_>) -> Failure {
 
 fn spi_of(proposal: &Proposal<'_>) -> Option<Spi> {
     Spi::new(u32::from_be_bytes(proposal.spi.try_into().ok()?))
+}
+
+/// The initiator's side of the traffic.
+fn initiators(side: &[Selector], config: &ChildConfig, inner: Addresses) -> Vec<Selector> {
+    if config.dynamic { narrowed(side, inner) } else { side.to_vec() }
 }
 
 /// Every non-empty intersection of ours and theirs.

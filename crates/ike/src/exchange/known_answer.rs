@@ -13,6 +13,7 @@ use super::{Transcript, informational, session_resume};
 use crate::config::ChildConfig;
 use crate::event::Role;
 use crate::fault::Failure;
+use crate::inner::Addresses;
 use crate::sa::protection::{Keys, Spis};
 use crate::session::AuthForm;
 use crate::time::{Instant, Now};
@@ -82,6 +83,7 @@ fn child_of(local: &str, remote: &str) -> ChildConfig {
         local_ts: vec![net(local)],
         remote_ts: vec![net(remote)],
         proposals: vec!["aes256gcm16".parse().unwrap()],
+        dynamic: false,
     }
 }
 
@@ -120,7 +122,7 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     assert_eq!(peer.form(), Some(AuthForm::MessageOnly));
 
     let config = child_of(EAST, WEST);
-    let terms = child::choose(&config, payloads).unwrap();
+    let terms = child::choose(&config, Addresses::NONE, payloads).unwrap();
     assert_eq!(terms.suite, EspCipher::AesGcm16(KeyLen::L256).into());
     assert_eq!((&*terms.local_ts, &*terms.remote_ts), (&*config.local_ts, &*config.remote_ts));
     let forth = capture.octets("child_keymat_i2r");
@@ -154,6 +156,6 @@ fn a_client_accepts_the_gateway_and_its_next_ticket_but_no_child_that_it_never_o
     assert_eq!((grant.ticket.octets().len(), grant.lifetime.as_secs()), (856, 3600));
 
     // Between themselves they took extended sequence numbers, which we never offer.
-    let refused = child::accept(&child_of(WEST, EAST), payloads).err();
+    let refused = child::accept(&child_of(WEST, EAST), Addresses::NONE, payloads).err();
     assert_eq!(refused, Some(Failure::NoEspProposal));
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod child;
+pub(crate) mod configuration;
 pub(crate) mod informational;
 pub(crate) mod nat;
 pub(crate) mod sa_init;

@@ -20,12 +20,25 @@ pub(super) struct Wish<'a> {
     pub(super) address: IpAddr,
 }
 
+/// How a change is entered.
+pub(super) struct Entry {
+    pub(super) pool: Arc<str>,
+    pub(super) order: u64,
+}
+
+impl Entry {
+    fn put(&self, address: IpAddr, owner: Id) -> LeaseChange {
+        let Self { ref pool, order } = *self;
+        LeaseChange::Put(Lease { pool: Arc::clone(pool), address, owner, order })
+    }
+}
+
 pub(super) struct Shelf {
     ranges: Vec<AddressRange>,
     fixed: BTreeMap<IpAddr, Id>,
     leases: BTreeMap<IpAddr, Held>,
     owned: BTreeSet<(Id, IpAddr)>,
-    /// Leases that nobody holds and another may get, by when they became idle.
+    /// Leases that nobody holds and another may get, those first that became idle first.
     idle: BTreeSet<(u64, IpAddr)>,
     /// Nobody was given an address from here on, unless by wish.
     untouched: Option<IpAddr>,
@@ -37,7 +50,7 @@ pub(super) struct Shelf {
 struct Held {
     owner: Id,
     holder: Option<SaId>,
-    since: u64,
+    order: u64,
 }
 
 impl Shelf {
@@ -66,13 +79,13 @@ impl Shelf {
     }
 
     pub(super) fn restore(&mut self, lease: &Lease) {
-        let Lease { address, ref owner, since, .. } = *lease;
+        let Lease { address, ref owner, order, .. } = *lease;
         let fits = match self.fixed.get(&address) {
             Some(only) => only == owner,
             None => self.in_ranges(address),
         };
         if fits && !self.leases.contains_key(&address) && self.len() < MAX_LEASES {
-            self.put(address, Held { owner: owner.clone(), holder: None, since });
+            self.put(address, Held { owner: owner.clone(), holder: None, order });
         }
     }
 
@@ -80,16 +93,15 @@ impl Shelf {
     pub(super) fn assign(
         &mut self,
         wish: Wish<'_>,
-        now: u64,
-        pool: &Arc<str>,
+        entry: &Entry,
         changes: &mut Vec<LeaseChange>,
     ) -> Option<IpAddr> {
         let Applicant { owner, holder, .. } = wish.applicant;
         let address = self.choose(wish)?;
-        self.drop_others(owner, address, pool, changes);
-        self.put(address, Held { owner: owner.clone(), holder: Some(holder), since: now });
-        let (pool, owner) = (Arc::clone(pool), owner.clone());
-        changes.push(LeaseChange::Put(Lease { pool, address, owner, since: now }));
+        self.drop_others(owner, address, &entry.pool, changes);
+        let (holder, order) = (Some(holder), entry.order);
+        self.put(address, Held { owner: owner.clone(), holder, order });
+        changes.push(entry.put(address, owner.clone()));
         Some(address)
     }
 
@@ -118,9 +130,8 @@ impl Shelf {
     /// An address that the applicant had before.
     fn earlier(&self, applicant: Applicant<'_>) -> Option<IpAddr> {
         let all = self.owned_by(applicant.owner);
-        all.into_iter().find(|&address| {
-            self.is_open(address) && self.is_free_for(applicant, address)
-        })
+        all.into_iter()
+            .find(|&address| self.is_open(address) && self.is_free_for(applicant, address))
     }
 
     /// The next address that nobody has a lease of.
@@ -148,15 +159,13 @@ impl Shelf {
         &mut self,
         holder: SaId,
         address: IpAddr,
-        now: u64,
-        pool: &Arc<str>,
+        entry: &Entry,
         changes: &mut Vec<LeaseChange>,
     ) {
         let held = self.leases.get(&address).filter(|lease| lease.holder == Some(holder));
         let Some(owner) = held.map(|lease| lease.owner.clone()) else { return };
-        self.put(address, Held { owner: owner.clone(), holder: None, since: now });
-        let pool = Arc::clone(pool);
-        changes.push(LeaseChange::Put(Lease { pool, address, owner, since: now }));
+        self.put(address, Held { owner: owner.clone(), holder: None, order: entry.order });
+        changes.push(entry.put(address, owner));
     }
 
     /// Whether nobody holds the address whose SA does not yield to the
@@ -216,14 +225,14 @@ impl Shelf {
         self.returned.remove(&address);
         self.owned.insert((lease.owner.clone(), address));
         if lease.holder.is_none() && !self.fixed.contains_key(&address) {
-            self.idle.insert((lease.since, address));
+            self.idle.insert((lease.order, address));
         }
         self.leases.insert(address, lease);
     }
 
     fn take(&mut self, address: IpAddr) {
         if let Some(lease) = self.leases.remove(&address) {
-            self.idle.remove(&(lease.since, address));
+            self.idle.remove(&(lease.order, address));
             self.owned.remove(&(lease.owner, address));
         }
     }

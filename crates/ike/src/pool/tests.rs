@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -17,10 +16,6 @@ fn id(text: &str) -> Id {
     text.parse().unwrap()
 }
 
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
 /// Four addresses of each family; the third IPv4 address is carol's.
 fn config() -> PoolConfig {
     PoolConfig {
@@ -33,21 +28,19 @@ fn config() -> PoolConfig {
 
 struct Desk {
     pool: Pool,
-    time: u64,
     changes: Vec<LeaseChange>,
 }
 
 impl Desk {
     fn new() -> Self {
-        Self { pool: Pool::new(&config()), time: 1, changes: Vec::new() }
+        Self { pool: Pool::new(&config()), changes: Vec::new() }
     }
 
     fn ask(&mut self, owner: &str, sa: u64, wish: &str, yields: Yields) -> Option<String> {
-        self.time += 1;
         let owner = id(owner);
         let wanted = Addresses::from_iter([ip(wish)]);
         let applicant = Applicant { owner: &owner, holder: SaId(sa), wanted, yields };
-        let given = self.pool.assign(applicant, at(self.time), &mut self.changes);
+        let given = self.pool.assign(applicant, &mut self.changes);
         given.iter().next().map(|address| address.to_string())
     }
 
@@ -56,9 +49,8 @@ impl Desk {
     }
 
     fn back(&mut self, sa: u64, address: &str) {
-        self.time += 1;
         let addresses = Addresses::from_iter([ip(address)]);
-        self.pool.release(SaId(sa), addresses, at(self.time), &mut self.changes);
+        self.pool.release(SaId(sa), addresses, &mut self.changes);
     }
 }
 
@@ -159,7 +151,7 @@ fn leases_outlive_a_restart_and_give_way_to_the_configuration() {
         pool: "clients".into(),
         address: ip(address),
         owner: id("zoe"),
-        since: 9,
+        order: 9,
     };
     again.pool.restore(&lease("10.3.0.3"));
     again.pool.restore(&lease("10.9.0.1"));

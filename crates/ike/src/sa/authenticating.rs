@@ -11,14 +11,15 @@ use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, child, informational};
+use crate::exchange::{Transcript, child, configuration, informational};
 use crate::fault::{Discard, Failure};
+use crate::inner::Addresses;
 use crate::sa::channel::Channel;
 use crate::sa::closing::{Deleting, Withdrawing};
 use crate::sa::established::{Awaited, Established, Founded, Side};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Task, Window};
-use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
+use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
 use crate::session::{AuthMethod, Grant, ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
@@ -203,8 +204,9 @@ impl Authenticating {
         peer: PeerAuthenticated,
     ) -> Outcome {
         let payloads = message.payloads();
-        let terms = match child::accept(&self.attempt.connection.child, payloads) {
-            Ok(terms) => terms,
+        let accepted = inner::accept(&self.attempt.connection, self.attempt.wanted, payloads);
+        let (terms, given) = match accepted {
+            Ok(accepted) => accepted,
             Err(why) => return self.without_child(cx, now, why),
         };
         let grant = informational::grant(payloads, now);
@@ -243,7 +245,11 @@ impl Authenticating {
             round_trips: attempt.round_trips,
             nat,
             encapsulation,
+            inner: given.as_ref().map_or(Addresses::NONE, |given| given.addresses),
         };
+        if let Some(given) = given {
+            cx.receive_addresses(&founded.connection, given);
+        }
         let mut established = Established::new(founded, &peer, grant, now.instant);
         established.keep_crash_token(PeerToken::of(payloads));
         if later {
@@ -435,6 +441,9 @@ fn request(
         }
         if connection.resumption.enabled {
             builder.notify(NotifyType::TICKET_REQUEST, &[]);
+        }
+        if !attempt.wanted.is_empty() {
+            configuration::push_request(builder, attempt.wanted);
         }
         child::offer(builder, &connection.child, spi_in);
     });

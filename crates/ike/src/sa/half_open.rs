@@ -6,20 +6,22 @@ use crypto::{IkeSuite, KeyAnswer, Skeyseed};
 
 use crate::config::{Connection, ResumeAuth};
 use crate::context::Context;
-use crate::event::{Event, How, Path, Role, TicketFault};
+use crate::event::{Event, How, Path, Role, SaId, TicketFault};
 use crate::exchange::auth::{self, Basis, Claim, Expectation, PeerAuthenticated, Proof, identity};
 use crate::exchange::nat::Way;
 use crate::exchange::{Transcript, child};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
+use crate::inner::Addresses;
 use crate::sa::authenticating::AUTH_ID;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
 use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
+use crate::sa::inner::{Asking, Given};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
 use crate::sa::window::Window;
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
-use crate::session::{AuthForm, AuthMethod, Presented};
+use crate::session::{AuthForm, AuthMethod, Presented, Resumable};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType, Payloads};
 
@@ -248,12 +250,20 @@ impl Asked {
         let Some(proof) = expectation.proof(Some(&peer_id)) else { return Outcome::gone() };
         let with = (suite.prf, &keys.our_p);
         let auth = proof.mac(with, &transcript, Role::Responder, &expectation.our_id.body());
-        let (how, authenticated_at, method, authenticated) = match ground {
-            Ground::Fresh => (How::Full, now.wall, AuthMethod::PreShared, None),
+        let (how, authenticated_at, method, authenticated, earlier) = match ground {
+            Ground::Fresh => (How::Full, now.wall, AuthMethod::PreShared, None, Addresses::NONE),
             Ground::Resumed(presented, _) => {
                 let state = presented.state;
-                (How::Resumed, state.authenticated_at, state.method, state.authenticated)
+                let Resumable { authenticated_at, method, authenticated, inner, .. } = state;
+                (How::Resumed, authenticated_at, method, authenticated, inner)
             }
+        };
+        let sa = SaId(u64::from_be_bytes(keys.protection.our_spi().0));
+        let owner = authenticated.as_ref().unwrap_or(&peer_id);
+        let asking = Asking { peer: owner, sa, supersedes, earlier };
+        let (given, refused) = match Given::to(cx, &connection, &asking, payloads) {
+            Ok(given) => (given, None),
+            Err(why) => (Given::default(), Some(why)),
         };
         let window = Window::new(0, AUTH_ID + 1);
         let founded = Founded {
@@ -270,13 +280,18 @@ impl Asked {
             round_trips: 2,
             nat: way.nat,
             encapsulation: way.encapsulation,
+            inner: given.addresses,
         };
         let mut established = Established::new(founded, &peer, None, now.instant);
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
-        let answer = Box::new(Answer { ticket, auth, token, granted });
-        let outcome = match child::choose(&established.connection().child, payloads) {
+        let terms = match refused {
+            None => child::choose(&established.connection().child, given.addresses, payloads),
+            Some(why) => Err(why),
+        };
+        let answer = Box::new(Answer { ticket, auth, token, granted, given });
+        let outcome = match terms {
             Ok(terms) => {
                 let spi_in = cx.new_spi();
                 established.install(cx, (spi_in, terms), &transcript, Awaited::ByPeer(answer))

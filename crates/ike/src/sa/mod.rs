@@ -13,6 +13,7 @@ pub(crate) mod closing;
 pub(crate) mod established;
 pub(crate) mod half_open;
 pub(crate) mod initiating;
+pub(crate) mod inner;
 pub(crate) mod protection;
 pub(crate) mod window;
 
@@ -26,6 +27,7 @@ use crate::context::Context;
 use crate::event::{Gone, Path, RequestId};
 use crate::fault::Discard;
 use crate::identity::Id;
+use crate::inner::Addresses;
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::Header;
@@ -67,6 +69,8 @@ pub(crate) struct Attempt {
     pub(crate) round_trips: u32,
     /// No other SA of ours is known to the peer (RFC 7296 section 2.4).
     pub(crate) initial_contact: bool,
+    /// The inner addresses to ask for.
+    pub(crate) wanted: Addresses,
     /// How often it may still begin anew, because what it went by was not
     /// authentic and may have been forged.
     pub(crate) retries_left: u8,

@@ -9,6 +9,7 @@ use crypto::{AdditionalGroups, CbcIntegrity, Group, IkeCipher, IkeSuite, KeyLen,
 use zeroize::Zeroizing;
 
 use crate::identity::Id;
+use crate::inner::Addresses;
 use crate::time::unix_seconds;
 
 /// How the peer was authenticated when the session was set up.
@@ -32,6 +33,8 @@ pub struct Resumable {
     pub authenticated_at: SystemTime,
     /// The IKE algorithms.
     pub suite: IkeSuite,
+    /// The inner addresses that the initiator had, to ask for and to give again (C5).
+    pub inner: Addresses,
     /// SK_d of the SA before, from which the next one's keys come (C7).
     pub sk_d: SkD,
 }
@@ -56,7 +59,7 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
         prf_code(state.suite.prf),
         group_code(state.suite.group),
         method_code(state.method),
-        u8::from(state.authenticated.is_some()),
+        presence(state),
     ]);
     encode_additional(state.suite.additional, out);
     out.extend_from_slice(&unix_seconds(state.authenticated_at).to_be_bytes());
@@ -66,6 +69,24 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
     if let Some(id) = &state.authenticated {
         encode_id(id, out);
     }
+    if let Some(address) = state.inner.v4 {
+        out.extend_from_slice(&address.octets());
+    }
+    if let Some(address) = state.inner.v6 {
+        out.extend_from_slice(&address.octets());
+    }
+}
+
+/// Which optional parts follow.
+const HAS_AUTHENTICATED: u8 = 1;
+const HAS_V4: u8 = 2;
+const HAS_V6: u8 = 4;
+
+fn presence(state: &Resumable) -> u8 {
+    let bit = |is_there, bit| if is_there { bit } else { 0 };
+    bit(state.authenticated.is_some(), HAS_AUTHENTICATED)
+        | bit(state.inner.v4.is_some(), HAS_V4)
+        | bit(state.inner.v6.is_some(), HAS_V6)
 }
 
 /// Octets of the encoding.
@@ -74,7 +95,8 @@ pub fn encoded_len(state: &Resumable) -> usize {
     let id_len = |id: &Id| 3 + id.data().len();
     let authenticated = state.authenticated.as_ref().map_or(0, id_len);
     let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
-    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids
+    let inner: usize = state.inner.iter().map(|a| if a.is_ipv4() { 4 } else { 16 }).sum();
+    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids + inner
 }
 
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
@@ -96,7 +118,7 @@ pub fn buffer(capacity: usize) -> Zeroizing<Vec<u8>> {
 /// # Errors
 /// [`Malformed`] when the octets are not what [`encode`] writes.
 pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
-    let &[cipher, prf, group, method, has_authenticated] = take_array(input)?;
+    let &[cipher, prf, group, method, presence] = take_array(input)?;
     let additional = decode_additional(input)?;
     let suite = IkeSuite {
         additional,
@@ -110,12 +132,24 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         SkD::from_ticket(suite.prf, take(input, suite.prf.output_len())?).map_err(|_| Malformed)?;
     let initiator = decode_id(input)?;
     let responder = decode_id(input)?;
-    let authenticated = match has_authenticated {
-        0 => None,
-        1 => Some(decode_id(input)?),
-        _ => return Err(Malformed),
-    };
-    Ok(Resumable { initiator, responder, authenticated, method, authenticated_at, suite, sk_d })
+    if presence & !(HAS_AUTHENTICATED | HAS_V4 | HAS_V6) != 0 {
+        return Err(Malformed);
+    }
+    let has = |bit| presence & bit != 0;
+    let authenticated = if has(HAS_AUTHENTICATED) { Some(decode_id(input)?) } else { None };
+    let v4 = if has(HAS_V4) { Some(take_array::<4>(input)?) } else { None };
+    let v6 = if has(HAS_V6) { Some(take_array::<16>(input)?) } else { None };
+    let inner = Addresses { v4: v4.copied().map(Into::into), v6: v6.copied().map(Into::into) };
+    Ok(Resumable {
+        initiator,
+        responder,
+        authenticated,
+        method,
+        authenticated_at,
+        suite,
+        inner,
+        sk_d,
+    })
 }
 
 /// Which there are, one bit each, and then their groups.

@@ -147,6 +147,7 @@ mod tests {
                 group: Group::X25519,
                 additional: AdditionalGroups::NONE,
             },
+            inner: crate::inner::Addresses::NONE,
             sk_d: SkD::from_ticket(prf, &[1; 32]).unwrap(),
         };
         let ticket = Ticket::new(name.as_bytes()).unwrap();

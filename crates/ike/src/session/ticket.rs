@@ -190,6 +190,7 @@ pub(super) fn decode(mut plain: &[u8]) -> Result<Presented, record::Malformed> {
 mod tests {
     use super::*;
     use crate::identity::Id;
+    use crate::inner::Addresses;
     use crate::session::AuthMethod;
     use crypto::{AdditionalGroups, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
 
@@ -198,6 +199,11 @@ mod tests {
             instant: Instant::from_nanos(seconds * 1_000_000_000),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
         }
+    }
+
+    /// The most that an initiator can have.
+    fn both() -> Addresses {
+        ["10.3.0.7", "2001:db8::7"].iter().map(|text| text.parse().unwrap()).collect()
     }
 
     fn state(prf: PrfAlg, name: &str) -> Resumable {
@@ -214,6 +220,7 @@ mod tests {
                 group: Group::X25519,
                 additional: AdditionalGroups::NONE,
             },
+            inner: both(),
             sk_d: SkD::from_ticket(prf, &vec![7; prf.output_len()]).unwrap(),
         }
     }
@@ -238,6 +245,7 @@ mod tests {
         assert_eq!(opened.state.authenticated, sealed.authenticated);
         assert_eq!(opened.state.authenticated_at, sealed.authenticated_at);
         assert_eq!(opened.state.suite, sealed.suite);
+        assert_eq!(opened.state.inner, both());
         assert_eq!(opened.state.sk_d.export_to_ticket(), sealed.sk_d.export_to_ticket());
     }
 
@@ -253,7 +261,7 @@ mod tests {
     fn the_length_of_a_ticket_does_not_tell_that_of_a_short_identity() {
         let (issuer, mut provider) = issuer();
         let mut len = |name: &str| {
-            let state = state(PrfAlg::HmacSha256, name);
+            let state = Resumable { inner: Addresses::NONE, ..state(PrfAlg::HmacSha256, name) };
             issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap().octets().len()
         };
         assert_eq!(len("a"), len("a-longer-name.example"));

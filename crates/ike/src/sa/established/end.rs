@@ -52,6 +52,7 @@ impl Established {
             method: base.method,
             authenticated_at: base.authenticated_at,
             suite: base.suite,
+            inner: base.inner,
             sk_d: base.sk_d,
         };
         let Grant { ticket, expires, .. } = grant;
@@ -138,6 +139,7 @@ impl Established {
             started: now.instant,
             round_trips: 0,
             initial_contact: false,
+            wanted: self.base.connection.vips.preferring(self.base.inner),
             retries_left: Attempt::RETRIES,
         })
     }
@@ -181,10 +183,12 @@ impl Established {
                 cx.emit(Event::Down { connection, sa, why });
             }
         }
-        if let Side::Peer { group } = &mut self.base.side
-            && let Some(group) = group.take()
-        {
-            cx.submit(Command::Release(group));
+        let id = self.id();
+        if let Side::Peer { group } = &mut self.base.side {
+            if let Some(group) = group.take() {
+                cx.submit(Command::Release(group));
+            }
+            cx.take_addresses_back(&self.base.connection, id, self.base.inner);
         }
     }
 

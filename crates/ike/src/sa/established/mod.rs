@@ -22,6 +22,7 @@ use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::child::Child;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
+use crate::inner::Addresses;
 use crate::sa::channel::Channel;
 use crate::session::{AuthForm, AuthMethod, Grant};
 use crate::time::{Instant, Now};
@@ -50,6 +51,8 @@ pub(crate) struct Founded {
     pub(crate) round_trips: u32,
     pub(crate) nat: Nat,
     pub(crate) encapsulation: Encapsulation,
+    /// The inner addresses that the responder gave the initiator.
+    pub(crate) inner: Addresses,
 }
 
 /// Who began an SA, and where its policies come from.

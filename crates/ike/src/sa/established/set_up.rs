@@ -15,6 +15,7 @@ use crate::exchange::auth::{push_auth, push_id};
 use crate::exchange::child::{self, Child, Terms};
 use crate::identity::Id;
 use crate::sa::channel::AnswerTicket;
+use crate::sa::inner::Given;
 use crate::sa::{IkeSa, Outcome};
 use crate::time::{Instant, Now};
 use crate::wire::{MessageBuilder, NotifyType, Protected};
@@ -43,6 +44,7 @@ pub(crate) struct Answer {
     pub(crate) auth: Mac,
     pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,
+    pub(crate) given: Given,
 }
 
 impl Answer {
@@ -127,6 +129,7 @@ impl Established {
         let id = &self.base.connection.local_id;
         let sent = self.base.channel.answer(cx, answer.ticket, |builder| {
             answer.push(builder, id);
+            answer.given.push(builder);
             child::answer(builder, &child);
         });
         self.up(cx, now, Some(child));

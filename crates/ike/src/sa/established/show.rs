@@ -26,6 +26,7 @@ impl Established {
             suite: Some(self.base.suite.to_string()),
             set_up,
             since,
+            inner: self.base.inner,
             children: self.child().map(|child| self.child_status(child)).into_iter().collect(),
         }
     }

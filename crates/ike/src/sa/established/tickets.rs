@@ -128,6 +128,7 @@ impl Established {
             method: self.base.method,
             authenticated_at: self.base.authenticated_at,
             suite: self.base.suite,
+            inner: self.base.inner,
             sk_d: self.base.sk_d.duplicate_for_grant(),
         }
     }
