@@ -157,6 +157,7 @@ fn snapshot() -> StatusSnapshot {
             took: Duration::from_micros(12_500),
         }),
         since: Some(Instant::from_nanos(30_000_000_000)),
+        inner: ike::inner::Addresses::NONE,
         children: vec![child],
     };
     let ticket = TicketStatus { len: 300, expires: now.wall + Duration::from_secs(60) };
@@ -165,8 +166,15 @@ fn snapshot() -> StatusSnapshot {
         stage: Stage::Up,
         sa: Some(sa),
         ticket: Some(ticket),
+        assigned: None,
     };
-    let home = ConnectionStatus { name: "home".into(), stage: Stage::Down, sa: None, ticket: None };
+    let home = ConnectionStatus {
+        name: "home".into(),
+        stage: Stage::Down,
+        sa: None,
+        ticket: None,
+        assigned: None,
+    };
     let traffic = Traffic { bytes_in: 1, packets_in: 2, bytes_out: 3, packets_out: 4 };
     StatusSnapshot {
         endpoint: EndpointStatus { connections: vec![office, home], half_open: 5, counters },

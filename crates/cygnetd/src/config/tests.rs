@@ -554,3 +554,88 @@ fn private(path: &Path, text: &str, mode: u32) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
+
+/// A gateway with a pool of both families.
+const POOL: &str = r#"
+[connections.office]
+pools = ["clients"]
+[connections.office.local]
+id = "@dut"
+[connections.office.remote]
+[connections.office.children.net]
+local_ts = ["10.92.0.0/24", "fd00:92::/64"]
+[secrets.psk]
+secret = "sixteen octets!!"
+[pools.clients]
+addrs = ["10.3.0.0/30", "fd00:3::/126"]
+dns = ["10.92.0.53"]
+domains = ["Corp.Example"]
+subnets = ["10.92.0.0/24"]
+[pools.clients.fixed]
+"alice@example.org" = "10.3.0.2"
+"bob" = ["10.4.0.9", "fd00:3::9"]
+"#;
+
+#[test]
+fn a_pool_gives_the_addresses_that_hosts_can_have() {
+    let config = good(POOL);
+    let [pool] = config.ike.pools.as_slice() else { panic!("one pool") };
+    let ranges: Vec<_> =
+        pool.ranges.iter().map(|it| format!("{}-{}", it.first(), it.last())).collect();
+    assert_eq!(ranges, ["10.3.0.1-10.3.0.2", "fd00:3::1-fd00:3::3"]);
+    let fixed: Vec<_> = pool.fixed.iter().map(|(id, it)| format!("{id} {it}")).collect();
+    assert_eq!(fixed, ["alice@example.org 10.3.0.2", "@bob 10.4.0.9", "@bob fd00:3::9"]);
+    assert_eq!(pool.network.domains[0].as_str(), "corp.example");
+    let connection = &config.ike.connections[0];
+    assert_eq!(connection.pools, [std::sync::Arc::from("clients")]);
+    assert!(connection.child.dynamic);
+    let clients: Vec<_> = connection.child.remote_ts.iter().map(ToString::to_string).collect();
+    let expected = ["10.3.0.1-10.3.0.2", "fd00:3::1-fd00:3::3", "10.3.0.2/32", "10.4.0.9/32"];
+    assert_eq!(clients[..4], expected);
+}
+
+#[test]
+fn a_client_that_asks_for_addresses_has_dynamic_traffic() {
+    let text = LEAST.replace("local_ts = [\"10.91.0.0/24\"]", "");
+    let lines = "remote_addrs = [\"192.0.2.1\"]\nvips = [\"0.0.0.0\"]\ndns_domains = [\"*\"]";
+    let header = "[connections.office]\n";
+    let config = good(&text.replace(header, &format!("{header}{lines}\n")));
+    let child = &config.ike.connections[0].child;
+    assert!(child.dynamic);
+    assert_eq!(child.local_ts[0].to_string(), "0.0.0.0/0");
+    let names = super::Names { enabled: true, claims: super::Claims::Any };
+    assert_eq!(config.connections[0].names, names);
+}
+
+#[test]
+fn mistakes_with_inner_addresses_are_told() {
+    let line = |text: &str| {
+        let error = first_error(text);
+        error.split_once(": ").map_or("good", |it| it.1).lines().next().unwrap().to_owned()
+    };
+    let pool = |from: &str, to: &str| line(&POOL.replace(from, to));
+    for (from, to, error) in [
+        ("[\"clients\"]", "[\"client\"]", "there is no pool \"client\""),
+        ("\"10.3.0.0/30\"", "\"10.3.0.0/30[tcp]\"", "a pool has no protocols"),
+        ("\"10.3.0.0/30\"", "\"10.3.0.0/30\", \"10.3.0.2\"", "the ranges of this pool overlap"),
+        ("10.92.0.53", "0.0.0.0", "0.0.0.0 is no address of a host"),
+        ("Corp.Example", "corp example", "not a domain name"),
+        ("\"10.4.0.9\"", "\"10.3.0.2\"", "10.3.0.2 is somebody else's"),
+        ("[\"10.92.0.53\"]", "[]", "good"),
+        (
+            "[pools.clients]\n",
+            "[pools.other]\naddrs = [\"10.3.0.1\"]\n[pools.clients]\n",
+            "addresses of this pool are in \"other\" as well",
+        ),
+    ] {
+        assert_eq!(pool(from, to), error, "{to}");
+    }
+    let vips = |list: &str| {
+        let lines = format!("remote_addrs = [\"192.0.2.1\"]\nvips = {list}");
+        line(&with("connections.office", &lines))
+    };
+    assert_eq!(vips("[\"10.0.0.1\", \"0.0.0.0\"]"), "too many addresses of a family");
+    assert_eq!(vips("[\"224.0.0.1\"]"), "224.0.0.1 is no address of a host");
+    let without = line(&with("connections.office", "vips = [\"0.0.0.0\"]"));
+    assert_eq!(without, "[connections.office] has no remote_addrs: it can only answer");
+}
