@@ -114,7 +114,7 @@ fn assemble(
     for connection in ike.connections.iter().filter(|c| c.remote_addrs.is_empty()) {
         routes.keep(&connection.child.local_ts, &connection.child.remote_ts);
     }
-    let device = Device { index: tun.index(), name: daemon.interface.clone() };
+    let device = Device { index: tun.index(), name: daemon.interface };
     let names = connections.iter().map(|it| (Arc::clone(&it.name), it.names.clone())).collect();
     let inner = Inner::new(Names::prepare(device)?, names);
     let (leases, kept) = open_leases(state_dir, &ike)?;

@@ -13,10 +13,18 @@ use std::thread::{self, JoinHandle};
 use anyhow::Context as _;
 use ike::identity::Id;
 use ike::pool::{Lease, LeaseChange};
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
+    TableDefinition,
+};
 
-/// Pool and address; order, identity type and identity.
-const LEASES: TableDefinition<'_, (&str, &[u8]), (u64, u8, &[u8])> = TableDefinition::new("leases");
+/// Pool and address.
+type Key = (&'static str, &'static [u8]);
+
+/// Order, identity type and identity.
+type Value = (u64, u8, &'static [u8]);
+
+const LEASES: TableDefinition<'_, Key, Value> = TableDefinition::new("leases");
 
 /// The name of the file.
 const FILE: &str = "leases.redb";
@@ -39,7 +47,7 @@ impl LeaseStore {
         let file = directory.join(FILE);
         let database = match Database::create(&file) {
             Ok(database) => database,
-            Err(DatabaseError::Storage(error)) if !matches!(error, redb::StorageError::Io(_)) => {
+            Err(DatabaseError::Storage(error)) if is_broken(&error) => {
                 let aside = file.with_extension("broken");
                 tracing::error!("{error}: {} is now {}", file.display(), aside.display());
                 std::fs::rename(&file, &aside)?;
@@ -69,6 +77,15 @@ impl LeaseStore {
         if self.writer.join().is_err() {
             tracing::error!("the last leases were not written");
         }
+    }
+}
+
+/// Whether it is the file's content that is wrong.
+fn is_broken(error: &StorageError) -> bool {
+    match error {
+        StorageError::Corrupted(_) => true,
+        StorageError::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 

@@ -448,20 +448,19 @@ fn side_of_traffic(
     if !section.has(key) && !inner.is_empty() {
         return dynamic();
     }
-    let is_dynamic = section.is_list_of(key, "dynamic");
-    if is_dynamic && inner.is_empty() {
+    if !section.is_list_of(key, "dynamic") {
+        let selectors = selectors(section, key, findings)?;
+        return Some(Traffic { selectors, is_dynamic: false });
+    }
+    // The key is known.
+    section.get(findings, key, |_| Ok(()));
+    if inner.is_empty() {
         let message = format!("\"dynamic\" needs {source} in the connection");
         let help = "or write the addresses";
         findings.error(&section.place_of_value(key), message, help);
         return None;
     }
-    if is_dynamic {
-        // The key is known.
-        section.get(findings, key, |_| Ok(()));
-        return dynamic();
-    }
-    let selectors = selectors(section, key, findings)?;
-    Some(Traffic { selectors, is_dynamic: false })
+    dynamic()
 }
 
 fn selectors(

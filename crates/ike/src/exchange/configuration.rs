@@ -69,7 +69,7 @@ pub(crate) fn push_reply(
     for subnet in &network.subnets {
         match subnet.address {
             IpAddr::V4(address) => {
-                list.put(Kind::INTERNAL_IP4_SUBNET, &masked(address, subnet.len))
+                list.put(Kind::INTERNAL_IP4_SUBNET, &masked(address, subnet.len));
             }
             IpAddr::V6(address) => {
                 list.put(Kind::INTERNAL_IP6_SUBNET, &with_prefix(address, u32::from(subnet.len)));
