@@ -25,10 +25,19 @@ impl StrongSwan {
     /// When charon does not come up or refuses the configuration.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
         namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
+        Self::start_with(namespace, &swanctl_conf(tunnel))
+    }
+
+    /// Starts charon in `namespace` and loads a whole `swanctl.conf`, whose one connection is
+    /// `dut` with the child `net`.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start_with(namespace: &Namespace, conf: &str) -> Result<Self> {
         let dir = namespace.dir();
         fs::create_dir(dir.join("swanctl"))?;
         fs::write(dir.join("strongswan.conf"), daemon_conf(namespace))?;
-        fs::write(dir.join("swanctl/swanctl.conf"), swanctl_conf(tunnel))?;
+        fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
 
         let mut command = namespace.command("charon-systemd");
         command.env("STRONGSWAN_CONF", dir.join("strongswan.conf"));
