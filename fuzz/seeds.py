@@ -42,6 +42,7 @@ def seed_payload(kind, body):
         seed("ts", body)
     if kind == CP:
         seed("config", body)
+        seed("configuration", body)
     if kind in NOTIFY_DELETE:
         seed("notify_delete", bytes([NOTIFY_DELETE.index(kind)]) + body)
     if kind in IDENTITY_AUTH:

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use esp::spec::{Prefix, Selector};
 use serde::{Serialize, Serializer};
 
+#[doc(hidden)]
+pub use crate::exchange::configuration::fuzz;
+
 /// At most one address of each family. Where addresses are asked for, an
 /// unspecified one stands for any.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]

@@ -14,8 +14,8 @@ use esp::spec::Prefix;
 
 use crate::inner::{Addresses, Assignment, Domain, Network, is_host};
 use crate::wire::{
-    ConfigAttribute, ConfigAttributeType, ConfigPayload, ConfigType, MessageBuilder, Payloads,
-    Protected,
+    ConfigAttribute, ConfigAttributeType, ConfigPayload, ConfigType, MessageBuilder, PayloadType,
+    Payloads, Protected, parse_payloads,
 };
 
 type Kind = ConfigAttributeType;
@@ -255,5 +255,119 @@ impl Attributes {
     fn push(&self, builder: &mut MessageBuilder<Protected>, kind: ConfigType) {
         let list = self.0.iter().map(|(kind, value)| ConfigAttribute { kind: *kind, value });
         builder.config(kind, list);
+    }
+}
+
+/// What the fuzz target `configuration` runs on each input, and the tests on
+/// its corpus: the body of a Configuration payload as a request and as a reply.
+#[doc(hidden)]
+pub fn fuzz(body: &[u8]) {
+    let any = Addresses { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some(Ipv6Addr::UNSPECIFIED) };
+    let mut chain = vec![0, 0];
+    let Ok(len) = u16::try_from(body.len() + 4) else { return };
+    chain.extend_from_slice(&len.to_be_bytes());
+    chain.extend_from_slice(body);
+    let Ok(payloads) = parse_payloads(PayloadType::CP, &chain) else { return };
+    if let Some(request) = Request::of(&payloads) {
+        assert!(!request.wanted.is_empty(), "a request for nothing");
+        let is_good = |address: IpAddr| address.is_unspecified() || is_host(address);
+        assert!(request.wanted.iter().all(is_good), "a wish for what no host can have");
+    }
+    for wanted in [any, Addresses { v6: None, ..any }, Addresses { v4: None, ..any }] {
+        let Some(Assignment { addresses, network }) = assignment(&payloads, wanted) else {
+            continue;
+        };
+        assert!(addresses.iter().all(is_host), "an address that no host can have");
+        assert!(wanted.v4.is_some() || addresses.v4.is_none(), "more than was wanted");
+        assert!(wanted.v6.is_some() || addresses.v6.is_none(), "more than was wanted");
+        let Network { dns, domains, subnets } = network;
+        assert!(dns.iter().all(|&server| is_host(server)), "a server that is no host");
+        assert!(domains.is_empty() || !dns.is_empty(), "domains without servers");
+        let longest = dns.len().max(domains.len()).max(subnets.len());
+        assert!(longest <= Network::MAX_ITEMS, "more than is taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: Kind, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(value.len()).unwrap();
+        [&kind.0.to_be_bytes()[..], &len.to_be_bytes()[..], value].concat()
+    }
+
+    fn chain(kind: ConfigType, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let body = attributes.concat();
+        let len = u16::try_from(body.len() + 8).unwrap().to_be_bytes();
+        [&[0, 0, len[0], len[1], kind.0, 0, 0, 0], body.as_slice()].concat()
+    }
+
+    fn given(attributes: &[Vec<u8>]) -> Option<Assignment> {
+        let chain = chain(ConfigType::REPLY, attributes);
+        let any = Addresses { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some(Ipv6Addr::UNSPECIFIED) };
+        assignment(&parse_payloads(PayloadType::CP, &chain).unwrap(), any)
+    }
+
+    #[test]
+    fn the_corpus_holds_no_surprise() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/configuration");
+        let inputs: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+        assert!(!inputs.is_empty());
+        inputs.into_iter().for_each(|it| fuzz(&std::fs::read(it.unwrap().path()).unwrap()));
+    }
+
+    #[test]
+    fn only_an_address_of_a_host_is_taken() {
+        let v4 = |octets: &[u8]| given(&[attribute(Kind::INTERNAL_IP4_ADDRESS, octets)]);
+        assert!(v4(&[10, 0, 0, 1]).is_some());
+        for bad in [&[0, 0, 0, 0][..], &[224, 0, 0, 1], &[127, 0, 0, 1], &[255; 4], &[], &[1; 16]] {
+            assert_eq!(v4(bad), None, "{bad:?}");
+        }
+        let v6 = |octets: &[u8]| given(&[attribute(Kind::INTERNAL_IP6_ADDRESS, octets)]);
+        assert!(v6(&[[0xfd; 16].as_slice(), &[64]].concat()).is_some());
+        assert!(v6(&[0xfd; 16]).is_some(), "without a prefix length");
+        assert_eq!(v6(&[0; 17]), None);
+    }
+
+    #[test]
+    fn domains_need_a_server_and_trust_anchors_are_passed_over() {
+        let address = attribute(Kind::INTERNAL_IP4_ADDRESS, &[10, 0, 0, 1]);
+        let domain = attribute(Kind::INTERNAL_DNS_DOMAIN, b"corp.example");
+        let anchor = attribute(Kind::INTERNAL_DNSSEC_TA, &[1; 40]);
+        let version = attribute(Kind::APPLICATION_VERSION, b"gateway");
+        let server = attribute(Kind::INTERNAL_IP4_DNS, &[10, 0, 0, 53]);
+        let bad = attribute(Kind::INTERNAL_DNS_DOMAIN, b"corp\0example");
+        let without = given(&[address.clone(), domain.clone(), anchor.clone()]).unwrap();
+        assert_eq!(without.network, Network::default());
+        let with = given(&[address, domain, anchor, bad, version, server]).unwrap();
+        assert_eq!(with.network.domains, ["corp.example".parse().unwrap()]);
+        assert_eq!(with.network.dns, [IpAddr::from([10, 0, 0, 53])]);
+    }
+
+    #[test]
+    fn no_list_grows_without_bound() {
+        let address = attribute(Kind::INTERNAL_IP4_ADDRESS, &[10, 0, 0, 1]);
+        let servers = (0..200u8).map(|n| attribute(Kind::INTERNAL_IP4_DNS, &[10, 1, 1, n]));
+        let all: Vec<_> = std::iter::once(address).chain(servers).collect();
+        assert_eq!(given(&all).unwrap().network.dns.len(), Network::MAX_ITEMS);
+    }
+
+    #[test]
+    fn what_a_netmask_means_is_a_prefix_or_nothing() {
+        let subnet = |mask: [u8; 4]| {
+            let address = attribute(Kind::INTERNAL_IP4_ADDRESS, &[10, 0, 0, 1]);
+            let value = [[10, 0, 0, 0], mask].concat();
+            let all = [address, attribute(Kind::INTERNAL_IP4_SUBNET, &value)];
+            given(&all).unwrap().network.subnets.first().map(|it| it.len)
+        };
+        assert_eq!(subnet([255, 0, 0, 0]), Some(8));
+        assert_eq!(subnet([0, 0, 0, 0]), Some(0));
+        assert_eq!(subnet([255; 4]), Some(32));
+        assert_eq!(subnet([255, 0, 255, 0]), None);
+        for len in 0..=32 {
+            let octets = masked(Ipv4Addr::new(10, 0, 0, 0), len);
+            assert_eq!(subnet([octets[4], octets[5], octets[6], octets[7]]), Some(len));
+        }
     }
 }
