@@ -10,8 +10,8 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, Config, Connection, Limits, PreShared, PreSharedKey, Resumption,
-    Retransmission, Shard,
+    Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
+    Resumption, Retransmission, Shard,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -137,6 +137,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
             dynamic: false,
         },
         force_encapsulation: true,
+        fragmentation: Fragmentation::default(),
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         resumption: Resumption::default(),

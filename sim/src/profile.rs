@@ -9,8 +9,8 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, Config, Connection, Limits, PreShared, PreSharedKey, Resumption,
-    Retransmission, Shard,
+    Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
+    Resumption, Retransmission, Shard,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -41,6 +41,8 @@ pub struct Profile {
     pub remote: Option<IpAddr>,
     /// Pretend a NAT.
     pub force_encapsulation: bool,
+    /// Fragments.
+    pub fragmentation: Fragmentation,
     /// Ask for a sign of life.
     pub liveness: Option<Duration>,
     /// Resumption.
@@ -82,6 +84,7 @@ impl Profile {
             local_addrs: Vec::new(),
             remote: None,
             force_encapsulation: false,
+            fragmentation: Fragmentation::default(),
             liveness: None,
             resumption: Resumption::default(),
             retransmission: Retransmission::default(),
@@ -162,6 +165,7 @@ impl Profile {
                 dynamic: self.dynamic,
             },
             force_encapsulation: self.force_encapsulation,
+            fragmentation: self.fragmentation,
             liveness: self.liveness,
             resumption: self.resumption,
             vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),

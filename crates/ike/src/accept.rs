@@ -230,6 +230,7 @@ impl Request<'_> {
             key_answer: &key_answer,
             nonce: &nonce,
             pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
+            fragmentation: self.fragments_with(connection),
         };
         let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
@@ -293,12 +294,14 @@ impl Request<'_> {
             detect_nat: Nat::detect(self.payloads, self.spis_of_request(), &self.path)
                 != Nat::NotSupported,
             pretend_nat: nat::pretends(&endpoint.cx, &connection, &self.path),
+            fragmentation: self.fragments_with(&connection),
         };
         let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
         let suite = presented.state.suite;
         let seed = presented.state.sk_d.resume(transcript.nonces());
-        let secrets = Secrets::Keys(responder_keys(spis, suite, seed, &transcript));
+        let secrets =
+            Secrets::Keys(responder_keys(spis, suite, seed, &transcript, self.room(&connection)));
         let ground = Ground::Resumed(Box::new(presented), Arc::clone(&connection));
         let asked = self.asked(endpoint, &connection, spis, (suite, transcript), ground);
         self.open_half(endpoint, HalfOpen { secrets, asked });
@@ -320,6 +323,7 @@ impl Request<'_> {
         let claims = (self.payloads, self.spis_of_request());
         Asked {
             spis,
+            room: self.room(connection),
             way: Way::of_responder(&endpoint.cx, connection, claims, self.path),
             suite,
             transcript,
@@ -327,6 +331,15 @@ impl Request<'_> {
             started: self.now.instant,
             expires: self.now.instant + endpoint.cx.limits.half_open_timeout,
         }
+    }
+
+    /// Whether both sides know fragments (RFC 7383 section 2.3).
+    fn fragments_with(&self, connection: &Connection) -> bool {
+        connection.fragmentation.is_announced() && sa_init::knows_fragmentation(self.payloads)
+    }
+
+    fn room(&self, connection: &Connection) -> Option<usize> {
+        connection.fragmentation.room(sa_init::knows_fragmentation(self.payloads))
     }
 
     /// The hashes of a request are made with our SPI still zero.

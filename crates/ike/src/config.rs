@@ -12,6 +12,7 @@ use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
 use crate::pool::PoolConfig;
 use crate::proposal::{EspProposal, IkeProposal};
+use crate::sa::fragments::room;
 
 /// All that an endpoint is told.
 pub struct Config {
@@ -61,6 +62,8 @@ pub struct Connection {
     pub child: ChildConfig,
     /// Make both ends believe in a NAT, so that ESP travels in UDP.
     pub force_encapsulation: bool,
+    /// Whether long messages go out in fragments.
+    pub fragmentation: Fragmentation,
     /// Ask the peer for a sign of life after this much silence; `None`: never.
     pub liveness: Option<Duration>,
     /// Session resumption.
@@ -70,6 +73,50 @@ pub struct Connection {
     pub vips: Addresses,
     /// The pools from which a responder gives inner addresses.
     pub pools: Vec<Arc<str>>,
+}
+
+/// IKE fragmentation (RFC 7383).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragmentation {
+    /// With whom.
+    pub mode: FragmentationMode,
+    /// Octets of the largest IP datagram of a fragment, 576 or more.
+    pub size: u16,
+}
+
+impl Default for Fragmentation {
+    fn default() -> Self {
+        Self { mode: FragmentationMode::Yes, size: 1280 }
+    }
+}
+
+impl Fragmentation {
+    /// Octets of the longest message in one piece, if longer ones go to a peer
+    /// in fragments that said so or did not.
+    pub(crate) const fn room(self, peer_knows: bool) -> Option<usize> {
+        match self.mode {
+            FragmentationMode::No => None,
+            FragmentationMode::Yes if !peer_knows => None,
+            FragmentationMode::Yes | FragmentationMode::Force => Some(room(self.size)),
+        }
+    }
+
+    /// Whether the peer is told that we know fragments.
+    pub(crate) fn is_announced(self) -> bool {
+        self.mode != FragmentationMode::No
+    }
+}
+
+/// With whom long messages are fragmented.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FragmentationMode {
+    /// With a peer that says that it knows fragments.
+    Yes,
+    /// With nobody.
+    No,
+    /// With every peer, also where RFC 7383 section 2.3 forbids it: for peers
+    /// that understand fragments and do not say so.
+    Force,
 }
 
 /// How a peer is authenticated in a full exchange.

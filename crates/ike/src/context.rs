@@ -16,6 +16,7 @@ use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
 use crate::inner::Assignment;
 use crate::pool::Pools;
+use crate::sa::fragments::Datagrams;
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
 use crate::time::Instant;
@@ -117,6 +118,11 @@ impl Context {
     pub(crate) fn transmit(&mut self, path: Path, datagram: &Arc<[u8]>) {
         let datagram = Arc::clone(datagram);
         self.outputs.push_back(Output::Transmit(Transmit { path, datagram }));
+    }
+
+    /// All parts of a message.
+    pub(crate) fn transmit_all(&mut self, path: Path, message: &Datagrams) {
+        message.iter().for_each(|datagram| self.transmit(path, datagram));
     }
 
     pub(crate) fn submit(&mut self, command: plane::Command) -> plane::CommandId {

@@ -33,11 +33,13 @@ pub enum Discard {
     Reflected,
     /// An exchange that does not fit the SA's stage.
     WrongExchange,
+    /// A fragment of a message that is not complete, kept or of no use.
+    Fragment,
 }
 
 impl Discard {
     /// Every reason, for counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::BadPayload,
         Self::UnknownSpi,
@@ -51,6 +53,7 @@ impl Discard {
         Self::Limit,
         Self::Reflected,
         Self::WrongExchange,
+        Self::Fragment,
     ];
 }
 

@@ -16,6 +16,8 @@ pub mod inner;
 pub mod pool;
 pub mod proposal;
 mod sa;
+#[doc(hidden)]
+pub use sa::fragments::fuzzing;
 pub mod session;
 pub mod status;
 mod table;

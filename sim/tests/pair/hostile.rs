@@ -68,6 +68,7 @@ fn is_as_good(scenario: Scenario, how: Option<How>, expected: Option<How>) -> bo
             | Scenario::ResumeWithAddress
             | Scenario::SuspendAndResume
             | Scenario::ResumeInTheOtherForm
+            | Scenario::ResumeInFragments
     );
     how == expected || (resumes && how == Some(How::Full))
 }

@@ -10,6 +10,7 @@
 mod addresses;
 mod authentic;
 mod corpus;
+mod fragments;
 mod hostile;
 mod life;
 mod limits;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ike::event::{Command, Event, How};
 use ike::fault::Refusal;
 use ike::status::Stage;
-use sim::Pair;
 use sim::world::Meddler;
+use sim::{Pair, Scene};
 
 use crate::addresses::dynamic;
 
@@ -20,6 +20,9 @@ pub(crate) enum Scenario {
     SetUpWithAddress,
     Resume,
     ResumeWithAddress,
+    SetUpInFragments,
+    ResumeInFragments,
+    EndInFragments,
     SuspendAndResume,
     ResumeInTheOtherForm,
     Fallback,
@@ -29,13 +32,16 @@ pub(crate) enum Scenario {
     DownByGateway,
 }
 
-pub(crate) const ALL: [Scenario; 13] = [
+pub(crate) const ALL: [Scenario; 16] = [
     Scenario::SetUp,
     Scenario::SetUpWithAnotherGroup,
     Scenario::SetUpWithCookie,
     Scenario::SetUpWithAddress,
     Scenario::Resume,
     Scenario::ResumeWithAddress,
+    Scenario::SetUpInFragments,
+    Scenario::ResumeInFragments,
+    Scenario::EndInFragments,
     Scenario::SuspendAndResume,
     Scenario::ResumeInTheOtherForm,
     Scenario::Fallback,
@@ -68,6 +74,10 @@ impl Scenario {
             Self::SetUpWithAddress => Pair::with(dynamic),
             Self::Resume => Pair::suspended(|_| {}),
             Self::ResumeWithAddress => Pair::suspended(dynamic),
+            Self::SetUpInFragments => Pair::with(|scene| in_fragments_of(scene, 260)),
+            Self::ResumeInFragments => Pair::suspended(|scene| in_fragments_of(scene, 260)),
+            // So small that a Delete needs two.
+            Self::EndInFragments => Pair::joined(|scene| in_fragments_of(scene, 52 + 66)),
             Self::ResumeInTheOtherForm => Pair::suspended(|scene| {
                 scene.gateway.resumption.auth = ike::config::ResumeAuth::Libreswan;
             }),
@@ -111,9 +121,11 @@ impl Scenario {
             Self::SetUp
             | Self::SetUpWithAnotherGroup
             | Self::SetUpWithCookie
-            | Self::SetUpWithAddress => pair.up(),
+            | Self::SetUpWithAddress
+            | Self::SetUpInFragments => pair.up(),
             Self::Resume
             | Self::ResumeWithAddress
+            | Self::ResumeInFragments
             | Self::ResumeInTheOtherForm
             | Self::Fallback => pair.resume(),
             Self::SuspendAndResume => pair.suspend().and_then(|()| pair.resume()),
@@ -121,7 +133,7 @@ impl Scenario {
                 pair.world.run_for(Duration::from_secs(16));
                 Ok(())
             }
-            Self::DownByClient => pair.down(),
+            Self::DownByClient | Self::EndInFragments => pair.down(),
             Self::DownByGateway => {
                 let name: Arc<str> = "clients".into();
                 let gateway = pair.gateway;
@@ -134,7 +146,7 @@ impl Scenario {
 
     /// Whether there is a tunnel in the end.
     pub(crate) fn ends_joined(self) -> bool {
-        !matches!(self, Self::DownByClient | Self::DownByGateway)
+        !matches!(self, Self::DownByClient | Self::DownByGateway | Self::EndInFragments)
     }
 
     /// How many datagrams it takes when nobody meddles.
@@ -163,6 +175,13 @@ impl Scenario {
         pair.world.run_for(Duration::from_secs(40));
         pair.assert_apart();
         pair.assert_empty();
+    }
+}
+
+/// Datagrams of that many octets at the most, on both sides.
+fn in_fragments_of(scene: &mut Scene, size: u16) {
+    for profile in [&mut scene.client, &mut scene.gateway] {
+        profile.fragmentation.size = size;
     }
 }
 

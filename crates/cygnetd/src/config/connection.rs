@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esp::spec::Selector;
-use ike::config::{Auth, ChildConfig, Connection, ResumeAuth, ResumeTrigger, Resumption};
+use ike::config::{
+    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, ResumeAuth, ResumeTrigger,
+    Resumption,
+};
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
 use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
@@ -46,6 +49,7 @@ pub(super) fn read(
     let liveness =
         section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
+    let fragmentation = fragmentation(&mut section, findings);
     let identities = identities(&mut section, around, findings);
     let vips = pool::vips(&mut section, findings);
     let pools = pools(&mut section, around, findings);
@@ -70,6 +74,7 @@ pub(super) fn read(
             proposals,
             child,
             force_encapsulation,
+            fragmentation,
             liveness: (!liveness.is_zero()).then_some(liveness),
             resumption,
             vips,
@@ -77,6 +82,19 @@ pub(super) fn read(
         },
         settings,
     ))
+}
+
+/// As in strongSwan; `fragment_size` counts the octets of the IP datagram.
+fn fragmentation(section: &mut Section<'_>, findings: &mut Findings) -> Fragmentation {
+    const MODES: [(&str, FragmentationMode); 3] = [
+        ("yes", FragmentationMode::Yes),
+        ("no", FragmentationMode::No),
+        ("force", FragmentationMode::Force),
+    ];
+    let default = Fragmentation::default();
+    let mode = section.get(findings, "fragmentation", |item| item.word(&MODES));
+    let size = section.get(findings, "fragment_size", |item| item.integer(576..=u16::MAX));
+    Fragmentation { mode: mode.unwrap_or(default.mode), size: size.unwrap_or(default.size) }
 }
 
 fn named(name: &str, section: &Section<'_>, findings: &mut Findings) {

@@ -14,6 +14,7 @@ use crate::config::ChildConfig;
 use crate::event::Role;
 use crate::fault::Failure;
 use crate::inner::Addresses;
+use crate::sa::fragments::Datagram;
 use crate::sa::protection::{Keys, Spis};
 use crate::session::AuthForm;
 use crate::time::{Instant, Now};
@@ -60,7 +61,7 @@ impl Capture {
         let sk_d = SkD::from_ticket(SUITE.prf, &self.octets("sk_d_old")).unwrap();
         let on_wire = IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
         let keys = sk_d.resume(transcript.nonces()).expand(SUITE, transcript.nonces(), on_wire);
-        Keys::new(role, spis, keys)
+        Keys::new(role, spis, keys, None)
     }
 
     /// The keys of the child for one side: what it receives and sends with.
@@ -106,10 +107,11 @@ fn the_first_exchange_has_the_shape_of_a_resumption() {
 #[test]
 fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     let capture = Capture::read();
-    let keys = capture.keys(Role::Responder);
+    let mut keys = capture.keys(Role::Responder);
     let mut request = capture.octets("ike_auth_request");
     let (header, _) = Header::parse(&request).unwrap();
-    let message = keys.protection.open(&header, &mut request).ok().unwrap();
+    let mut datagram = Datagram::new(&mut request, Instant::default());
+    let message = keys.protection.open(&header, &mut datagram).ok().unwrap();
     let payloads = message.payloads();
     assert!(RESUMED_REQUEST.check(payloads).is_ok());
 
@@ -135,10 +137,11 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
 #[test]
 fn a_client_accepts_the_gateway_and_its_next_ticket_but_no_child_that_it_never_offered() {
     let capture = Capture::read();
-    let keys = capture.keys(Role::Initiator);
+    let mut keys = capture.keys(Role::Initiator);
     let mut response = capture.octets("ike_auth_response");
     let (header, _) = Header::parse(&response).unwrap();
-    let message = keys.protection.open(&header, &mut response).ok().unwrap();
+    let mut datagram = Datagram::new(&mut response, Instant::default());
+    let message = keys.protection.open(&header, &mut datagram).ok().unwrap();
     let payloads = message.payloads();
     assert!(RESUMED_RESPONSE.check(payloads).is_ok());
 

@@ -40,6 +40,8 @@ pub(crate) struct Request<'a> {
     pub(crate) key_exchange: &'a KeyExchange,
     pub(crate) nonce: &'a [u8],
     pub(crate) pretend_nat: bool,
+    /// Whether to say that we know fragments (RFC 7383 section 2.3).
+    pub(crate) fragmentation: bool,
 }
 
 impl Request<'_> {
@@ -55,6 +57,7 @@ impl Request<'_> {
             .nonce(self.nonce);
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
+        announce_fragmentation(&mut builder, self.fragmentation);
         finish(builder)
     }
 }
@@ -67,6 +70,8 @@ pub(crate) struct Response<'a> {
     pub(crate) key_answer: &'a KeyAnswer,
     pub(crate) nonce: &'a [u8],
     pub(crate) pretend_nat: bool,
+    /// Whether to say that we know fragments (RFC 7383 section 2.3).
+    pub(crate) fragmentation: bool,
 }
 
 impl Response<'_> {
@@ -80,6 +85,7 @@ impl Response<'_> {
             .nonce(self.nonce);
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
+        announce_fragmentation(&mut builder, self.fragmentation);
         finish(builder)
     }
 }
@@ -159,6 +165,17 @@ pub(super) fn start(spis: Spis, exchange: ExchangeType, flags: Flags) -> Message
 
 pub(super) fn finish(builder: MessageBuilder) -> Result<Arc<[u8]>, Unsendable> {
     builder.finish().map(Into::into).map_err(|_| Unsendable)
+}
+
+pub(super) fn announce_fragmentation(builder: &mut MessageBuilder, is_known: bool) {
+    if is_known {
+        builder.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
+}
+
+/// Whether the peer knows fragments.
+pub(crate) fn knows_fragmentation(payloads: &Payloads<'_>) -> bool {
+    payloads.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
 }
 
 fn offer(builder: &mut MessageBuilder, proposals: &[IkeProposal]) {

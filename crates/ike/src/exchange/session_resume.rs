@@ -1,8 +1,10 @@
 //! IKE_SESSION_RESUME (RFC 5723 section 4.3.2).
 //!
 //! ```text
-//! HDR, [N(COOKIE)], Ni, N(TICKET_OPAQUE), N(NAT_DETECTION_*) -->
-//!                               <-- HDR, Nr, N(NAT_DETECTION_*)
+//! HDR, [N(COOKIE)], Ni, N(TICKET_OPAQUE), N(NAT_DETECTION_*),
+//!                                      [N(IKEV2_FRAGMENTATION_SUPPORTED)] -->
+//!                               <-- HDR, Nr, N(NAT_DETECTION_*),
+//!                                      [N(IKEV2_FRAGMENTATION_SUPPORTED)]
 //!                          or   <-- HDR, N(TICKET_NACK)
 //! ```
 
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use crypto::Provider;
 
 use crate::event::Path;
-use crate::exchange::sa_init::{finish, start};
+use crate::exchange::sa_init::{announce_fragmentation, finish, start};
 use crate::exchange::{Shape, nat};
 use crate::sa::protection::{Spis, Unsendable};
 use crate::session::Ticket;
@@ -37,6 +39,8 @@ pub(crate) struct Request<'a> {
     pub(crate) nonce: &'a [u8],
     pub(crate) ticket: &'a Ticket,
     pub(crate) pretend_nat: bool,
+    /// Whether to say that we know fragments (RFC 7383 section 2.3).
+    pub(crate) fragmentation: bool,
 }
 
 impl Request<'_> {
@@ -48,6 +52,7 @@ impl Request<'_> {
         }
         builder.nonce(self.nonce).notify(NotifyType::TICKET_OPAQUE, self.ticket.octets());
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
+        announce_fragmentation(&mut builder, self.fragmentation);
         finish(builder)
     }
 }
@@ -61,6 +66,8 @@ pub(crate) struct Response<'a> {
     /// nothing but a nonce.
     pub(crate) detect_nat: bool,
     pub(crate) pretend_nat: bool,
+    /// Whether to say that we know fragments (RFC 7383 section 2.3).
+    pub(crate) fragmentation: bool,
 }
 
 impl Response<'_> {
@@ -71,6 +78,7 @@ impl Response<'_> {
         if self.detect_nat {
             nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         }
+        announce_fragmentation(&mut builder, self.fragmentation);
         finish(builder)
     }
 }

@@ -17,6 +17,7 @@ use crate::inner::Addresses;
 use crate::sa::channel::Channel;
 use crate::sa::closing::{Deleting, Withdrawing};
 use crate::sa::established::{Awaited, Established, Founded, Side};
+use crate::sa::fragments::{Datagram, Datagrams};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Task, Window};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
@@ -145,7 +146,7 @@ impl Authenticating {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if !is_auth_response(header) {
             self.is_contested |= self.contests(header, datagram);
@@ -421,7 +422,7 @@ fn request(
     transcript: &Transcript,
     expectation: &Expectation,
     spi_in: Spi,
-) -> Result<Arc<[u8]>, Failure> {
+) -> Result<Datagrams, Failure> {
     let connection = &*attempt.connection;
     let our_id = &expectation.our_id;
     let proof = expectation.proof(expectation.expected_id()).ok_or(Failure::NoSecret)?;

@@ -1,11 +1,10 @@
 //! An authenticated peer that can be talked to: keys, way and windows. What an
 //! established SA and one that is being deleted have in common.
 
-use std::sync::Arc;
-
 use crate::context::Context;
 use crate::event::Path;
 use crate::fault::{Discard, PeerFault};
+use crate::sa::fragments::Datagram;
 use crate::sa::protection::{Authentic, OpenFault, Protection, Unsendable};
 use crate::sa::window::{Answered, Flight, InFlight, Place, Task, Unanswered, Window};
 use crate::time::Instant;
@@ -84,7 +83,7 @@ impl Channel {
         cx: &mut Context,
         path: Path,
         header: &Header,
-        datagram: &'d mut [u8],
+        datagram: &'d mut Datagram<'_>,
     ) -> Result<Incoming<'d>, Refused> {
         match self.window.place(header.message_id) {
             Place::Next => {}
@@ -112,12 +111,12 @@ impl Channel {
         cx: &mut Context,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Discard {
         let Some(answered) = &self.window.answered else { return Discard::Retransmission };
         match answered.again(&self.protection, header, datagram) {
             Ok(response) => {
-                cx.transmit(path, response);
+                cx.transmit_all(path, response);
                 Discard::Retransmission
             }
             Err(why) => why,
@@ -128,7 +127,7 @@ impl Channel {
     pub(crate) fn receive_response<'d>(
         &mut self,
         header: &Header,
-        datagram: &'d mut [u8],
+        datagram: &'d mut Datagram<'_>,
     ) -> Result<(Task, Authentic<'d>), OpenFault> {
         let waits = self.window.in_flight.as_ref().is_some_and(|f| f.id == header.message_id);
         if !waits || header.exchange != ExchangeType::INFORMATIONAL {
@@ -150,8 +149,8 @@ impl Channel {
     ) -> Result<(), Unsendable> {
         let AnswerTicket { exchange, id, path } = ticket;
         let response = self.protection.response(&mut cx.provider, exchange, id, fill)?;
-        cx.transmit(path, &response);
-        self.window.answered = Some(Answered::new(id, Arc::clone(&response)));
+        cx.transmit_all(path, &response);
+        self.window.answered = Some(Answered::new(id, response));
         Ok(())
     }
 

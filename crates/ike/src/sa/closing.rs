@@ -9,6 +9,7 @@ use crate::exchange::informational::Asked;
 use crate::fault::Discard;
 use crate::sa::authenticating::{AUTH_ID, is_auth_response};
 use crate::sa::channel::{Channel, Incoming, Refused};
+use crate::sa::fragments::Datagram;
 use crate::sa::protection::{OpenFault, Protection};
 use crate::sa::window::{Answered, Flight, Task, Unanswered, Window};
 use crate::sa::{IkeSa, Outcome, Then, Why};
@@ -35,11 +36,11 @@ pub(crate) struct Withdrawing {
 
 impl Withdrawing {
     pub(crate) fn receive(
-        self: Box<Self>,
+        mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if !is_auth_response(header) {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Withdrawing(self));
@@ -124,7 +125,7 @@ impl Deleting {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if header.flags.response {
             self.receive_response(cx, now, header, datagram)
@@ -138,7 +139,7 @@ impl Deleting {
         cx: &mut Context,
         now: Now,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         match self.channel.receive_response(header, datagram) {
             Ok((Task::Delete | Task::Reject, _)) | Err(OpenFault::Peer(_)) => {
@@ -160,7 +161,7 @@ impl Deleting {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         let Incoming { message, ticket } =
             match self.channel.receive_request(cx, path, header, datagram) {
@@ -220,11 +221,11 @@ impl Closed {
         cx: &mut Context,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         let why = match self.answered.again(&self.protection, header, datagram) {
             Ok(response) => {
-                cx.transmit(path, response);
+                cx.transmit_all(path, response);
                 Discard::Retransmission
             }
             Err(why) => why,

@@ -17,6 +17,7 @@ use crate::sa::authenticating::AUTH_ID;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
 use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
+use crate::sa::fragments::Datagram;
 use crate::sa::inner::{Asking, Given};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
 use crate::sa::window::Window;
@@ -35,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) spis: Spis,
     pub(crate) way: Way,
     pub(crate) suite: IkeSuite,
+    /// Octets above which messages go out in fragments.
+    pub(crate) room: Option<usize>,
     pub(crate) transcript: Transcript,
     pub(crate) ground: Ground,
     pub(crate) started: Instant,
@@ -72,7 +75,7 @@ impl HalfOpen {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         let fits = !header.flags.response && header.message_id == AUTH_ID;
         if !fits {
@@ -82,7 +85,7 @@ impl HalfOpen {
             return Outcome::discard(cx, Discard::WrongExchange, IkeSa::HalfOpen(self));
         }
         let ticket = AnswerTicket { exchange: ExchangeType::AUTH, id: AUTH_ID, path };
-        let Some((keys, asked)) = self.with_keys() else {
+        let Some((mut keys, asked)) = self.with_keys() else {
             cx.discard(Discard::BadPayload);
             return Outcome::gone();
         };
@@ -106,7 +109,7 @@ impl HalfOpen {
                 let shared = key_answer.agree().ok()?;
                 let nonces = asked.transcript.nonces();
                 let seed = Skeyseed::initial(asked.suite.prf, nonces, shared);
-                responder_keys(asked.spis, asked.suite, seed, &asked.transcript)
+                responder_keys(asked.spis, asked.suite, seed, &asked.transcript, asked.room)
             }
         };
         Some((keys, asked))
@@ -348,8 +351,9 @@ pub(crate) fn responder_keys(
     suite: IkeSuite,
     seed: Skeyseed,
     transcript: &Transcript,
+    room: Option<usize>,
 ) -> Box<Keys> {
     let on_wire = crypto::IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
     let keys = seed.expand(suite, transcript.nonces(), on_wire);
-    Box::new(Keys::new(Role::Responder, spis, keys))
+    Box::new(Keys::new(Role::Responder, spis, keys, room))
 }

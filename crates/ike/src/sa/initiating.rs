@@ -200,7 +200,9 @@ impl Initiating {
                 return self.doubt(now, Failure::BadKeyExchange);
             }
         };
-        let agreed = Agreed { suite, responder: message.header.spi_r, nonce, datagram };
+        let room =
+            self.attempt.connection.fragmentation.room(sa_init::knows_fragmentation(payloads));
+        let agreed = Agreed { suite, responder: message.header.spi_r, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(self.spi, self.flight.datagram(), &self.nonce);
         let seed = Skeyseed::initial(suite.prf, transcript.nonces(), shared);
         let keys = agreed.keys(spis, seed, &transcript);
@@ -241,7 +243,8 @@ impl Initiating {
         let Bootstrap::Resumed(resume) = bootstrap else { return Outcome::gone() };
         let state = &resume.session().state;
         let (suite, responder) = (state.suite, message.header.spi_r);
-        let agreed = Agreed { suite, responder, nonce, datagram };
+        let room = attempt.connection.fragmentation.room(sa_init::knows_fragmentation(payloads));
+        let agreed = Agreed { suite, responder, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(spi, flight.datagram(), &ni);
         let keys = agreed.keys(spis, state.sk_d.resume(transcript.nonces()), &transcript);
         let expectation = Expectation {
@@ -441,16 +444,34 @@ impl FirstRequest<'_> {
         let connection = &*attempt.connection;
         let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
         let pretend_nat = nat::pretends(cx, connection, &path);
+        let fragmentation = connection.fragmentation.is_announced();
         match bootstrap {
             Bootstrap::Fresh { key_exchange, .. } => {
                 let proposals = &connection.proposals;
-                sa_init::Request { proposals, spis, path, cookie, key_exchange, nonce, pretend_nat }
-                    .build(&mut cx.provider)
+                let request = sa_init::Request {
+                    proposals,
+                    spis,
+                    path,
+                    cookie,
+                    key_exchange,
+                    nonce,
+                    pretend_nat,
+                    fragmentation,
+                };
+                request.build(&mut cx.provider)
             }
             Bootstrap::Resumed(resume) => {
                 let ticket = &resume.session().ticket;
-                session_resume::Request { spis, path, cookie, nonce, ticket, pretend_nat }
-                    .build(&mut cx.provider)
+                let request = session_resume::Request {
+                    spis,
+                    path,
+                    cookie,
+                    nonce,
+                    ticket,
+                    pretend_nat,
+                    fragmentation,
+                };
+                request.build(&mut cx.provider)
             }
         }
     }
@@ -462,6 +483,8 @@ struct Agreed<'a> {
     responder: IkeSpi,
     nonce: &'a [u8],
     datagram: &'a [u8],
+    /// Octets above which messages go out in fragments.
+    room: Option<usize>,
 }
 
 impl Agreed<'_> {
@@ -474,7 +497,7 @@ impl Agreed<'_> {
     fn keys(&self, spis: Spis, seed: Skeyseed, transcript: &Transcript) -> (IkeSuite, Keys) {
         let on_wire = crypto::IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
         let keys = seed.expand(self.suite, transcript.nonces(), on_wire);
-        (self.suite, Keys::new(Role::Initiator, spis, keys))
+        (self.suite, Keys::new(Role::Initiator, spis, keys, self.room))
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod authenticating;
 pub(crate) mod channel;
 pub(crate) mod closing;
 pub(crate) mod established;
+pub(crate) mod fragments;
 pub(crate) mod half_open;
 pub(crate) mod initiating;
 pub(crate) mod inner;
@@ -35,6 +36,7 @@ use crate::wire::Header;
 use authenticating::Authenticating;
 use closing::{Closed, Deleting, Withdrawing};
 use established::Established;
+use fragments::Datagram;
 use half_open::HalfOpen;
 use initiating::Initiating;
 
@@ -184,7 +186,7 @@ impl IkeSa {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         match self {
             Self::Initiating(sa) => sa.receive(cx, now, path, header, datagram),

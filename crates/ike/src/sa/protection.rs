@@ -1,15 +1,18 @@
 //! Sealing and opening the messages of one IKE SA, and the proof that a
 //! message is authentic.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crypto::{IkeKeys, MessageKey, Provider, SkD, SkP};
+use zeroize::Zeroizing;
 
 use crate::event::Role;
 use crate::fault::{Discard, PeerFault};
+use crate::sa::fragments::{Datagram, Datagrams, HEAD_LEN, Head, Reassembly, numbers};
 use crate::wire::{
-    ExchangeType, Flags, Header, IkeSpi, Message, MessageBuilder, NotifyType, ParseError, Payloads,
-    Protected, parse_payloads,
+    ExchangeType, Flags, Header, IkeSpi, Message, MessageBuilder, NotifyType, ParseError,
+    PayloadType, Payloads, Protected, parse_payloads,
 };
 
 /// Both SPIs of an IKE SA.
@@ -34,6 +37,11 @@ pub(crate) struct Protection {
     spis: Spis,
     ours: MessageKey,
     theirs: MessageKey,
+    /// Octets above which a message goes out in fragments; `None` if the peer
+    /// does not know them.
+    room: Option<usize>,
+    /// Of the peer's request and of its response.
+    reassembly: [Option<Box<Reassembly>>; 2],
 }
 
 /// The keys of an SA that is being authenticated.
@@ -47,13 +55,17 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(role: Role, spis: Spis, keys: IkeKeys) -> Self {
+    /// `room` is how long a message may be that goes out in one datagram, if
+    /// longer ones may be fragmented.
+    pub(crate) fn new(role: Role, spis: Spis, keys: IkeKeys, room: Option<usize>) -> Self {
         let IkeKeys { sk_d, initiator, responder, sk_pi, sk_pr } = keys;
         let (ours, theirs, our_p, their_p) = match role {
             Role::Initiator => (initiator, responder, sk_pi, sk_pr),
             Role::Responder => (responder, initiator, sk_pr, sk_pi),
         };
-        Self { protection: Protection { role, spis, ours, theirs }, sk_d, our_p, their_p }
+        let reassembly = Default::default();
+        let protection = Protection { role, spis, ours, theirs, room, reassembly };
+        Self { protection, sk_d, our_p, their_p }
     }
 }
 
@@ -61,6 +73,10 @@ impl Keys {
 /// sent. Nothing else makes one.
 pub(crate) struct Authentic<'d> {
     payloads: Payloads<'d>,
+    #[expect(dead_code, reason = "for IntAuth (RFC 9242)")]
+    head: Head,
+    #[expect(dead_code, reason = "for IntAuth (RFC 9242)")]
+    plain: &'d [u8],
 }
 
 impl<'d> Authentic<'d> {
@@ -98,7 +114,7 @@ impl Protection {
         exchange: ExchangeType,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
-    ) -> Result<Arc<[u8]>, Unsendable> {
+    ) -> Result<Datagrams, Unsendable> {
         self.seal(provider, exchange, id, false, fill)
     }
 
@@ -109,7 +125,7 @@ impl Protection {
         exchange: ExchangeType,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
-    ) -> Result<Arc<[u8]>, Unsendable> {
+    ) -> Result<Datagrams, Unsendable> {
         self.seal(provider, exchange, id, true, fill)
     }
 
@@ -120,7 +136,7 @@ impl Protection {
         id: u32,
         response: bool,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
-    ) -> Result<Arc<[u8]>, Unsendable> {
+    ) -> Result<Datagrams, Unsendable> {
         let flags = Flags { initiator: self.role == Role::Initiator, response };
         let spis = (self.spis.initiator, self.spis.responder);
         let header = Header::new(spis, exchange, flags, id);
@@ -129,37 +145,146 @@ impl Protection {
         let sealed_len = |len| self.ours.sealed_len(len);
         let (mut message, inner_at) =
             builder.finish_encrypted(sealed_len).map_err(|_| Unsendable)?;
+        let len = inner_at + sealed_len(message.len() - inner_at);
+        if let Some(room) = self.room.filter(|&room| len > room) {
+            return self.fragments(provider, header, &Zeroizing::new(message), room);
+        }
         self.ours.seal(provider, &mut message, inner_at).map_err(|_| Unsendable)?;
-        Ok(message.into())
+        Ok(Arc::<[u8]>::from(message).into())
+    }
+
+    /// The same message in parts that have room each (RFC 7383 section 2.5).
+    fn fragments(
+        &mut self,
+        provider: &mut Provider,
+        header: Header,
+        message: &[u8],
+        room: usize,
+    ) -> Result<Datagrams, Unsendable> {
+        let (head, plain) = message.split_first_chunk::<HEAD_LEN>().ok_or(Unsendable)?;
+        let [.., first, _, _, _] = *head;
+        let parts = plain.chunks(self.part_len(room));
+        let total = u16::try_from(parts.len()).map_err(|_| Unsendable)?;
+        let sealed = (1..=total).zip(parts).map(|(number, part)| {
+            let first = if number == 1 { PayloadType(first) } else { PayloadType::NONE };
+            let builder =
+                MessageBuilder::new(Vec::with_capacity(room), header).begin_fragment(number, total);
+            let sealed_len = |len| self.ours.sealed_len(len);
+            let (mut message, inner_at) =
+                builder.finish_with_chain(first, part, sealed_len).map_err(|_| Unsendable)?;
+            self.ours.seal(provider, &mut message, inner_at).map_err(|_| Unsendable)?;
+            Ok(message.into())
+        });
+        Datagrams::of(sealed.collect::<Result<_, _>>()?).ok_or(Unsendable)
+    }
+
+    /// Octets of plaintext that one fragment has room for: at least one.
+    fn part_len(&self, room: usize) -> usize {
+        let around = HEAD_LEN + FRAGMENT_NUMBERS_LEN;
+        let most = room.saturating_sub(around + self.ours.sealed_len(0)).max(1);
+        let fits = |len: &usize| around + self.ours.sealed_len(*len) <= room;
+        (1..=most).rev().find(fits).unwrap_or(1)
     }
 
     /// The payloads of a protected message, decrypted in place. The datagram
     /// must be addressed to this SA's SPIs.
+    /// Of a fragment only the last that was missing gives a message.
     pub(crate) fn open<'d>(
+        &mut self,
+        header: &Header,
+        datagram: &'d mut Datagram<'_>,
+    ) -> Result<Authentic<'d>, OpenFault> {
+        let part = self.part(header, datagram).map_err(OpenFault::Discard)?;
+        let (head, plain) = match part.numbers {
+            None => {
+                let plain = self.decrypt(&part, datagram).map_err(OpenFault::Discard)?;
+                (part.head, datagram.get(plain).unwrap_or_default())
+            }
+            Some(numbers) => {
+                let head = self.gather(header, datagram, &part, numbers);
+                (head.map_err(OpenFault::Discard)?, datagram.whole())
+            }
+        };
+        let payloads =
+            parse_payloads(head.first, plain).map_err(|error| OpenFault::Peer(fault_of(&error)))?;
+        Ok(Authentic { payloads, head, plain })
+    }
+
+    /// Whether the peer sent this datagram, which is a message or the first
+    /// fragment of one. Nothing is kept of it.
+    pub(crate) fn verify_first(
         &self,
         header: &Header,
-        datagram: &'d mut [u8],
-    ) -> Result<Authentic<'d>, OpenFault> {
-        if (header.spi_i, header.spi_r) != (self.spis.initiator, self.spis.responder) {
-            return Err(OpenFault::Discard(Discard::UnknownSpi));
+        datagram: &mut Datagram<'_>,
+    ) -> Result<(), Discard> {
+        let part = self.part(header, datagram)?;
+        if part.numbers.is_some_and(|(number, _)| number != 1) {
+            return Err(Discard::Fragment);
         }
-        let (first, body_at) = sealed_part(datagram).map_err(OpenFault::Discard)?;
-        let plain = self
-            .theirs
-            .open(datagram, body_at)
-            .map_err(|_| OpenFault::Discard(Discard::NotAuthentic))?;
-        let inner = datagram.get(plain).unwrap_or_default();
-        let payloads =
-            parse_payloads(first, inner).map_err(|error| OpenFault::Peer(fault_of(&error)))?;
-        Ok(Authentic { payloads })
+        self.decrypt(&part, datagram).map(drop)
+    }
+
+    fn part(&self, header: &Header, datagram: &[u8]) -> Result<Part, Discard> {
+        if (header.spi_i, header.spi_r) != (self.spis.initiator, self.spis.responder) {
+            return Err(Discard::UnknownSpi);
+        }
+        let part = Part::of(datagram)?;
+        if part.numbers.is_some() && self.room.is_none() {
+            return Err(Discard::Fragment);
+        }
+        Ok(part)
+    }
+
+    fn decrypt(&self, part: &Part, datagram: &mut Datagram<'_>) -> Result<Range<usize>, Discard> {
+        self.theirs.open(datagram.octets_mut(), part.body_at).map_err(|_| Discard::NotAuthentic)
+    }
+
+    /// Keeps a fragment. If it was the last one missing, the message is in
+    /// `datagram` then.
+    fn gather(
+        &mut self,
+        header: &Header,
+        datagram: &mut Datagram<'_>,
+        part: &Part,
+        numbers: (u16, u16),
+    ) -> Result<Head, Discard> {
+        let now = datagram.at();
+        let side = usize::from(header.flags.response);
+        let slot = self.reassembly.get(side).and_then(|slot| slot.as_deref());
+        Reassembly::check(slot, header, now, numbers)?;
+        let plain = self.decrypt(part, datagram)?;
+        let slot = self.reassembly.get_mut(side).ok_or(Discard::Fragment)?;
+        let plain = datagram.get(plain).unwrap_or_default();
+        let whole = Reassembly::keep(slot, header, now, numbers, (part.head, plain))?;
+        datagram.complete(whole.octets);
+        Ok(whole.head)
     }
 }
 
-/// What is inside the Encrypted payload, and where it begins.
-fn sealed_part(datagram: &[u8]) -> Result<(crate::wire::PayloadType, usize), Discard> {
-    let message = Message::parse(datagram).map_err(|_| Discard::BadPayload)?;
-    let sealed = message.payloads.encrypted().ok_or(Discard::MissingPayload)?;
-    Ok((sealed.first_inner, sealed.header_len))
+/// Octets of Fragment Number and Total Fragments.
+const FRAGMENT_NUMBERS_LEN: usize = 4;
+
+/// The sealed part of a datagram.
+struct Part {
+    head: Head,
+    /// Number and total, of a fragment.
+    numbers: Option<(u16, u16)>,
+    body_at: usize,
+}
+
+impl Part {
+    fn of(datagram: &[u8]) -> Result<Self, Discard> {
+        let message = Message::parse(datagram).map_err(|_| Discard::BadPayload)?;
+        let payloads = &message.payloads;
+        let (first, numbers, body_at) = match (payloads.encrypted(), payloads.fragment()) {
+            (Some(sealed), _) => (sealed.first_inner, None, sealed.header_len),
+            (None, Some(part)) => (part.first_inner, Some(numbers(&part)), part.header_len),
+            (None, None) => return Err(Discard::MissingPayload),
+        };
+        let is_alone = payloads.len() == 1;
+        let octets = datagram.first_chunk().filter(|_| is_alone).copied();
+        Ok(Self { head: Head { first, octets }, numbers, body_at })
+    }
 }
 
 fn fault_of(error: &ParseError) -> PeerFault {

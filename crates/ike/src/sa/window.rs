@@ -8,13 +8,14 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::event::Path;
 use crate::fault::Discard;
-use crate::sa::protection::{OpenFault, Protection};
+use crate::sa::fragments::{Datagram, Datagrams};
+use crate::sa::protection::Protection;
 use crate::time::Instant;
 use crate::wire::Header;
 
 /// A message on its way, sent again until it is answered (RFC 7296 section 2.1).
 pub(crate) struct Flight {
-    datagram: Arc<[u8]>,
+    message: Datagrams,
     tries_left: u32,
     wait: Duration,
     next: Instant,
@@ -24,18 +25,19 @@ pub(crate) struct Flight {
 pub(crate) struct Unanswered;
 
 impl Flight {
-    /// Sends `datagram`, `tries` times at the most.
+    /// Sends `message`, `tries` times at the most.
     pub(crate) fn launch(
         cx: &mut Context,
         now: Instant,
         path: Path,
-        datagram: Arc<[u8]>,
+        message: impl Into<Datagrams>,
         tries: u32,
     ) -> Self {
-        cx.transmit(path, &datagram);
+        let message = message.into();
+        cx.transmit_all(path, &message);
         let wait = cx.retransmission.initial;
         let next = now + cx.jittered(wait);
-        Self { datagram, tries_left: tries.saturating_sub(1), wait, next }
+        Self { message, tries_left: tries.saturating_sub(1), wait, next }
     }
 
     /// When to look at it again.
@@ -43,9 +45,9 @@ impl Flight {
         self.next
     }
 
-    /// What is being sent.
+    /// What is being sent, or its first fragment.
     pub(crate) const fn datagram(&self) -> &Arc<[u8]> {
-        &self.datagram
+        self.message.first()
     }
 
     /// Sends once more if it is time.
@@ -62,7 +64,7 @@ impl Flight {
         self.wait = (self.wait * 2).min(cx.retransmission.max);
         self.next = now + cx.jittered(self.wait);
         cx.counters.retransmissions += 1;
-        cx.transmit(path, &self.datagram);
+        cx.transmit_all(path, &self.message);
         Ok(())
     }
 }
@@ -90,29 +92,28 @@ pub(crate) struct InFlight {
 /// The last request that was answered, and how.
 pub(crate) struct Answered {
     id: u32,
-    response: Arc<[u8]>,
+    response: Datagrams,
 }
 
 impl Answered {
-    pub(crate) const fn new(id: u32, response: Arc<[u8]>) -> Self {
+    pub(crate) const fn new(id: u32, response: Datagrams) -> Self {
         Self { id, response }
     }
 
-    /// The response to send again, if this is that request again. Only an
-    /// authentic one is: nobody else can make us send anything.
+    /// The response to send again, if this is that request again, or the first
+    /// fragment of it (RFC 7383 section 2.6.1). Only an authentic one is: nobody
+    /// else can make us send anything.
     pub(crate) fn again(
         &self,
         protection: &Protection,
         header: &Header,
-        datagram: &mut [u8],
-    ) -> Result<&Arc<[u8]>, Discard> {
+        datagram: &mut Datagram<'_>,
+    ) -> Result<&Datagrams, Discard> {
         if header.flags.response || header.message_id != self.id {
             return Err(Discard::OutsideWindow);
         }
-        match protection.open(header, datagram) {
-            Ok(_) | Err(OpenFault::Peer(_)) => Ok(&self.response),
-            Err(OpenFault::Discard(why)) => Err(why),
-        }
+        protection.verify_first(header, datagram)?;
+        Ok(&self.response)
     }
 }
 

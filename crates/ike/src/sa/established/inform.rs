@@ -9,6 +9,7 @@ use crate::exchange::informational::{self, Asked};
 use crate::fault::{Discard, PeerFault};
 use crate::sa::channel::{AnswerTicket, Incoming, Refused};
 use crate::sa::closing::Closed;
+use crate::sa::fragments::Datagram;
 use crate::sa::protection::{OpenFault, Unsendable};
 use crate::sa::window::Task;
 use crate::sa::{IkeSa, Outcome, Then, Why};
@@ -22,7 +23,7 @@ impl Established {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if header.flags.response {
             self.receive_response(cx, now, header, datagram)
@@ -37,7 +38,7 @@ impl Established {
         now: Now,
         path: Path,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if let Phase::Installing(Installing { awaited: Awaited::ByPeer(_), .. }) = self.phase {
             // IKE_AUTH again, while its answer waits for the plane.
@@ -131,7 +132,7 @@ impl Established {
         cx: &mut Context,
         now: Now,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if self.is_disowned_by(header, datagram) {
             return self.disowned(cx, now);
