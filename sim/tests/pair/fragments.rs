@@ -95,7 +95,7 @@ fn fragments_in_reverse_order_give_the_same_message() {
     let mut wait = 20 * DELAY;
     pair.world.meddler = Some(Box::new(move |sent| {
         let header = sent.datagram.ike().map(|octets| Header::parse(octets).unwrap().0);
-        if !header.is_some_and(|header| header.next == PayloadType::SKF) {
+        if header.is_none_or(|header| header.next != PayloadType::SKF) {
             return untouched(sent);
         }
         wait = wait.saturating_sub(DELAY / 2).max(DELAY);
