@@ -127,7 +127,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         remote_nat_port: 4500,
         local_id: GATEWAY_ID.parse()?,
         remote_id: IdPattern::Any,
-        auth: Auth::PreShared(Arc::new(PreShared { keys })),
+        auth: Auth::pre_shared(Arc::new(PreShared { keys })),
         proposals: vec![IKE.parse().ok().context("IKE proposal")?],
         child: ChildConfig {
             name: "net".into(),

@@ -35,7 +35,7 @@ impl StrongSwan {
     /// When charon does not come up or refuses the configuration.
     pub fn start_with(namespace: &Namespace, conf: &str) -> Result<Self> {
         let dir = namespace.dir();
-        fs::create_dir(dir.join("swanctl"))?;
+        fs::create_dir_all(dir.join("swanctl"))?;
         fs::write(dir.join("strongswan.conf"), daemon_conf(namespace))?;
         fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
 

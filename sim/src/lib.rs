@@ -23,6 +23,7 @@
     reason = "a world that cannot go on has failed its test"
 )]
 
+pub mod certificates;
 pub mod chance;
 pub mod clock;
 #[doc(hidden)]

@@ -16,6 +16,8 @@ use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
 use ike::time::Now;
 
+use crate::certificates::Certified;
+
 /// The configuration of one side, as text where that reads best.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -27,6 +29,8 @@ pub struct Profile {
     pub remote_id: &'static str,
     /// Secrets and their owner; an empty owner: everybody.
     pub secrets: Vec<(&'static str, &'static str)>,
+    /// How both sides prove themselves, if not by secrets.
+    pub certified: Option<Certified>,
     /// IKE proposals.
     pub ike: Vec<&'static str>,
     /// ESP proposals.
@@ -77,6 +81,7 @@ impl Profile {
             local_id: "gateway.example".into(),
             remote_id: "",
             secrets: vec![("", "secret")],
+            certified: None,
             ike: vec!["aes256gcm16-prfsha384-x25519"],
             esp: vec!["aes256gcm16"],
             local_ts: vec!["10.2.0.0/16".into()],
@@ -155,7 +160,7 @@ impl Profile {
                 "" => IdPattern::Any,
                 id => IdPattern::Exact(id.parse().unwrap()),
             },
-            auth: Auth::PreShared(Arc::new(self.pre_shared())),
+            auth: self.auth(),
             proposals: self.ike.iter().map(|text| text.parse().unwrap()).collect(),
             child: ChildConfig {
                 name: "net".into(),
@@ -173,7 +178,16 @@ impl Profile {
         }
     }
 
-    fn pre_shared(&self) -> PreShared {
+    fn auth(&self) -> Auth {
+        match &self.certified {
+            Some(Certified(auth)) => auth.clone(),
+            None => Auth::pre_shared(Arc::new(self.pre_shared())),
+        }
+    }
+
+    /// Its secrets.
+    #[must_use]
+    pub fn pre_shared(&self) -> PreShared {
         let key = |&(owner, secret): &(&str, &str)| PreSharedKey {
             owners: Some(owner).filter(|o| !o.is_empty()).map(id).into_iter().collect(),
             secret: Psk::new(secret.as_bytes()).unwrap(),

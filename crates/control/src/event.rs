@@ -316,6 +316,56 @@ pub enum TicketFault {
     Unknown,
 }
 
+/// Which check of a peer's certificate failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateFault {
+    /// The peer sent none, and none is configured.
+    Missing,
+    /// More certificates, or larger ones, than are looked at.
+    TooMuch,
+    /// It cannot be read.
+    Malformed,
+    /// Its key, or one of the chain, is too short or of an unknown kind.
+    Key,
+    /// It was signed with an algorithm that is too weak or not known.
+    Algorithm,
+    /// No chain leads to a configured certificate authority.
+    UnknownIssuer,
+    /// A signature in the chain is wrong.
+    Signature,
+    /// A certificate of the chain is not valid any more.
+    Expired,
+    /// A certificate of the chain is not valid yet.
+    NotYetValid,
+    /// It was revoked.
+    Revoked,
+    /// There is no good revocation list, and the configuration wants one.
+    NoRevocationList,
+    /// A revocation list cannot be used.
+    RevocationList,
+    /// Its key usage does not allow signatures, or that of an authority to
+    /// sign certificates (RFC 4945 section 5.1.3.2).
+    KeyUsage,
+    /// Its extended key usage does not allow IKE (RFC 4945 section 5.1.3.12).
+    ExtendedKeyUsage,
+    /// A certificate of an authority where that of a peer belongs, or the reverse.
+    BasicConstraints,
+    /// The chain is longer than an authority allows, or than we follow.
+    PathLength,
+    /// An authority may not vouch for such names.
+    NameConstraints,
+    /// A critical extension is not known.
+    CriticalExtension,
+    /// The certificate is somebody else's.
+    Identity,
+    /// A raw public key that is not configured.
+    UnknownKey,
+    /// A check that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
 /// Why a set-up failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -332,6 +382,12 @@ pub enum Failure {
     RefusedByPeer,
     /// The peer's proof is wrong.
     PeerNotAuthentic,
+    /// The peer proves itself in another way than configured.
+    OtherMethod,
+    /// The peer's certificate does not convince.
+    Certificate(CertificateFault),
+    /// Our key makes no signature that the peer can verify.
+    NoCommonSignature,
     /// The peer is somebody else than configured.
     WrongIdentity,
     /// There is no secret for the peer's identity.
@@ -539,6 +595,50 @@ impl fmt::Display for TicketFault {
     }
 }
 
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "the peer sent no certificate that can be used",
+            Self::TooMuch => "the peer's certificates are too many or too large",
+            Self::Malformed => "the peer's certificate is malformed",
+            Self::Key => "a key in the peer's certificates is too short or of an unknown kind",
+            Self::Algorithm => {
+                "the peer's certificate is signed with an algorithm that is not accepted"
+            }
+            Self::UnknownIssuer => {
+                "no configured certificate authority vouches for the peer's certificate"
+            }
+            Self::Signature => "a signature in the peer's chain of certificates is wrong",
+            Self::Expired => "a certificate of the peer has expired",
+            Self::NotYetValid => "a certificate of the peer is not valid yet",
+            Self::Revoked => "a certificate of the peer is revoked",
+            Self::NoRevocationList => {
+                "there is no current revocation list for a certificate of the peer"
+            }
+            Self::RevocationList => {
+                "a revocation list is not signed by the authority that it is for"
+            }
+            Self::KeyUsage => "the key usage of a certificate of the peer forbids this use",
+            Self::ExtendedKeyUsage => {
+                "the extended key usage of a certificate of the peer forbids IKE"
+            }
+            Self::BasicConstraints => {
+                "a certificate of the peer is (or is not) that of an authority: basic constraints"
+            }
+            Self::PathLength => "the peer's chain of certificates is longer than allowed",
+            Self::NameConstraints => {
+                "the name constraints of an authority forbid the names of the peer's certificate"
+            }
+            Self::CriticalExtension => {
+                "a certificate of the peer has a critical extension that is not supported"
+            }
+            Self::Identity => "the peer's certificate is not for the identity that it claims",
+            Self::UnknownKey => "the peer's raw public key is not a configured one",
+            Self::Unknown => "the peer's certificate fails a check that this version does not know",
+        })
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -549,7 +649,12 @@ impl fmt::Display for Failure {
             Self::RefusedByPeer => {
                 "the peer refused our identity or secret (AUTHENTICATION_FAILED)"
             }
-            Self::PeerNotAuthentic => "the peer's proof of identity is wrong: check the secret",
+            Self::PeerNotAuthentic => {
+                "the peer's proof of identity is wrong: check the secret or the key"
+            }
+            Self::OtherMethod => "the peer authenticates in another way than configured",
+            Self::Certificate(fault) => return fault.fmt(f),
+            Self::NoCommonSignature => "the peer can verify no signature that our key can make",
             Self::WrongIdentity => "the peer's identity is not the configured one",
             Self::NoSecret => "no secret is configured for the peer's identity",
             Self::Notify(notify) => {

@@ -20,7 +20,10 @@ mod status;
 pub use client::{Client, ClientError, Monitor};
 pub use description::{INTERFACE, description};
 pub use error::Error;
-pub use event::{Event, Failure, FallBack, Gone, How, Role, SessionEnd, SetUp, TicketFault, What};
+pub use event::{
+    CertificateFault, Event, Failure, FallBack, Gone, How, Role, SessionEnd, SetUp, TicketFault,
+    What,
+};
 pub use method::{ConnectionName, Method, MonitorReply, Nothing, StatusOf, UnknownMethod};
 pub use status::{Child, Connection, Counters, MAX_LISTED, State, Status, Ticket};
 

@@ -12,6 +12,7 @@ use crypto::{CryptoError, Group};
 use crate::config::Connection;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, TicketFault};
+use crate::exchange::certificates::Wanted;
 use crate::exchange::nat::{self, Nat, Way};
 use crate::exchange::sa_init::{self, Chosen, bare_answer, lost_sa};
 use crate::exchange::{Shape, Transcript, session_resume};
@@ -223,12 +224,14 @@ impl Request<'_> {
                 }
             })?;
         let nonce: [u8; NONCE_LEN] = provider.array();
+        let candidates = self.candidates(endpoint);
         let response = sa_init::Response {
             spis,
             path: self.path,
             chosen,
             key_answer: &key_answer,
             nonce: &nonce,
+            wanted: &Wanted::of(candidates.iter().map(|candidate| &candidate.auth.remote)),
             pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
             fragmentation: self.fragments_with(connection),
         };
@@ -271,6 +274,7 @@ impl Request<'_> {
             connection.resumption.enabled
                 && connection.remote_id.accepts(&state.initiator)
                 && connection.local_id == state.responder
+                && connection.auth.remote.method() == state.method
                 && connection.proposals.iter().any(|p| p.allows(state.suite))
                 && age < connection.resumption.max_age
         };

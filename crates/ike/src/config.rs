@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crypto::{CookieKey, Psk};
 use esp::spec::Selector;
+use pki::{Credential, Trust};
 
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
 use crate::pool::PoolConfig;
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::sa::fragments::room;
+use crate::session::AuthMethod;
 
 /// All that an endpoint is told.
 pub struct Config {
@@ -119,11 +121,63 @@ pub enum FragmentationMode {
     Force,
 }
 
-/// How a peer is authenticated in a full exchange.
+/// How both sides are authenticated in a full exchange: each in its own way
+/// (RFC 7296 section 2.15).
 #[derive(Clone)]
-pub enum Auth {
-    /// With pre-shared keys (RFC 7296 section 2.15).
+pub struct Auth {
+    /// How we prove who we are.
+    pub local: LocalAuth,
+    /// How the peer must.
+    pub remote: RemoteAuth,
+}
+
+/// How we prove who we are.
+#[derive(Clone)]
+pub enum LocalAuth {
+    /// With a pre-shared key.
     PreShared(Arc<PreShared>),
+    /// With a signature.
+    PublicKey(Arc<Credential>),
+}
+
+/// How a peer must prove who it is.
+#[derive(Clone)]
+pub enum RemoteAuth {
+    /// With a pre-shared key.
+    PreShared(Arc<PreShared>),
+    /// With a signature, by a key that is believed to be its own.
+    PublicKey(Arc<Trust>),
+}
+
+impl Auth {
+    /// Both sides with the same pre-shared keys.
+    #[must_use]
+    pub fn pre_shared(keys: Arc<PreShared>) -> Self {
+        let (local, remote) = (Arc::clone(&keys), keys);
+        Self { local: LocalAuth::PreShared(local), remote: RemoteAuth::PreShared(remote) }
+    }
+}
+
+impl LocalAuth {
+    /// The kind of proof, as a session remembers it.
+    #[must_use]
+    pub const fn method(&self) -> AuthMethod {
+        match self {
+            Self::PreShared(_) => AuthMethod::PreShared,
+            Self::PublicKey(_) => AuthMethod::Signature,
+        }
+    }
+}
+
+impl RemoteAuth {
+    /// The kind of proof, as a session remembers it.
+    #[must_use]
+    pub const fn method(&self) -> AuthMethod {
+        match self {
+            Self::PreShared(_) => AuthMethod::PreShared,
+            Self::PublicKey(_) => AuthMethod::Signature,
+        }
+    }
 }
 
 /// Pre-shared keys: the first whose owners include the peer is used.

@@ -137,6 +137,16 @@ pub enum Role {
     Responder,
 }
 
+impl Role {
+    /// The other side's.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Initiator => Self::Responder,
+            Self::Responder => Self::Initiator,
+        }
+    }
+}
+
 /// How a set-up went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SetUp {

@@ -91,8 +91,17 @@ pub enum Failure {
     #[error("the peer refused our identity or secret (AUTHENTICATION_FAILED)")]
     RefusedByPeer,
     /// The peer's proof is wrong.
-    #[error("the peer's proof of identity is wrong: check the secret")]
+    #[error("the peer's proof of identity is wrong: check the secret or the key")]
     PeerNotAuthentic,
+    /// The peer proves itself in another way than configured.
+    #[error("the peer authenticates in another way than configured")]
+    OtherMethod,
+    /// The peer's certificate does not convince.
+    #[error("{0}")]
+    Certificate(pki::Refusal),
+    /// Our key makes no signature that the peer can verify.
+    #[error("the peer can verify no signature that our key can make")]
+    NoCommonSignature,
     /// The peer is somebody else than configured.
     #[error("the peer's identity is not the configured one")]
     WrongIdentity,

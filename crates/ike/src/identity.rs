@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use pki::dn::BadDn;
+use pki::{Dn, DnPattern, Name};
+
 /// The longest identity that is accepted, in octets.
 ///
 /// Distinguished names rarely exceed 300; a bound keeps tickets and SAs small.
@@ -13,7 +16,8 @@ pub const MAX_IDENTITY: usize = 1024;
 /// An identity: its type and its octets, exactly as on the wire.
 ///
 /// Equality is that of the octets: RFC 7296 section 3.5 asks for no other, and
-/// a looser one would have to be agreed upon by both ends of a ticket.
+/// a looser one would have to be agreed upon by both ends of a ticket. Names
+/// that may be written in several ways are compared by [`Id::is_same`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
     kind: IdKind,
@@ -83,6 +87,14 @@ pub enum BadId {
     /// An ID type that is not supported.
     #[error("identity type {0} is not supported")]
     UnknownKind(u8),
+    /// Not a distinguished name.
+    #[error(transparent)]
+    Name(#[from] BadDn),
+    /// A star where none can stand.
+    #[error(
+        "a star stands for a whole value of a name (CN=*), or before @ or a dot (*@example.org, *.example.org)"
+    )]
+    Pattern,
 }
 
 impl Id {
@@ -103,7 +115,11 @@ impl Id {
             IdKind::Fqdn | IdKind::Email => {
                 std::str::from_utf8(data).is_ok_and(|s| !s.contains(char::is_control))
             }
-            IdKind::Dn | IdKind::KeyId => true,
+            IdKind::Dn => {
+                Dn::from_der(data)?;
+                true
+            }
+            IdKind::KeyId => true,
         };
         if fits { Ok(Self { kind, data: data.into() }) } else { Err(BadId::Malformed) }
     }
@@ -124,6 +140,43 @@ impl Id {
             IpAddr::V4(a) => Self { kind: IdKind::Ipv4, data: a.octets().into() },
             IpAddr::V6(a) => Self { kind: IdKind::Ipv6, data: a.octets().into() },
         }
+    }
+
+    /// The identity that is a distinguished name.
+    ///
+    /// # Errors
+    /// [`BadId::TooLong`].
+    pub fn from_name(name: &Dn) -> Result<Self, BadId> {
+        Self::new(IdKind::Dn, name.as_der())
+    }
+
+    /// Whether it stands for the same as `other`: distinguished names may
+    /// differ in case and in kinds of strings, and domain names in case.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self == other
+            || self.kind == other.kind
+                && match self.kind {
+                    IdKind::Dn => {
+                        let name = Dn::from_der(&self.data);
+                        name.is_ok() && name == Dn::from_der(&other.data)
+                    }
+                    IdKind::Fqdn => self.data.eq_ignore_ascii_case(&other.data),
+                    IdKind::Ipv4 | IdKind::Ipv6 | IdKind::Email | IdKind::KeyId => false,
+                }
+    }
+
+    /// As certificates are matched with it.
+    #[must_use]
+    pub fn name(&self) -> Option<Name<'_>> {
+        Some(match self.kind {
+            IdKind::Ipv4 => Name::Address(<[u8; 4]>::try_from(&*self.data).ok()?.into()),
+            IdKind::Ipv6 => Name::Address(<[u8; 16]>::try_from(&*self.data).ok()?.into()),
+            IdKind::Fqdn => Name::Dns(std::str::from_utf8(&self.data).ok()?),
+            IdKind::Email => Name::Email(std::str::from_utf8(&self.data).ok()?),
+            IdKind::Dn => Name::Dn(Dn::from_der(&self.data).ok()?),
+            IdKind::KeyId => Name::KeyId(&self.data),
+        })
     }
 
     /// Its type.
@@ -150,7 +203,8 @@ impl Id {
 }
 
 /// strongSwan's spelling: `@name` is a domain name, `@#hex` a key id, an
-/// address is an address, `user@host` an e-mail address, all else a domain name.
+/// address is an address, `TYPE=value, ..` a distinguished name, `user@host` an
+/// e-mail address, all else a domain name.
 impl FromStr for Id {
     type Err = BadId;
 
@@ -163,6 +217,9 @@ impl FromStr for Id {
         }
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::from_address(address));
+        }
+        if text.contains('=') {
+            return Self::from_name(&text.parse()?);
         }
         let kind = if text.contains('@') { IdKind::Email } else { IdKind::Fqdn };
         Self::new(kind, text.as_bytes())
@@ -191,7 +248,10 @@ impl fmt::Display for Id {
             },
             IdKind::Fqdn => write!(f, "@{}", String::from_utf8_lossy(&self.data)),
             IdKind::Email => f.write_str(&String::from_utf8_lossy(&self.data)),
-            IdKind::Dn => write_hex(f, "dn:", &self.data),
+            IdKind::Dn => match Dn::from_der(&self.data) {
+                Ok(name) => fmt::Display::fmt(&name, f),
+                Err(_) => write_hex(f, "dn:", &self.data),
+            },
             IdKind::KeyId => write_hex(f, "@#", &self.data),
         }
     }
@@ -215,6 +275,59 @@ pub enum IdPattern {
     Any,
     /// This one.
     Exact(Id),
+    /// Those that are like it.
+    Like(Pattern),
+}
+
+/// What several identities have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    /// Distinguished names with these values: `C=CH, O=Example, CN=*`.
+    Name(DnPattern),
+    /// Domain names that end so, from the dot on: `*.example.org`.
+    Domain(Box<str>),
+    /// E-mail addresses of this domain, from the `@` on: `*@example.org`.
+    Mail(Box<str>),
+}
+
+impl Pattern {
+    fn accepts(&self, id: &Id) -> bool {
+        match (self, id.name()) {
+            (Self::Name(pattern), Some(Name::Dn(name))) => pattern.matches(&name),
+            (Self::Domain(end), Some(Name::Dns(text))) => ends_with(text, end),
+            (Self::Mail(end), Some(Name::Email(text))) => ends_with(text, end),
+            (Self::Name(_) | Self::Domain(_) | Self::Mail(_), _) => false,
+        }
+    }
+}
+
+/// Whether `text` is more than `end`, and ends so but for the case.
+fn ends_with(text: &str, end: &str) -> bool {
+    let start = text.len().checked_sub(end.len()).filter(|&start| start > 0);
+    start.and_then(|at| text.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end))
+}
+
+/// `%any`, an identity, or one with a star.
+impl FromStr for IdPattern {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        if text == "%any" {
+            return Ok(Self::Any);
+        }
+        if !text.contains('*') {
+            return text.parse().map(Self::Exact);
+        }
+        if text.contains('=') {
+            return Ok(Self::Like(Pattern::Name(text.parse()?)));
+        }
+        match text.strip_prefix('*') {
+            Some(end) if end.len() < 2 || end.contains('*') => Err(BadId::Pattern),
+            Some(end) if end.starts_with('.') => Ok(Self::Like(Pattern::Domain(end.into()))),
+            Some(end) if end.starts_with('@') => Ok(Self::Like(Pattern::Mail(end.into()))),
+            Some(_) | None => Err(BadId::Pattern),
+        }
+    }
 }
 
 impl IdPattern {
@@ -223,7 +336,8 @@ impl IdPattern {
     pub fn accepts(&self, id: &Id) -> bool {
         match self {
             Self::Any => true,
-            Self::Exact(expected) => expected == id,
+            Self::Exact(expected) => expected.is_same(id),
+            Self::Like(pattern) => pattern.accepts(id),
         }
     }
 }
@@ -248,7 +362,14 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_read_back() {
-        for text in ["@west", "user@example.org", "192.0.2.1", "2001:db8::1", "@#0aff"] {
+        for text in [
+            "@west",
+            "user@example.org",
+            "192.0.2.1",
+            "2001:db8::1",
+            "@#0aff",
+            "C=CH, O=Example, CN=gateway",
+        ] {
             let id: Id = text.parse().unwrap();
             assert_eq!(id.to_string().parse(), Ok(id));
         }
@@ -259,5 +380,27 @@ mod tests {
         assert_eq!(Id::from_wire(1, &[1, 2, 3]), Err(BadId::Malformed));
         assert_eq!(Id::from_wire(2, b"a\nb"), Err(BadId::Malformed));
         assert_eq!(Id::from_wire(10, b"x"), Err(BadId::UnknownKind(10)));
+        assert_eq!(Id::from_wire(9, b"CN=x"), Err(BadId::Name(BadDn::Der)));
+    }
+
+    #[test]
+    fn a_pattern_accepts_what_is_like_it() {
+        let accepts = |pattern: &str, id: &str| {
+            pattern.parse::<IdPattern>().unwrap().accepts(&id.parse().unwrap())
+        };
+        assert!(accepts("%any", "@west"));
+        assert!(accepts("C=CH, O=Example, CN=*", "C=ch, O=EXAMPLE, CN=west"));
+        assert!(accepts("O=Example, CN=West", "O=example, CN=west"));
+        assert!(accepts("*.example.org", "@a.b.EXAMPLE.org"));
+        assert!(accepts("*@example.org", "user@Example.org"));
+        assert!(accepts("@West", "@west"));
+        assert!(!accepts("*.example.org", ".example.org"));
+        assert!(!accepts("*.example.org", "user@a.example.org"));
+        assert!(!accepts("*@example.org", "user@a.example.org"));
+        assert!(!accepts("CN=*", "O=Example, CN=west"));
+        assert!(!accepts("user@example.org", "User@example.org"));
+        for bad in ["*", "a*.example.org", "**.example.org", "*example.org", "*."] {
+            assert_eq!(bad.parse::<IdPattern>(), Err(BadId::Pattern), "{bad}");
+        }
     }
 }

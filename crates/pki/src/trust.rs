@@ -106,6 +106,12 @@ impl Trust {
         self.authorities.is_empty() && self.peers.is_empty() && self.keys.is_empty()
     }
 
+    /// Whether certificates are believed.
+    #[must_use]
+    pub const fn has_certificates(&self) -> bool {
+        !self.authorities.is_empty() || !self.peers.is_empty()
+    }
+
     /// Whether raw keys are believed.
     #[must_use]
     pub const fn has_raw_keys(&self) -> bool {

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod authentic;
+mod certificates;
 mod corpus;
 mod fragments;
 mod hostile;

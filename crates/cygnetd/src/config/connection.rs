@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use esp::spec::Selector;
 use ike::config::{
-    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, ResumeAuth, ResumeTrigger,
-    Resumption,
+    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, RemoteAuth,
+    ResumeAuth, ResumeTrigger, Resumption,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
 use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
+use pki::{Credential, Trust};
 
+use super::credential;
 use super::diagnostic::{Findings, Place, one_of};
+use super::load::Environment;
 use super::pool;
 use super::reader::{Item, Section, Wrong};
 use super::secret::{Secret, shared};
@@ -31,6 +34,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) pools: &'a [PoolConfig],
     /// Whether all pools could be read.
     pub(super) pools_are_good: bool,
+    /// Where files are.
+    pub(super) environment: &'a Environment,
 }
 
 /// Reads a connection. `None` when something is wrong with it.
@@ -331,54 +336,122 @@ fn identities(
     around: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Option<(Id, IdPattern, Auth)> {
-    let local = side(section, "local", findings);
-    let remote = side(section, "remote", findings);
+    let environment = around.environment;
+    let local = side(section, "local", &credential::LOCAL, findings, |section, findings| {
+        credential::local(section, environment, findings)
+    });
+    let remote = side(section, "remote", &credential::REMOTE, findings, |section, findings| {
+        credential::remote(section, environment, findings)
+    });
     let (local, remote) = (local?, remote?);
-    let local_id = match local.id {
-        Some(IdPattern::Exact(id)) => id,
-        Some(IdPattern::Any) => {
-            findings.error(&local.place, "we must be somebody: this id stands for anybody", "");
-            return None;
-        }
-        None if local.is_wrong => return None,
-        None => {
-            let message = format!("there is no id in {}", local.title);
-            findings.error(&local.place, message, "id = \"@name\", an address or \"user@host\"");
-            return None;
-        }
-    };
+    let local_id = own_id(&local, findings)?;
     if remote.is_wrong {
         return None;
     }
-    let remote_id = remote.id.unwrap_or(IdPattern::Any);
-    let Some(keys) = shared(around.secrets, &local_id, &remote_id) else {
-        if around.secrets_are_good {
+    let remote_id = remote.id.clone().unwrap_or(IdPattern::Any);
+    raw_keys_need_an_id(&remote, findings);
+    let mut keys = || {
+        let keys = shared(around.secrets, &local_id, &remote_id).map(Arc::new);
+        if keys.is_none() && around.secrets_are_good {
             no_secret(&remote.place, &local_id, &remote_id, findings);
         }
-        return None;
+        keys
     };
-    Some((local_id, remote_id, Auth::PreShared(Arc::new(keys))))
+    let local = match local.by {
+        By::Secret => LocalAuth::PreShared(keys()?),
+        By::Key(credential) => LocalAuth::PublicKey(credential),
+    };
+    let remote = match remote.by {
+        By::Secret => RemoteAuth::PreShared(keys()?),
+        By::Key(trust) => RemoteAuth::PublicKey(trust),
+    };
+    Some((local_id, remote_id, Auth { local, remote }))
+}
+
+/// Who we are: as configured, or the subject of our certificate.
+fn own_id(local: &Side<Arc<Credential>>, findings: &mut Findings) -> Option<Id> {
+    if local.is_wrong {
+        return None;
+    }
+    let leaf = match &local.by {
+        By::Key(credential) => credential.leaf(),
+        By::Secret => None,
+    };
+    let subject = leaf.and_then(|leaf| Id::from_name(leaf.subject()).ok());
+    match (&local.id, leaf) {
+        (Some(IdPattern::Exact(id)), None) => Some(id.clone()),
+        // The octets of the certificate: not every peer compares names as freely as we.
+        (Some(IdPattern::Exact(id)), Some(_))
+            if subject.as_ref().is_some_and(|it| it.is_same(id)) =>
+        {
+            subject
+        }
+        (Some(IdPattern::Exact(id)), Some(leaf)) => {
+            if id.name().is_some_and(|name| leaf.is_for(&name)) {
+                return Some(id.clone());
+            }
+            let names = [vec![leaf.subject().to_string()], leaf.alternative_names()].concat();
+            let help = format!("it is for {}", names.join(" | "));
+            findings.error(&local.place, "our certificate is not for this id", help);
+            None
+        }
+        (Some(IdPattern::Any | IdPattern::Like(_)), _) => {
+            findings.error(&local.place, "we must be somebody: this id stands for several", "");
+            None
+        }
+        (None, _) if subject.is_some() => subject,
+        (None, _) => {
+            let message = format!("there is no id in {}", local.title);
+            findings.error(&local.place, message, "id = \"@name\", an address or \"user@host\"");
+            None
+        }
+    }
+}
+
+/// A raw key has no names: the configuration must say whose it is.
+fn raw_keys_need_an_id(remote: &Side<Arc<Trust>>, findings: &mut Findings) {
+    let By::Key(trust) = &remote.by else { return };
+    if trust.has_raw_keys() && !matches!(remote.id, Some(IdPattern::Exact(_))) {
+        let message = "whose public key this is must be said";
+        findings.error(&remote.place, message, "id = \"@name\" of the peer");
+    }
 }
 
 fn no_secret(place: &Place, local: &Id, remote: &IdPattern, findings: &mut Findings) {
     let whom = match remote {
-        IdPattern::Any => "any peer".to_owned(),
+        IdPattern::Any | IdPattern::Like(_) => "any peer".to_owned(),
         IdPattern::Exact(id) => id.to_string(),
     };
     let message = format!("there is no secret for {local} and {whom}");
-    findings.error(place, message, "add a section [secrets.NAME]");
+    let help = "add a section [secrets.NAME], or auth = \"pubkey\" for certificates";
+    findings.error(place, message, help);
 }
 
 /// `[connections.NAME.local]` or `.remote`.
-struct Side {
+struct Side<T> {
     title: String,
     /// Of the id, or of the section.
     place: Place,
     id: Option<IdPattern>,
+    by: By<T>,
     is_wrong: bool,
 }
 
-fn side(parent: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<Side> {
+/// What a side proves itself by.
+enum By<T> {
+    /// A pre-shared key.
+    Secret,
+    /// A private key; `T` is what goes with it.
+    Key(T),
+}
+
+fn side<T>(
+    parent: &mut Section<'_>,
+    key: &'static str,
+    own: &[&'static str],
+    findings: &mut Findings,
+    keys: impl FnOnce(&mut Section<'_>, &mut Findings) -> Option<T>,
+) -> Option<Side<T>> {
     if !parent.has(key) {
         let message = format!("there is no section \"{key}\" in {}", parent.title);
         let help = format!("auth = \"psk\" and an id belong in {}", parent.subtitle(key));
@@ -386,28 +459,26 @@ fn side(parent: &mut Section<'_>, key: &'static str, findings: &mut Findings) ->
         return None;
     }
     let mut section = parent.section(findings, key)?;
-    let auth = section.get(findings, "auth", |item| item.word(&[("psk", ())]));
+    let auth = section.get(findings, "auth", |item| item.word(&[("psk", false), ("pubkey", true)]));
     let auth_is_wrong = section.has("auth") && auth.is_none();
-    let id = section.get(findings, "id", pattern);
-    let side = Side {
+    let id = section.get(findings, "id", Item::parsed::<IdPattern>);
+    let by = if auth == Some(true) {
+        keys(&mut section, findings).map(By::Key)
+    } else {
+        for setting in own {
+            section.refuse(findings, setting, "counts only with auth = \"pubkey\"");
+        }
+        Some(By::Secret)
+    };
+    let side = by.map(|by| Side {
         title: section.title.clone(),
         place: section.place_of_value("id"),
         is_wrong: auth_is_wrong || section.has("id") && id.is_none(),
         id,
-    };
+        by,
+    });
     section.finish(findings);
-    Some(side)
-}
-
-fn pattern(item: Item<'_>) -> Result<IdPattern, Wrong> {
-    match item.text()? {
-        "%any" => Ok(IdPattern::Any),
-        text if text.contains('*') => {
-            let help = "write one identity, or \"%any\"";
-            Err(Wrong::new("patterns with * are not supported", help))
-        }
-        _ => item.parsed().map(IdPattern::Exact),
-    }
+    side
 }
 
 fn child(

@@ -26,7 +26,7 @@ const MAX_FILE: usize = 1024 * 1024;
 /// What a configuration refers to besides its files.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Environment {
-    /// Where relative paths of secret files begin.
+    /// Where relative paths of secrets, keys and certificates begin.
     pub directory: PathBuf,
     /// Where systemd puts credentials: `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
@@ -143,6 +143,7 @@ fn join(
         secrets_are_good,
         pools: &pools,
         pools_are_good,
+        environment,
     };
     let connections = connections(&mut roots, &around, findings);
     for root in roots {

@@ -162,6 +162,14 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Takes note of a setting that has no meaning here, and says `why`.
+    pub(super) fn refuse(&mut self, findings: &mut Findings, key: &'static str, why: &str) {
+        if self.has(key) {
+            findings.error(&self.place_of(key), format!("{key} {why}"), "");
+        }
+        self.known.push(key);
+    }
+
     /// The place of `key`'s value, or of the section if there is none.
     pub(super) fn place_of_value(&self, key: &str) -> Place {
         self.table

@@ -197,7 +197,7 @@ pub(super) fn shared(secrets: &[Secret], local: &Id, remote: &IdPattern) -> Opti
     let keys = ranked.into_iter().filter_map(|(_, secret)| key(secret, local)).collect();
     let shared = PreShared { keys };
     let usable = match remote {
-        IdPattern::Any => !shared.keys.is_empty(),
+        IdPattern::Any | IdPattern::Like(_) => !shared.keys.is_empty(),
         IdPattern::Exact(peer) => shared.with(peer).is_some(),
     };
     usable.then_some(shared)

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ike::config::{Auth, ResumeAuth, ResumeTrigger};
+use ike::config::{LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger};
 use ike::identity::IdPattern;
 use zeroize::Zeroizing;
 
@@ -151,7 +151,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(shown(&office.child.local_ts), ["10.91.0.0/24[6/443]"]);
     assert_eq!(shown(&office.child.remote_ts), ["10.92.0.1-10.92.0.9", "0.0.0.0/0[17]"]);
     assert_eq!(office.child.proposals[0].to_string(), "aes256gcm16");
-    let Auth::PreShared(keys) = &office.auth;
+    let LocalAuth::PreShared(keys) = &office.auth.local else { panic!("no secret") };
     assert!(keys.with(&"@peer".parse().unwrap()).is_some());
     assert!(keys.with(&"@stranger".parse().unwrap()).is_none());
 }
@@ -298,8 +298,9 @@ fn each_mistake_has_its_own_words() {
         (office, "max_age = \"10s\"", "\"10s\" is out of range"),
         (
             "connections.office.remote",
-            "id = \"*@example.org\"",
-            "patterns with * are not supported",
+            "id = \"a*@example.org\"",
+            "a star stands for a whole value of a name (CN=*), or before @ or a dot \
+             (*@example.org, *.example.org)",
         ),
         ("connections.office.remote", "id = \"@\"", "the identity is empty"),
         (child, "esp_proposals = [\"aes256\"]", "no integrity algorithm"),
@@ -383,7 +384,7 @@ cygnet.toml:1:14: there is no section "remote" in [connections.a]
         "5:21: there is no secret for @dut and any peer
   |
 5 | [connections.office.remote]
-  |                     ^^^^^^ add a section [secrets.NAME]"
+  |                     ^^^^^^ add a section [secrets.NAME], or auth = \"pubkey\" for certificates"
     );
     assert_eq!(
         first_error(&LEAST.replace("id = \"@dut\"\n", "")),
@@ -638,4 +639,137 @@ fn mistakes_with_inner_addresses_are_told() {
     assert_eq!(vips("[\"224.0.0.1\"]"), "224.0.0.1 is no address of a host");
     let without = line(&with("connections.office", "vips = [\"0.0.0.0\"]"));
     assert_eq!(without, "[connections.office] has no remote_addrs: it can only answer");
+}
+
+/// A folder with an authority, the certificate and key of `gateway.example.org`,
+/// and an empty revocation list.
+fn with_certificates() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut provider = crypto::Provider::system();
+    let new_key = || crypto::SigningKey::generate(crypto::KeyKind::EcdsaP256, 0).unwrap();
+    let (ca_pkcs8, pkcs8) = (new_key(), new_key());
+    let ca_key = crypto::SigningKey::from_pkcs8(&ca_pkcs8).unwrap();
+    let key = crypto::SigningKey::from_pkcs8(&pkcs8).unwrap();
+    let time = |days: u64| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86400);
+    let mut request = pki::issue::Request {
+        subject: "O=Example, CN=CA".parse().unwrap(),
+        names: Vec::new(),
+        validity: (time(20_000), time(40_000)),
+        role: pki::issue::Role::Authority(None),
+        extended_key_usages: Vec::new(),
+        name_constraints: None,
+        crl_uri: None,
+    };
+    let ca = pki::issue::self_signed(&request, &ca_key, &mut provider).unwrap();
+    request.subject = "O=Example, CN=gateway".parse().unwrap();
+    request.names = vec![pki::issue::AlternativeName::Dns("gateway.example.org".into())];
+    request.role = pki::issue::Role::Peer;
+    let authority = pki::issue::Authority { certificate: &ca, key: &ca_key };
+    let own = authority.issue(&request, &key, &mut provider).unwrap();
+    let (_, crl) = authority.revoke(&[], (time(20_000), time(40_000)), 1).unwrap();
+    let write = |name: &str, label: &str, octets: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, pki::pem::encode(label, octets).as_bytes()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("ca.pem", "CERTIFICATE", ca.as_der());
+    write("own.pem", "CERTIFICATE", own.as_der());
+    write("own.key", "PRIVATE KEY", &pkcs8);
+    write("ca.key", "PRIVATE KEY", &ca_pkcs8);
+    write("own.pub", "PUBLIC KEY", own.spki());
+    write("ca.crl", "X509 CRL", &crl);
+    dir
+}
+
+/// A connection with certificates on both sides, with lines for each.
+fn certified(local: &str, remote: &str) -> String {
+    LEAST
+        .replace("id = \"@dut\"", &format!("auth = \"pubkey\"\n{local}"))
+        .replace(".remote]", &format!(".remote]\nauth = \"pubkey\"\n{remote}"))
+}
+
+const OWN: &str = "certs = [\"own.pem\", \"ca.pem\"]\nkey = \"own.key\"";
+const TRUST: &str = "cacerts = [\"ca.pem\"]\ncrls = [\"ca.crl\"]\nrevocation = \"strict\"";
+
+fn parse_in(directory: &Path, text: &str) -> Result<DaemonConfig, ConfigErrors> {
+    let environment = Environment { directory: directory.to_owned(), credentials: None };
+    assemble(&[source("cygnet.toml", text)], &environment)
+}
+
+#[test]
+fn certificates_are_read_and_name_us() {
+    let dir = with_certificates();
+    let config = parse_in(dir.path(), &certified(OWN, TRUST)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.warnings, [""; 0]);
+    let office = &config.ike.connections[0];
+    assert_eq!(office.local_id.to_string(), "O=Example, CN=gateway");
+    assert_eq!(office.remote_id, IdPattern::Any);
+    let LocalAuth::PublicKey(credential) = &office.auth.local else { panic!("no certificate") };
+    assert_eq!(credential.certificates().len(), 2);
+    let RemoteAuth::PublicKey(trust) = &office.auth.remote else { panic!("nobody is trusted") };
+    assert_eq!(trust.authority_hashes().count(), 1);
+    for id in ["gateway.example.org", "o=example, cn=GATEWAY"] {
+        let text = certified(&format!("id = \"{id}\"\n{OWN}"), TRUST);
+        assert!(parse_in(dir.path(), &text).is_ok(), "{id}");
+    }
+}
+
+#[test]
+fn the_two_sides_may_prove_themselves_in_different_ways() {
+    let dir = with_certificates();
+    let text = LEAST.replace("id = \"@dut\"", &format!("auth = \"pubkey\"\n{OWN}"));
+    let config = parse_in(dir.path(), &text).unwrap_or_else(|errors| panic!("{errors}"));
+    let auth = &config.ike.connections[0].auth;
+    assert!(matches!(auth.local, LocalAuth::PublicKey(_)));
+    assert!(matches!(auth.remote, RemoteAuth::PreShared(_)));
+}
+
+#[test]
+fn a_mistake_with_certificates_says_what_it_is() {
+    let dir = with_certificates();
+    let raw = "certs = [\"own.pub\"]";
+    for (local, remote, expected) in [
+        ("certs = [\"own.pem\"]", TRUST, "there is no key in [connections.office.local]"),
+        (OWN, "", "there is nobody to believe in [connections.office.remote]"),
+        (OWN, "cacerts = [\"own.pem\"]", "not the certificate of an authority"),
+        (OWN, "cacerts = [\"missing.pem\"]", "cannot read"),
+        (OWN, "cacerts = [\"own.key\"]", "there is no certificate in it"),
+        (OWN, "cacerts = [\"ca.pem\"]\ncrls = [\"ca.pem\"]", "no revocation list in it"),
+        (OWN, "cacerts = [\"ca.pem\"]\nrevocation = \"ifurl\"", "did you mean \"ifuri\"?"),
+        (OWN, raw, "whose public key this is must be said"),
+        ("certs = [\"own.pem\"]\nkey = \"ca.key\"", TRUST, "not that of the private key"),
+        ("certs = [\"own.pem\"]\nkey = \"ca.pem\"", TRUST, "there is no private key in it"),
+        (&format!("id = \"other.example\"\n{OWN}"), TRUST, "it is for O=Example, CN=gateway | gat"),
+        (&format!("id = \"CN=*\"\n{OWN}"), TRUST, "this id stands for several"),
+        ("key = \"own.key\"", TRUST, "there is no id"),
+    ] {
+        let found = match parse_in(dir.path(), &certified(local, remote)) {
+            Ok(_) => "no errors".to_owned(),
+            Err(errors) => errors.to_string(),
+        };
+        assert!(found.contains(expected), "{local} / {remote}: {found}");
+    }
+    let idle = LEAST.replace("id = \"@dut\"", "id = \"@dut\"\nkey = \"own.key\"");
+    assert!(errors(&idle).contains("key counts only with auth = \"pubkey\""), "{}", errors(&idle));
+}
+
+#[test]
+fn a_private_key_that_everybody_can_read_is_warned_of() {
+    let dir = with_certificates();
+    let key = dir.path().join("own.key");
+    fs::set_permissions(key, fs::Permissions::from_mode(0o644)).unwrap();
+    let config = parse_in(dir.path(), &certified(OWN, TRUST)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(config.warnings[0].contains("everybody on this machine can read this private key"));
+}
+
+#[test]
+fn a_raw_public_key_and_whose_it_is_are_enough() {
+    let dir = with_certificates();
+    let local = "id = \"@dut\"\nkey = \"own.key\"";
+    let text = certified(local, "id = \"@peer\"\ncerts = [\"own.pub\"]");
+    let config = parse_in(dir.path(), &text).unwrap_or_else(|errors| panic!("{errors}"));
+    let RemoteAuth::PublicKey(trust) = &config.ike.connections[0].auth.remote else {
+        panic!("nobody is trusted")
+    };
+    assert!(trust.has_raw_keys());
 }

@@ -173,6 +173,9 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NoTrafficSelectors => F::NoTrafficSelectors,
         fault::Failure::RefusedByPeer => F::RefusedByPeer,
         fault::Failure::PeerNotAuthentic => F::PeerNotAuthentic,
+        fault::Failure::OtherMethod => F::OtherMethod,
+        fault::Failure::Certificate(refusal) => F::Certificate(certificate_fault(refusal)),
+        fault::Failure::NoCommonSignature => F::NoCommonSignature,
         fault::Failure::WrongIdentity => F::WrongIdentity,
         fault::Failure::NoSecret => F::NoSecret,
         fault::Failure::Notify(notify) => F::Notify(notify),
@@ -182,6 +185,32 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NoChild => F::NoChild,
         fault::Failure::Plane => F::Plane,
         fault::Failure::Ended => F::Ended,
+    }
+}
+
+const fn certificate_fault(why: pki::Refusal) -> control::CertificateFault {
+    use control::CertificateFault as F;
+    match why {
+        pki::Refusal::Missing => F::Missing,
+        pki::Refusal::TooMuch => F::TooMuch,
+        pki::Refusal::Malformed => F::Malformed,
+        pki::Refusal::Key => F::Key,
+        pki::Refusal::Algorithm => F::Algorithm,
+        pki::Refusal::UnknownIssuer => F::UnknownIssuer,
+        pki::Refusal::Signature => F::Signature,
+        pki::Refusal::Expired => F::Expired,
+        pki::Refusal::NotYetValid => F::NotYetValid,
+        pki::Refusal::Revoked => F::Revoked,
+        pki::Refusal::NoRevocationList => F::NoRevocationList,
+        pki::Refusal::RevocationList => F::RevocationList,
+        pki::Refusal::KeyUsage => F::KeyUsage,
+        pki::Refusal::ExtendedKeyUsage => F::ExtendedKeyUsage,
+        pki::Refusal::BasicConstraints => F::BasicConstraints,
+        pki::Refusal::PathLength => F::PathLength,
+        pki::Refusal::NameConstraints => F::NameConstraints,
+        pki::Refusal::CriticalExtension => F::CriticalExtension,
+        pki::Refusal::Identity => F::Identity,
+        pki::Refusal::UnknownKey => F::UnknownKey,
     }
 }
 
@@ -212,6 +241,7 @@ mod tests {
         Event, FallBack, Gone, How, Role, SaId, SessionEnd, SetUp, Shown, TicketFault,
     };
     use ike::fault::Failure;
+    use pki::Refusal;
 
     use super::*;
 
@@ -312,6 +342,8 @@ mod tests {
             Failure::NoTrafficSelectors,
             Failure::RefusedByPeer,
             Failure::PeerNotAuthentic,
+            Failure::OtherMethod,
+            Failure::NoCommonSignature,
             Failure::WrongIdentity,
             Failure::NoSecret,
             Failure::Notify(14),
@@ -324,6 +356,31 @@ mod tests {
         ] {
             let connection = Some(std::sync::Arc::clone(&connection));
             all.push(Event::Failed { connection, remote, role, why });
+        }
+        for refusal in [
+            Refusal::Missing,
+            Refusal::TooMuch,
+            Refusal::Malformed,
+            Refusal::Key,
+            Refusal::Algorithm,
+            Refusal::UnknownIssuer,
+            Refusal::Signature,
+            Refusal::Expired,
+            Refusal::NotYetValid,
+            Refusal::Revoked,
+            Refusal::NoRevocationList,
+            Refusal::RevocationList,
+            Refusal::KeyUsage,
+            Refusal::ExtendedKeyUsage,
+            Refusal::BasicConstraints,
+            Refusal::PathLength,
+            Refusal::NameConstraints,
+            Refusal::CriticalExtension,
+            Refusal::Identity,
+            Refusal::UnknownKey,
+        ] {
+            let why = Failure::Certificate(refusal);
+            all.push(Event::Failed { connection: None, remote, role, why });
         }
         all
     }

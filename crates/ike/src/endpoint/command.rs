@@ -92,6 +92,7 @@ impl Endpoint {
         let session = self.cx.sessions.take(&key, now.wall)?;
         let fits = connection.resumption.enabled
             && session.state.initiator == connection.local_id
+            && session.state.method == connection.auth.local.method()
             && connection.remote_id.accepts(&session.state.responder);
         fits.then_some(session)
     }
@@ -100,7 +101,7 @@ impl Endpoint {
     /// we can know before the peer has told its own.
     fn is_only_contact(&self, connection: &Connection) -> bool {
         let is_known = match &connection.remote_id {
-            IdPattern::Any => self.table.has_peers(),
+            IdPattern::Any | IdPattern::Like(_) => self.table.has_peers(),
             IdPattern::Exact(peer) => !self.table.of_peer(peer).is_empty(),
         };
         let is_attempted = self.lines.iter().any(|line| {

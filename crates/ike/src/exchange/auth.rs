@@ -1,20 +1,29 @@
 //! IKE_AUTH (RFC 7296 section 1.2, RFC 5723 section 4.3.3).
 //!
 //! ```text
-//! HDR, SK { IDi, [IDr], AUTH, [N(INITIAL_CONTACT)], [N(TICKET_REQUEST)], SAi2, TSi, TSr } -->
-//!      <-- HDR, SK { IDr, AUTH, [N(TICKET_LT_OPAQUE) | N(TICKET_NACK)], SAr2, TSi, TSr }
+//! HDR, SK { IDi, [CERT+], [CERTREQ+], [IDr], AUTH, [N(INITIAL_CONTACT)],
+//!           [N(TICKET_REQUEST)], SAi2, TSi, TSr } -->
+//!      <-- HDR, SK { IDr, [CERT+], AUTH, [N(TICKET_LT_OPAQUE) | N(TICKET_NACK)],
+//!                    SAr2, TSi, TSr }
 //! ```
+//! Each side proves itself in its own way: by a shared key or by a signature.
 //! After a resume it differs in how AUTH is made, and in nothing else: an
 //! [`Expectation`] says so once, and no code below asks again.
 
-use crypto::{Mac, PrfAlg, Psk, SignedOctets, SkP};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::config::{Auth, Connection};
+use crypto::{Mac, PrfAlg, Psk, SignedOctets, SkP};
+use pki::{Credential, Trust};
+
+use crate::config::{Auth, Connection, LocalAuth, PreShared, RemoteAuth};
 use crate::event::Role;
+use crate::exchange::certificates::{Shown, Wanted};
+use crate::exchange::signature::{self, Announced, Signature};
 use crate::exchange::{Shape, Transcript};
 use crate::fault::Failure;
 use crate::identity::{Id, IdKind, IdPattern};
-use crate::session::AuthForm;
+use crate::session::{self, AuthForm};
 use crate::wire::{self, AuthMethod, IdType, MessageBuilder, PayloadType, Payloads, Protected};
 
 /// What a request must hold.
@@ -38,19 +47,21 @@ pub(crate) const RESUMED_RESPONSE: Shape =
 pub(crate) enum Proof<'a> {
     /// By a shared key (RFC 7296 section 2.15).
     PreShared(&'a Psk),
+    /// By a signature.
+    Signed(&'a Credential),
     /// By the keys that only the holder of the old SK_d has (B16).
     Resumed(AuthForm),
 }
 
 impl Proof<'_> {
-    /// The data of the AUTH payload of `signer`.
-    pub(crate) fn mac(
+    /// The AUTH of `signer`.
+    pub(crate) fn make(
         self,
         (prf, sk_p): (PrfAlg, &SkP),
         transcript: &Transcript,
         signer: Role,
         id_body: &[u8],
-    ) -> Mac {
+    ) -> Result<AuthData, Failure> {
         let (message, peer_nonce) = transcript.signed_by(signer);
         let maced_id = sk_p.mac_id(id_body);
         let octets = SignedOctets {
@@ -59,12 +70,35 @@ impl Proof<'_> {
             maced_id: &maced_id,
             intermediate: &transcript.intermediate,
         };
-        match self {
+        let code = match self {
             Self::PreShared(psk) => psk.auth(prf, octets),
             Self::Resumed(AuthForm::Rfc5723) => sk_p.resume_auth(octets),
             Self::Resumed(AuthForm::MessageOnly) => sk_p.resume_auth_message_only(message),
-        }
+            Self::Signed(credential) => {
+                let announced = Announced::by(signer.other(), transcript);
+                let octets = octets.parts().concat();
+                return Signature::make(credential, &announced, &octets).map(AuthData::Signature);
+            }
+        };
+        Ok(AuthData::Code(code))
     }
+}
+
+/// What an AUTH payload is to hold.
+pub(crate) enum AuthData {
+    Code(Mac),
+    Signature(Signature),
+}
+
+/// What the other side must prove itself by.
+#[derive(Clone, Copy)]
+pub(crate) enum Demand<'a> {
+    /// This key, which is shared with it.
+    PreShared(&'a Psk),
+    /// A signature by a key that is believed to be its own at this time.
+    Signed(&'a Trust, SystemTime),
+    /// The keys that only the holder of the old SK_d has, in one of these forms.
+    Resumed(&'a [AuthForm]),
 }
 
 /// The receipt for a verified AUTH: nothing else makes one, and no SA is
@@ -75,29 +109,31 @@ pub(crate) struct PeerAuthenticated {
 }
 
 impl PeerAuthenticated {
-    /// Checks the peer's AUTH payload against each acceptable proof in turn.
+    /// Checks the peer's AUTH payload.
     pub(crate) fn verify(
-        (prf, sk_p): (PrfAlg, &SkP),
+        with: (PrfAlg, &SkP),
         transcript: &Transcript,
         signer: Role,
         claim: Claim<'_>,
-        acceptable: &[Proof<'_>],
+        demand: Demand<'_>,
     ) -> Result<Self, Failure> {
-        let Claim { id, id_body, auth } = claim;
-        if auth.method != AuthMethod::SHARED_KEY_MIC {
-            return Err(Failure::PeerNotAuthentic);
-        }
-        for proof in acceptable {
-            let expected = proof.mac((prf, sk_p), transcript, signer, id_body);
-            if expected.verify(auth.data).is_ok() {
-                let form = match proof {
-                    Proof::PreShared(_) => None,
-                    Proof::Resumed(form) => Some(*form),
-                };
-                return Ok(Self { id, form });
+        let form = match demand {
+            Demand::Signed(trust, time) => {
+                claim.verify_signature(with, transcript, signer, (trust, time))?;
+                None
             }
-        }
-        Err(Failure::PeerNotAuthentic)
+            Demand::PreShared(psk) => {
+                claim.verify_code(with, transcript, signer, Proof::PreShared(psk))?;
+                None
+            }
+            Demand::Resumed(forms) => {
+                let fits = |&&form: &&AuthForm| {
+                    claim.verify_code(with, transcript, signer, Proof::Resumed(form)).is_ok()
+                };
+                Some(*forms.iter().find(fits).ok_or(Failure::PeerNotAuthentic)?)
+            }
+        };
+        Ok(Self { id: claim.id, form })
     }
 
     /// Who the peer is.
@@ -117,6 +153,7 @@ pub(crate) struct Claim<'a> {
     /// As received, reserved octets and all: AUTH covers it so.
     pub(crate) id_body: &'a [u8],
     pub(crate) auth: wire::Auth<'a>,
+    pub(crate) shown: Shown<'a>,
 }
 
 impl<'a> Claim<'a> {
@@ -127,7 +164,55 @@ impl<'a> Claim<'a> {
             Role::Initiator => payloads.id_i()?,
             Role::Responder => payloads.id_r()?,
         };
-        Some(Self { id: identity(&id)?, id_body: id.body, auth: payloads.auth()? })
+        let shown = Shown::of(payloads);
+        Some(Self { id: identity(&id)?, id_body: id.body, auth: payloads.auth()?, shown })
+    }
+
+    /// The kind of proof that it brings.
+    pub(crate) const fn method(&self) -> session::AuthMethod {
+        match self.auth.method {
+            AuthMethod::SHARED_KEY_MIC => session::AuthMethod::PreShared,
+            _ => session::AuthMethod::Signature,
+        }
+    }
+
+    fn verify_code(
+        &self,
+        with: (PrfAlg, &SkP),
+        transcript: &Transcript,
+        signer: Role,
+        proof: Proof<'_>,
+    ) -> Result<(), Failure> {
+        if self.auth.method != AuthMethod::SHARED_KEY_MIC {
+            return Err(Failure::OtherMethod);
+        }
+        match proof.make(with, transcript, signer, self.id_body)? {
+            AuthData::Code(code) => {
+                code.verify(self.auth.data).map_err(|_| Failure::PeerNotAuthentic)
+            }
+            AuthData::Signature(_) => Err(Failure::PeerNotAuthentic),
+        }
+    }
+
+    /// First whose key it is, then whether it has signed.
+    fn verify_signature(
+        &self,
+        (_, sk_p): (PrfAlg, &SkP),
+        transcript: &Transcript,
+        signer: Role,
+        (trust, time): (&Trust, SystemTime),
+    ) -> Result<(), Failure> {
+        if self.auth.method == AuthMethod::SHARED_KEY_MIC {
+            return Err(Failure::OtherMethod);
+        }
+        let name = self.id.name().ok_or(Failure::WrongIdentity)?;
+        let verified = trust.verify(self.shown.presented(), &name, time);
+        let key = verified.map_err(Failure::Certificate)?.key;
+        let (message, peer_nonce) = transcript.signed_by(signer);
+        let maced_id = sk_p.mac_id(self.id_body);
+        let intermediate = &transcript.intermediate;
+        let octets = SignedOctets { message, peer_nonce, maced_id: &maced_id, intermediate };
+        signature::verify(self.auth, &key, &octets.parts().concat())
     }
 }
 
@@ -162,24 +247,54 @@ impl Expectation {
         }
     }
 
-    /// The proof for and from `peer`; `None` if there is no secret for it.
+    /// Our proof for `peer`; `None` if there is no secret for it.
     pub(crate) fn proof(&self, peer: Option<&Id>) -> Option<Proof<'_>> {
         match &self.basis {
             Basis::Session(form) => Some(Proof::Resumed(*form)),
-            Basis::Credentials(Auth::PreShared(keys)) => {
-                let key = match peer {
-                    Some(peer) => keys.with(peer),
-                    None => keys.for_anybody(),
-                };
-                key.map(Proof::PreShared)
+            Basis::Credentials(Auth { local: LocalAuth::PublicKey(credential), .. }) => {
+                Some(Proof::Signed(credential))
             }
+            Basis::Credentials(Auth { local: LocalAuth::PreShared(keys), .. }) => {
+                shared(keys, peer).map(Proof::PreShared)
+            }
+        }
+    }
+
+    /// What `peer` must prove itself by; `None` if there is no secret for it.
+    pub(crate) fn demand(&self, peer: &Id, time: SystemTime) -> Option<Demand<'_>> {
+        match &self.basis {
+            Basis::Session(form) => Some(Demand::Resumed(std::slice::from_ref(form))),
+            Basis::Credentials(Auth { remote: RemoteAuth::PublicKey(trust), .. }) => {
+                Some(Demand::Signed(trust, time))
+            }
+            Basis::Credentials(Auth { remote: RemoteAuth::PreShared(keys), .. }) => {
+                shared(keys, Some(peer)).map(Demand::PreShared)
+            }
+        }
+    }
+
+    /// The certificates that go with our proof.
+    pub(crate) fn credential(&self) -> Option<&Arc<Credential>> {
+        match &self.basis {
+            Basis::Credentials(Auth { local: LocalAuth::PublicKey(it), .. }) => Some(it),
+            Basis::Credentials(Auth { local: LocalAuth::PreShared(_), .. }) | Basis::Session(_) => {
+                None
+            }
+        }
+    }
+
+    /// What certificates of the peer are to be asked for.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match &self.basis {
+            Basis::Credentials(auth) => Wanted::of(std::iter::once(&auth.remote)),
+            Basis::Session(_) => Wanted::default(),
         }
     }
 
     /// The identity to ask for, if it is a single one.
     pub(crate) const fn expected_id(&self) -> Option<&Id> {
         match &self.peer {
-            IdPattern::Any => None,
+            IdPattern::Any | IdPattern::Like(_) => None,
             IdPattern::Exact(id) => Some(id),
         }
     }
@@ -203,6 +318,16 @@ pub(crate) fn push_id(builder: &mut MessageBuilder<Protected>, whose: Role, id: 
 }
 
 /// Appends AUTH.
-pub(crate) fn push_auth(builder: &mut MessageBuilder<Protected>, mac: &Mac) {
-    builder.auth(AuthMethod::SHARED_KEY_MIC, mac.as_bytes());
+pub(crate) fn push_auth(builder: &mut MessageBuilder<Protected>, auth: &AuthData) {
+    match auth {
+        AuthData::Code(mac) => builder.auth(AuthMethod::SHARED_KEY_MIC, mac.as_bytes()),
+        AuthData::Signature(signature) => builder.auth(signature.method, &signature.data),
+    };
+}
+
+fn shared<'a>(keys: &'a PreShared, peer: Option<&Id>) -> Option<&'a Psk> {
+    match peer {
+        Some(peer) => keys.with(peer),
+        None => keys.for_anybody(),
+    }
 }

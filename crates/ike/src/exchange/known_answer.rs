@@ -7,7 +7,7 @@ use crypto::{
 use esp::spec::{ChildId, Encapsulation, GroupId, OuterPath, Selector};
 use serde_json::Value;
 
-use super::auth::{Claim, PeerAuthenticated, Proof, RESUMED_REQUEST, RESUMED_RESPONSE};
+use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RESPONSE};
 use super::child::{self, Child, Terms};
 use super::{Transcript, informational, session_resume};
 use crate::config::ChildConfig;
@@ -28,8 +28,7 @@ const SUITE: IkeSuite = IkeSuite {
 };
 
 /// As a gateway takes them: the form of the RFC first.
-const FORMS: [Proof<'static>; 2] =
-    [Proof::Resumed(AuthForm::Rfc5723), Proof::Resumed(AuthForm::MessageOnly)];
+const FORMS: [AuthForm; 2] = [AuthForm::Rfc5723, AuthForm::MessageOnly];
 
 struct Capture(Value);
 
@@ -118,7 +117,13 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     let claim = Claim::of(payloads, Role::Initiator).unwrap();
     let with = (SUITE.prf, &keys.their_p);
     let transcript = capture.transcript();
-    let peer = PeerAuthenticated::verify(with, &transcript, Role::Initiator, claim, &FORMS);
+    let peer = PeerAuthenticated::verify(
+        with,
+        &transcript,
+        Role::Initiator,
+        claim,
+        Demand::Resumed(&FORMS),
+    );
     let peer = peer.ok().unwrap();
     assert_eq!(peer.id().to_string(), "@west");
     assert_eq!(peer.form(), Some(AuthForm::MessageOnly));
@@ -148,7 +153,13 @@ fn a_client_accepts_the_gateway_and_its_next_ticket_but_no_child_that_it_never_o
     let claim = Claim::of(payloads, Role::Responder).unwrap();
     let with = (SUITE.prf, &keys.their_p);
     let transcript = capture.transcript();
-    let peer = PeerAuthenticated::verify(with, &transcript, Role::Responder, claim, &FORMS);
+    let peer = PeerAuthenticated::verify(
+        with,
+        &transcript,
+        Role::Responder,
+        claim,
+        Demand::Resumed(&FORMS),
+    );
     let peer = peer.ok().unwrap();
     assert_eq!(peer.id().to_string(), "@east");
     assert_eq!(peer.form(), Some(AuthForm::MessageOnly));

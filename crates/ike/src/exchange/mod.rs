@@ -1,12 +1,14 @@
 //! The exchanges: what each accepts, what it says, what it makes of the answer.
 
 pub(crate) mod auth;
+pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod configuration;
 pub(crate) mod informational;
 pub(crate) mod nat;
 pub(crate) mod sa_init;
 pub(crate) mod session_resume;
+pub(crate) mod signature;
 
 #[cfg(test)]
 mod known_answer;

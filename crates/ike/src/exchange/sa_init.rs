@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS) -->
-//!                   <-- HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS)
+//!                   <-- HDR, SAr1, KEr, Nr, [CERTREQ], N(NAT_DETECTION_*),
+//!                       N(SIGNATURE_HASH_ALGORITHMS)
 //! ```
 
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use crypto::{Group, IkeSuite, KeyAnswer, KeyExchange, Provider};
 
 use crate::event::Path;
+use crate::exchange::certificates::Wanted;
+use crate::exchange::signature::HASHES;
 use crate::exchange::{Shape, nat};
 use crate::proposal::{IkeProposal, group_number, group_of};
 use crate::sa::protection::{Spis, Unsendable};
 use crate::wire::{
-    ExchangeType, Flags, HashAlgorithm, Header, Ke, MessageBuilder, NewProposal, NotifyType,
-    PayloadType, Payloads, Protocol, SaPayload, Transform,
+    ExchangeType, Flags, Header, Ke, MessageBuilder, NewProposal, NotifyType, PayloadType,
+    Payloads, Protocol, SaPayload, Transform,
 };
 
 /// What a request must hold.
@@ -26,10 +29,6 @@ pub(crate) const REQUEST: Shape = Shape {
 
 /// What a response must hold that is not an error.
 pub(crate) const RESPONSE: Shape = REQUEST;
-
-/// The hashes that we could verify signatures with (RFC 7427 section 4).
-const HASHES: [HashAlgorithm; 3] =
-    [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
 
 /// What an initiator says.
 pub(crate) struct Request<'a> {
@@ -69,6 +68,7 @@ pub(crate) struct Response<'a> {
     pub(crate) chosen: Chosen,
     pub(crate) key_answer: &'a KeyAnswer,
     pub(crate) nonce: &'a [u8],
+    pub(crate) wanted: &'a Wanted,
     pub(crate) pretend_nat: bool,
     /// Whether to say that we know fragments (RFC 7383 section 2.3).
     pub(crate) fragmentation: bool,
@@ -83,6 +83,7 @@ impl Response<'_> {
             .sa(&[ike_proposal(self.chosen.number, &transforms)])
             .ke(group_number(self.chosen.suite.group), self.key_answer.public())
             .nonce(self.nonce);
+        self.wanted.push(&mut builder);
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
         announce_fragmentation(&mut builder, self.fragmentation);

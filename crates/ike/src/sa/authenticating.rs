@@ -11,7 +11,7 @@ use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, child, configuration, informational};
+use crate::exchange::{Transcript, certificates, child, configuration, informational};
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
 use crate::sa::channel::Channel;
@@ -21,7 +21,7 @@ use crate::sa::fragments::{Datagram, Datagrams};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Task, Window};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
-use crate::session::{AuthMethod, Grant, ResumeAttempt, SuspendedSession};
+use crate::session::{Grant, ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
 
@@ -161,7 +161,7 @@ impl Authenticating {
         };
         self.attempt.round_trips += 1;
         self.basis.way.path.local = path.local;
-        match self.authenticate(&message) {
+        match self.authenticate(now, &message) {
             Ok(peer) => self.finish(cx, now, &message, peer),
             Err(Denial::Peer(kind)) => self.denied(cx, kind),
             Err(Denial::Us(why)) => self.reject(cx, now, why),
@@ -176,7 +176,7 @@ impl Authenticating {
             && *datagram != *self.transcript.response
     }
 
-    fn authenticate(&self, message: &Authentic<'_>) -> Result<PeerAuthenticated, Denial> {
+    fn authenticate(&self, now: Now, message: &Authentic<'_>) -> Result<PeerAuthenticated, Denial> {
         let payloads = message.payloads();
         let expectation = &self.basis.expectation;
         if expectation.response().check(payloads).is_err() {
@@ -190,9 +190,10 @@ impl Authenticating {
         if !expectation.peer.accepts(&claim.id) {
             return Err(Denial::Us(Failure::WrongIdentity));
         }
-        let proof = expectation.proof(Some(&claim.id)).ok_or(Denial::Us(Failure::NoSecret))?;
+        let demand = expectation.demand(&claim.id, now.wall);
+        let demand = demand.ok_or(Denial::Us(Failure::NoSecret))?;
         let with = (self.suite.prf, &self.keys.their_p);
-        PeerAuthenticated::verify(with, &self.transcript, Role::Responder, claim, &[proof])
+        PeerAuthenticated::verify(with, &self.transcript, Role::Responder, claim, demand)
             .map_err(Denial::Us)
     }
 
@@ -221,7 +222,7 @@ impl Authenticating {
                 if parked.is_some() {
                     attempt.session_lost(cx, SessionEnd::Replaced);
                 }
-                (How::Full, now.wall, AuthMethod::PreShared)
+                (How::Full, now.wall, connection.auth.local.method())
             }
             Origin::Resumed(resume) => {
                 let (method, authenticated_at) = resume.established();
@@ -427,16 +428,20 @@ fn request(
     let our_id = &expectation.our_id;
     let proof = expectation.proof(expectation.expected_id()).ok_or(Failure::NoSecret)?;
     let with = (prf, &keys.our_p);
-    let mac = proof.mac(with, transcript, Role::Initiator, &our_id.body());
+    let auth = proof.make(with, transcript, Role::Initiator, &our_id.body())?;
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let exchange = ExchangeType::AUTH;
     let sealed = keys.protection.request(&mut cx.provider, exchange, AUTH_ID, |builder| {
         push_id(builder, Role::Initiator, our_id);
+        if let Some(credential) = expectation.credential() {
+            certificates::push(builder, credential);
+        }
+        expectation.wanted().push(builder);
         if let Some(peer) = expectation.expected_id() {
             push_id(builder, Role::Responder, peer);
         }
-        push_auth(builder, &mac);
+        push_auth(builder, &auth);
         if is_first {
             builder.notify(NotifyType::INITIAL_CONTACT, &[]);
         }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crypto::{IkeSuite, KeyAnswer, Skeyseed};
+use pki::Credential;
 
 use crate::config::{Connection, ResumeAuth};
 use crate::context::Context;
 use crate::event::{Event, How, Path, Role, SaId, TicketFault};
-use crate::exchange::auth::{self, Basis, Claim, Expectation, PeerAuthenticated, Proof, identity};
+use crate::exchange::auth::{
+    self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
+};
 use crate::exchange::nat::Way;
 use crate::exchange::{Transcript, child};
 use crate::fault::{Discard, Failure, PeerFault};
@@ -22,7 +25,7 @@ use crate::sa::inner::{Asking, Given};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
 use crate::sa::window::Window;
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
-use crate::session::{AuthForm, AuthMethod, Presented, Resumable};
+use crate::session::{AuthForm, Presented, Resumable};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType, Payloads};
 
@@ -66,6 +69,12 @@ struct Admitted {
     connection: Arc<Connection>,
     peer: PeerAuthenticated,
     supersedes: Supersedes,
+}
+
+/// Our side of the answer.
+struct Proven {
+    credential: Option<Arc<Credential>>,
+    auth: AuthData,
 }
 
 impl HalfOpen {
@@ -142,7 +151,11 @@ impl Asked {
         message: &Authentic<'_>,
     ) -> Outcome {
         let payloads = message.payloads();
-        match self.admit(cx, &keys, ticket.path, payloads) {
+        let admitted = self.admit(cx, now, &keys, ticket.path, payloads).and_then(|admitted| {
+            let proven = self.prove(&keys, &admitted)?;
+            Ok((admitted, proven))
+        });
+        match admitted {
             Ok(admitted) => self.establish(cx, now, *keys, ticket, payloads, admitted),
             Err(why) => {
                 let fault = PeerFault::AuthenticationFailed;
@@ -154,12 +167,13 @@ impl Asked {
     fn admit(
         &self,
         cx: &mut Context,
+        now: Now,
         keys: &Keys,
         path: Path,
         payloads: &Payloads<'_>,
     ) -> Result<Admitted, Failure> {
         match &self.ground {
-            Ground::Fresh => self.admit_new(cx, keys, path, payloads),
+            Ground::Fresh => self.admit_new(cx, now, keys, path, payloads),
             Ground::Resumed(presented, connection) => {
                 self.admit_resumed(cx, keys, payloads, presented, connection)
             }
@@ -170,6 +184,7 @@ impl Asked {
     fn admit_new(
         &self,
         cx: &Context,
+        now: Now,
         keys: &Keys,
         path: Path,
         payloads: &Payloads<'_>,
@@ -180,13 +195,18 @@ impl Asked {
         let fits = |connection: &&Arc<Connection>| {
             connection.serves(path.local.ip(), path.remote.ip())
                 && connection.remote_id.accepts(&claim.id)
-                && wanted.as_ref().is_none_or(|id| *id == connection.local_id)
+                && wanted.as_ref().is_none_or(|id| connection.local_id.is_same(id))
                 && connection.proposals.iter().any(|p| p.allows(self.suite))
         };
-        let connection = cx.connections.iter().find(fits).ok_or(Failure::WrongIdentity)?;
+        let fitting = || cx.connections.iter().filter(fits);
+        // Of two connections for one peer, the way it proves itself decides.
+        let connection = fitting()
+            .find(|connection| connection.auth.remote.method() == claim.method())
+            .or_else(|| fitting().next())
+            .ok_or(Failure::WrongIdentity)?;
         let expectation = Expectation::configured(connection);
-        let proof = expectation.proof(Some(&claim.id)).ok_or(Failure::NoSecret)?;
-        let peer = self.verify(keys, claim, &[proof])?;
+        let demand = expectation.demand(&claim.id, now.wall).ok_or(Failure::NoSecret)?;
+        let peer = self.verify(keys, claim, demand)?;
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let supersedes = if initial_contact { Supersedes::All } else { Supersedes::None };
         Ok(Admitted { connection: Arc::clone(connection), peer, supersedes })
@@ -210,7 +230,8 @@ impl Asked {
         if !same {
             return Err(Failure::WrongIdentity);
         }
-        let peer = self.verify(keys, claim, acceptable(connection.resumption.auth))?;
+        let forms = acceptable(connection.resumption.auth);
+        let peer = self.verify(keys, claim, Demand::Resumed(forms))?;
         // Two attempts with one ticket may be under way: the first to get here wins (B4).
         if cx.issuer.spend(presented.old_spi).is_err() {
             cx.counters.tickets_refused += 1;
@@ -226,10 +247,26 @@ impl Asked {
         &self,
         keys: &Keys,
         claim: Claim<'_>,
-        acceptable: &[Proof<'_>],
+        demand: Demand<'_>,
     ) -> Result<PeerAuthenticated, Failure> {
         let with = (self.suite.prf, &keys.their_p);
-        PeerAuthenticated::verify(with, &self.transcript, Role::Initiator, claim, acceptable)
+        PeerAuthenticated::verify(with, &self.transcript, Role::Initiator, claim, demand)
+    }
+
+    /// Our proof for the peer. There may be none that it understands: then it
+    /// is told so, like one that is not let in.
+    fn prove(&self, keys: &Keys, admitted: &Admitted) -> Result<Proven, Failure> {
+        let Admitted { connection, peer, .. } = admitted;
+        let basis = match peer.form() {
+            Some(form) => Basis::Session(form),
+            None => Basis::Credentials(connection.auth.clone()),
+        };
+        let our_id = connection.local_id.clone();
+        let expectation = Expectation { our_id, peer: IdPattern::Any, basis };
+        let proof = expectation.proof(Some(peer.id())).ok_or(Failure::NoSecret)?;
+        let (with, our_id) = ((self.suite.prf, &keys.our_p), expectation.our_id.body());
+        let auth = proof.make(with, &self.transcript, Role::Responder, &our_id)?;
+        Ok(Proven { credential: expectation.credential().cloned(), auth })
     }
 
     fn establish(
@@ -239,22 +276,17 @@ impl Asked {
         keys: Keys,
         ticket: AnswerTicket,
         payloads: &Payloads<'_>,
-        admitted: Admitted,
+        (admitted, proven): (Admitted, Proven),
     ) -> Outcome {
         let Admitted { connection, peer, supersedes } = admitted;
+        let Proven { credential, auth } = proven;
         let Self { spis, suite, transcript, ground, way, started, .. } = self;
-        let our_id = connection.local_id.clone();
-        let basis = match peer.form() {
-            Some(form) => Basis::Session(form),
-            None => Basis::Credentials(connection.auth.clone()),
-        };
         let peer_id = peer.id().clone();
-        let expectation = Expectation { our_id, peer: IdPattern::Any, basis };
-        let Some(proof) = expectation.proof(Some(&peer_id)) else { return Outcome::gone() };
-        let with = (suite.prf, &keys.our_p);
-        let auth = proof.mac(with, &transcript, Role::Responder, &expectation.our_id.body());
         let (how, authenticated_at, method, authenticated, earlier) = match ground {
-            Ground::Fresh => (How::Full, now.wall, AuthMethod::PreShared, None, Addresses::NONE),
+            Ground::Fresh => {
+                let method = connection.auth.remote.method();
+                (How::Full, now.wall, method, None, Addresses::NONE)
+            }
             Ground::Resumed(presented, _) => {
                 let state = presented.state;
                 let Resumable { authenticated_at, method, authenticated, inner, .. } = state;
@@ -293,7 +325,7 @@ impl Asked {
             None => child::choose(&established.connection().child, given.addresses, payloads),
             Some(why) => Err(why),
         };
-        let answer = Box::new(Answer { ticket, auth, token, granted, given });
+        let answer = Box::new(Answer { ticket, credential, auth, token, granted, given });
         let outcome = match terms {
             Ok(terms) => {
                 let spi_in = cx.new_spi();
@@ -335,13 +367,11 @@ fn wanted_id(payloads: &Payloads<'_>) -> Result<Option<Id>, Failure> {
 }
 
 /// The forms of AUTH that a gateway takes after a resume, that of the RFC first.
-const fn acceptable(setting: ResumeAuth) -> &'static [Proof<'static>] {
+const fn acceptable(setting: ResumeAuth) -> &'static [AuthForm] {
     match setting {
-        ResumeAuth::Auto => {
-            &[Proof::Resumed(AuthForm::Rfc5723), Proof::Resumed(AuthForm::MessageOnly)]
-        }
-        ResumeAuth::Rfc5723 => &[Proof::Resumed(AuthForm::Rfc5723)],
-        ResumeAuth::Libreswan => &[Proof::Resumed(AuthForm::MessageOnly)],
+        ResumeAuth::Auto => &[AuthForm::Rfc5723, AuthForm::MessageOnly],
+        ResumeAuth::Rfc5723 => &[AuthForm::Rfc5723],
+        ResumeAuth::Libreswan => &[AuthForm::MessageOnly],
     }
 }
 

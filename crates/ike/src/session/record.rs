@@ -17,6 +17,8 @@ use crate::time::unix_seconds;
 pub enum AuthMethod {
     /// With a pre-shared key.
     PreShared,
+    /// With a signature: by a certificate or a raw public key.
+    Signature,
 }
 
 /// What a resumed SA takes over from the one before it.
@@ -292,12 +294,14 @@ const fn group_from(code: u8) -> Option<Group> {
 const fn method_code(method: AuthMethod) -> u8 {
     match method {
         AuthMethod::PreShared => 1,
+        AuthMethod::Signature => 2,
     }
 }
 
 const fn method_from(code: u8) -> Option<AuthMethod> {
     match code {
         1 => Some(AuthMethod::PreShared),
+        2 => Some(AuthMethod::Signature),
         _ => None,
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use crypto::Mac;
 use esp::plane::{Command, CommandId, Fault};
 use esp::spec::{Encapsulation, GroupId, Selector, Spi};
+use pki::Credential;
 
 use super::{Established, Founded, Phase, Side};
 use crate::context::Context;
 use crate::crash::TOKEN_LEN;
 use crate::event::{Event, Gone, How, RequestId, Role, SetUp, Shown};
 use crate::exchange::Transcript;
-use crate::exchange::auth::{push_auth, push_id};
+use crate::exchange::auth::{AuthData, push_auth, push_id};
+use crate::exchange::certificates;
 use crate::exchange::child::{self, Child, Terms};
 use crate::identity::Id;
 use crate::sa::channel::AnswerTicket;
@@ -41,7 +42,9 @@ pub(crate) enum Awaited {
 /// The answer to IKE_AUTH, but for the child.
 pub(crate) struct Answer {
     pub(crate) ticket: AnswerTicket,
-    pub(crate) auth: Mac,
+    /// The certificates that go with it.
+    pub(crate) credential: Option<Arc<Credential>>,
+    pub(crate) auth: AuthData,
     pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,
     pub(crate) given: Given,
@@ -50,6 +53,9 @@ pub(crate) struct Answer {
 impl Answer {
     fn push(&self, builder: &mut MessageBuilder<Protected>, id: &Id) {
         push_id(builder, Role::Responder, id);
+        if let Some(credential) = &self.credential {
+            certificates::push(builder, credential);
+        }
         push_auth(builder, &self.auth);
         if let Some(token) = &self.token {
             builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);

@@ -1,0 +1,262 @@
+//! Peers that prove themselves with certificates (RFC 7296 section 2.15, RFC 7427).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ike::config::{LocalAuth, RemoteAuth};
+use ike::event::{Event, How, Role};
+use ike::fault::{Failure, Refusal};
+use ike::status::Stage;
+use pki::{Credential, Revocation, Trust};
+use sim::certificates::{Authority, Certified, YEAR};
+use sim::meddle::{self, DELAY, arrival};
+use sim::{Arrival, Content, Pair, Scene, Sent};
+
+const SECOND: Duration = Duration::from_secs(1);
+const VALID: (Duration, Duration) = (YEAR, YEAR);
+
+/// What both ends need; each test spoils one thing.
+struct Ends {
+    authority: Authority,
+    client: Credential,
+    gateway: Credential,
+    client_trusts: Trust,
+    gateway_trusts: Trust,
+}
+
+impl Ends {
+    fn new() -> Self {
+        let mut authority = Authority::new(7);
+        let client = authority.issue("client.example", VALID);
+        let gateway = authority.issue("gateway.example", VALID);
+        let client_trusts = authority.trust(Revocation::Relaxed);
+        let gateway_trusts = authority.trust(Revocation::Relaxed);
+        Self { authority, client, gateway, client_trusts, gateway_trusts }
+    }
+
+    fn equip(self, scene: &mut Scene) {
+        scene.client.certified = Some(Certified::both(self.client, self.client_trusts));
+        scene.gateway.certified = Some(Certified::both(self.gateway, self.gateway_trusts));
+    }
+
+    fn pair(self) -> Pair {
+        Pair::with(|scene| self.equip(scene))
+    }
+}
+
+/// Why it failed, here and there.
+fn failure(mut pair: Pair) -> (Failure, Option<Failure>) {
+    let Err(Refusal::Failed(ours)) = pair.up() else { panic!("it came up") };
+    let theirs = pair.gateway_events().find_map(|event| match event {
+        Event::Failed { role: Role::Responder, why, .. } => Some(*why),
+        _ => None,
+    });
+    pair.assert_apart();
+    assert_eq!(pair.status().stage, Stage::Down);
+    pair.world.run_for(60 * SECOND);
+    pair.assert_empty();
+    (ours, theirs)
+}
+
+/// The gateway refuses, and the client learns no more than that.
+fn gateway_says(why: pki::Refusal) -> (Failure, Option<Failure>) {
+    (Failure::RefusedByPeer, Some(Failure::Certificate(why)))
+}
+
+/// The client refuses: the gateway had let it in.
+fn client_says(why: pki::Refusal) -> (Failure, Option<Failure>) {
+    (Failure::Certificate(why), None)
+}
+
+#[test]
+fn two_certificates_of_one_authority_set_up_a_tunnel() {
+    let mut pair = Ends::new().pair();
+    pair.up().unwrap();
+    pair.assert_joined();
+    pair.assert_up_by(How::Full);
+    assert!(pair.ping());
+}
+
+#[test]
+fn the_loss_of_any_datagram_is_made_up_for() {
+    let disturbances: [fn(&Sent) -> Vec<Arrival>; 3] = [
+        |_| Vec::new(),
+        |sent| vec![arrival(DELAY, sent), arrival(DELAY, sent)],
+        |sent| vec![arrival(3 * SECOND / 4, sent)],
+    ];
+    for meddle in disturbances {
+        for position in 0..4 {
+            let mut pair = Ends::new().pair();
+            pair.world.meddler = Some(meddle::nth(position, meddle));
+            pair.up().unwrap();
+            pair.assert_joined();
+        }
+    }
+}
+
+#[test]
+fn a_lossy_way_that_reorders_does_not_keep_them_apart() {
+    for seed in 1..=20 {
+        let mut pair = Pair::with(|scene| {
+            Ends::new().equip(scene);
+            scene.seed = seed;
+            scene.link.loss = 200;
+            scene.link.duplication = 200;
+            scene.link.jitter = Duration::from_millis(300);
+        });
+        pair.up().unwrap();
+        assert_eq!(pair.status().stage, Stage::Up);
+    }
+}
+
+#[test]
+fn a_gateway_with_a_certificate_serves_clients_with_secrets() {
+    let mut pair = Pair::with(|scene| {
+        let ends = Ends::new();
+        let secrets = Arc::new(scene.client.pre_shared());
+        let mut client = Certified::both(ends.client, ends.client_trusts);
+        client.0.local = LocalAuth::PreShared(Arc::clone(&secrets));
+        let mut gateway = Certified::both(ends.gateway, ends.gateway_trusts);
+        gateway.0.remote = RemoteAuth::PreShared(secrets);
+        (scene.client.certified, scene.gateway.certified) = (Some(client), Some(gateway));
+    });
+    pair.up().unwrap();
+    pair.assert_joined();
+}
+
+#[test]
+fn who_is_expected_with_a_certificate_gets_nowhere_with_a_secret() {
+    let pair = Pair::with(|scene| {
+        Ends::new().equip(scene);
+        scene.client.certified = None;
+    });
+    assert_eq!(failure(pair), (Failure::RefusedByPeer, Some(Failure::OtherMethod)));
+}
+
+#[test]
+fn who_is_expected_with_a_secret_gets_nowhere_with_a_certificate() {
+    let pair = Pair::with(|scene| {
+        Ends::new().equip(scene);
+        scene.gateway.certified = None;
+    });
+    assert_eq!(failure(pair), (Failure::RefusedByPeer, Some(Failure::OtherMethod)));
+}
+
+#[test]
+fn a_client_of_another_authority_is_refused() {
+    let mut ends = Ends::new();
+    ends.client = Authority::new(8).issue("client.example", VALID);
+    let (ours, theirs) = failure(ends.pair());
+    assert_eq!(ours, Failure::RefusedByPeer);
+    // The two authorities have one name: it is the signature that is wrong.
+    let Some(Failure::Certificate(why)) = theirs else { panic!("{theirs:?}") };
+    assert!(matches!(why, pki::Refusal::Signature | pki::Refusal::UnknownIssuer));
+}
+
+#[test]
+fn a_client_whose_certificate_has_expired_is_refused() {
+    let mut ends = Ends::new();
+    ends.client = ends.authority.issue("client.example", (YEAR, SECOND));
+    let mut pair = ends.pair();
+    pair.world.run_for(2 * SECOND);
+    assert_eq!(failure(pair), gateway_says(pki::Refusal::Expired));
+}
+
+#[test]
+fn a_client_whose_certificate_is_not_valid_yet_is_refused() {
+    let mut pair = Ends::new().pair();
+    let gateway = pair.gateway;
+    pair.world.node_mut(gateway).clock.jump_back(2 * YEAR);
+    assert_eq!(failure(pair), gateway_says(pki::Refusal::NotYetValid));
+}
+
+#[test]
+fn a_client_whose_certificate_is_revoked_is_refused() {
+    let mut ends = Ends::new();
+    let list = ends.authority.revoke(&[ends.client.leaf().unwrap()]);
+    ends.gateway_trusts.add_crl(list);
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Revoked));
+}
+
+#[test]
+fn a_strict_gateway_refuses_a_client_of_whose_authority_it_has_no_list() {
+    let mut ends = Ends::new();
+    ends.gateway_trusts = ends.authority.trust(Revocation::Strict);
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::NoRevocationList));
+}
+
+#[test]
+fn a_client_that_takes_anothers_name_is_refused() {
+    let mut ends = Ends::new();
+    ends.client = ends.authority.issue("mallory.example", VALID);
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Identity));
+}
+
+#[test]
+fn a_gateway_with_a_wrong_certificate_is_told_so() {
+    let mut ends = Ends::new();
+    ends.gateway = ends.authority.issue("mallory.example", VALID);
+    assert_eq!(failure(ends.pair()), client_says(pki::Refusal::Identity));
+    let mut ends = Ends::new();
+    ends.gateway = ends.authority.issue("gateway.example", (YEAR, SECOND));
+    let mut pair = ends.pair();
+    pair.world.run_for(2 * SECOND);
+    assert_eq!(failure(pair), client_says(pki::Refusal::Expired));
+}
+
+/// Somebody else's certificate is no secret: it is the signature that counts.
+#[test]
+fn a_certificate_without_its_key_is_of_no_use() {
+    let mut ends = Ends::new();
+    let mallory = ends.authority.issue("mallory.example", VALID);
+    ends.client = Credential::new(Arc::clone(mallory.key()), Vec::new()).unwrap();
+    // The gateway knows the client's certificate, so it need not be sent.
+    let known = ends.authority.issue("client.example", VALID);
+    ends.gateway_trusts = Trust::default();
+    ends.gateway_trusts.add_peer(known.leaf().unwrap().clone());
+    let (ours, theirs) = failure(ends.pair());
+    assert_eq!(ours, Failure::RefusedByPeer);
+    let expected = Failure::Certificate(pki::Refusal::UnknownKey);
+    assert_eq!(theirs, Some(expected));
+}
+
+#[test]
+fn raw_public_keys_need_no_authority() {
+    let mut ends = Ends::new();
+    let key = |credential: &Credential| credential.key().public_key().clone();
+    let bare = |credential: &Credential| {
+        Credential::new(Arc::clone(credential.key()), Vec::new()).unwrap()
+    };
+    (ends.client_trusts, ends.gateway_trusts) = (Trust::default(), Trust::default());
+    ends.client_trusts.add_key(key(&ends.gateway));
+    ends.gateway_trusts.add_key(key(&ends.client));
+    (ends.client, ends.gateway) = (bare(&ends.client), bare(&ends.gateway));
+    let mut pair = ends.pair();
+    pair.up().unwrap();
+    pair.assert_joined();
+}
+
+#[test]
+fn a_session_with_certificates_resumes_without_them() {
+    let mut pair = Pair::suspended(|scene| Ends::new().equip(scene));
+    pair.resume().unwrap();
+    pair.assert_joined();
+    pair.assert_up_by(How::Resumed);
+    // No certificate is on the way: all messages are small.
+    let is_small = |sent: &Sent| match &sent.datagram.content {
+        Content::Ike(octets) => octets.len() < 600,
+        Content::Keepalive | Content::EspInUdp(_) | Content::PlainEsp(_) => true,
+    };
+    assert!(pair.world.trace.iter().all(is_small));
+}
+
+/// What a gateway has learnt to demand since counts: a ticket does not stand
+/// for a proof that is not accepted any more.
+#[test]
+fn a_session_with_a_secret_is_not_resumed_where_a_certificate_is_demanded_now() {
+    let mut pair = Pair::suspended(|_| {});
+    Ends::new().equip(pair.scene());
+    pair.reconfigure_gateway();
+    assert!(pair.resume().is_err());
+    pair.assert_apart();
+}
