@@ -191,8 +191,9 @@ impl Request<'_> {
         let sa = self.payloads.sa().ok_or(Discard::MissingPayload)?;
         let share = sa_init::key_share(self.payloads);
         let keyed = share.map(|(group, _)| group);
+        let intermediate = sa_init::knows_intermediate(self.payloads);
         let choice = candidates.iter().find_map(|connection| {
-            Some((connection, sa_init::choose(&connection.proposals, sa, keyed)?))
+            Some((connection, sa_init::choose(&connection.proposals, sa, keyed, intermediate)?))
         });
         let Some((connection, chosen)) = choice else {
             self.answer(endpoint, NotifyType::NO_PROPOSAL_CHOSEN, &[]);
@@ -332,6 +333,8 @@ impl Request<'_> {
             suite,
             transcript,
             ground,
+            int_auth: None,
+            answered: None,
             started: self.now.instant,
             expires: self.now.instant + endpoint.cx.limits.half_open_timeout,
         }

@@ -170,7 +170,7 @@ impl IkeProposal {
             ],
             ..plain.clone()
         };
-        vec![plain, cbc]
+        vec![hybrid, plain, cbc]
     }
 
     /// The proposal of exactly this suite.

@@ -21,6 +21,7 @@ pub(crate) enum Scenario {
     Resume,
     ResumeWithAddress,
     SetUpInFragments,
+    SetUpPostQuantum,
     ResumeInFragments,
     EndInFragments,
     SuspendAndResume,
@@ -32,7 +33,7 @@ pub(crate) enum Scenario {
     DownByGateway,
 }
 
-pub(crate) const ALL: [Scenario; 16] = [
+pub(crate) const ALL: [Scenario; 17] = [
     Scenario::SetUp,
     Scenario::SetUpWithAnotherGroup,
     Scenario::SetUpWithCookie,
@@ -40,6 +41,7 @@ pub(crate) const ALL: [Scenario; 16] = [
     Scenario::Resume,
     Scenario::ResumeWithAddress,
     Scenario::SetUpInFragments,
+    Scenario::SetUpPostQuantum,
     Scenario::ResumeInFragments,
     Scenario::EndInFragments,
     Scenario::SuspendAndResume,
@@ -76,6 +78,11 @@ impl Scenario {
             Self::ResumeWithAddress => Pair::suspended(dynamic),
             Self::SetUpInFragments => Pair::with(|scene| in_fragments_of(scene, 260)),
             Self::ResumeInFragments => Pair::suspended(|scene| in_fragments_of(scene, 260)),
+            Self::SetUpPostQuantum => Pair::with(|scene| {
+                for profile in [&mut scene.client, &mut scene.gateway] {
+                    profile.ike = vec!["aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke2_mlkem512"];
+                }
+            }),
             // So small that a Delete needs two.
             Self::EndInFragments => Pair::joined(|scene| in_fragments_of(scene, 52 + 66)),
             Self::ResumeInTheOtherForm => Pair::suspended(|scene| {
@@ -122,7 +129,8 @@ impl Scenario {
             | Self::SetUpWithAnotherGroup
             | Self::SetUpWithCookie
             | Self::SetUpWithAddress
-            | Self::SetUpInFragments => pair.up(),
+            | Self::SetUpInFragments
+            | Self::SetUpPostQuantum => pair.up(),
             Self::Resume
             | Self::ResumeWithAddress
             | Self::ResumeInFragments

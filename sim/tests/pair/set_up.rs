@@ -43,6 +43,13 @@ fn every_suite_sets_up_a_tunnel_that_carries_packets() {
         ("aes192-sha384-x25519", "aes256gcm16"),
         ("aes128-sha512-ecp256", "aes256gcm16"),
         ("aes256-sha512-prfsha256-ecp384", "aes256gcm16"),
+        ("chacha20poly1305-prfsha256-ecp521", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-modp3072", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-modp4096", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-mlkem768", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16"),
+        ("aes256-sha256-prfsha512-ecp384-ke1_mlkem1024", "aes256gcm16"),
+        ("aes256gcm16-prfsha384-x25519-ke2_mlkem512-ke4_ecp256-ke7_modp2048", "aes256gcm16"),
     ];
     for (ike, esp) in suites {
         let mut pair = with_suite(ike, esp);
@@ -363,4 +370,44 @@ fn a_version_from_the_future_is_answered_with_ours() {
     let message = Message::parse(answer.ike().unwrap()).unwrap();
     let notify = message.payloads.notify(NotifyType::INVALID_MAJOR_VERSION).unwrap();
     assert_eq!(notify.data, [2]);
+}
+
+/// RFC 9370 section 2.2.1, RFC 9242 section 3.
+#[test]
+fn ml_kem_is_used_if_both_sides_have_it_and_missed_by_nobody_if_not() {
+    let defaults: Vec<String> =
+        ike::proposal::IkeProposal::defaults().iter().map(ToString::to_string).collect();
+    let defaults: Vec<&'static str> =
+        defaults.into_iter().map(|text| &*Box::leak(text.into_boxed_str())).collect();
+    let plain = vec!["aes256gcm16-prfsha256-x25519"];
+    for (client, gateway, exchanges) in
+        [(&defaults, &defaults, 6), (&defaults, &plain, 4), (&plain, &defaults, 4)]
+    {
+        let mut pair = Pair::with(|scene| {
+            scene.client.ike.clone_from(client);
+            scene.gateway.ike.clone_from(gateway);
+        });
+        assert_eq!(pair.up(), Ok(()));
+        assert_eq!(pair.set_up().round_trips, exchanges / 2);
+        let more = pair.exchanges().contains(&(ExchangeType::INTERMEDIATE, false));
+        assert_eq!(more, exchanges == 6);
+        assert_eq!(
+            pair.status().sa.unwrap().suite.unwrap().contains("ke1_mlkem768"),
+            exchanges == 6
+        );
+        pair.suspend().unwrap();
+        pair.forget_past();
+        pair.resume().unwrap();
+        assert!(!pair.exchanges().contains(&(ExchangeType::INTERMEDIATE, false)));
+        pair.assert_up_by(How::Resumed);
+    }
+}
+
+#[test]
+fn a_gateway_that_wants_ml_kem_takes_neither_an_offer_nor_a_ticket_without() {
+    let mut pair = Pair::suspended(|_| {});
+    pair.scene().gateway.ike = vec!["aes256gcm16-prfsha384-x25519-ke1_mlkem768"];
+    pair.reconfigure_gateway();
+    let Err(Refusal::Failed(why)) = pair.resume() else { panic!("it came up") };
+    assert_eq!(why, Failure::NoIkeProposal);
 }

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod configuration;
 pub(crate) mod informational;
+pub(crate) mod intermediate;
 pub(crate) mod nat;
 pub(crate) mod sa_init;
 pub(crate) mod session_resume;
@@ -15,11 +16,11 @@ mod known_answer;
 
 use std::sync::Arc;
 
-use crypto::Nonces;
+use crypto::{IntAuth, Nonces};
 
 use crate::event::Role;
 use crate::fault::Discard;
-use crate::wire::{PayloadType, Payloads};
+use crate::wire::{Header, PayloadType, Payloads};
 
 /// What a message of an exchange must and must not hold. Everything else is
 /// optional: RFC 7296 section 1.2 lets any message carry notifies and vendor ids.
@@ -50,6 +51,9 @@ pub(crate) struct Transcript {
     /// IntAuth of the exchanges after the first; empty if there were none
     /// (RFC 9242 section 3.3.2).
     pub(crate) intermediate: Box<[u8]>,
+    /// The message id of the next request before the SA is established: of
+    /// IKE_AUTH after all IKE_INTERMEDIATE (RFC 9242 section 3.2).
+    pub(crate) auth_id: u32,
 }
 
 impl Transcript {
@@ -57,7 +61,30 @@ impl Transcript {
         (request, ni): (Arc<[u8]>, &[u8]),
         (response, nr): (Arc<[u8]>, &[u8]),
     ) -> Self {
-        Self { request, response, ni: ni.into(), nr: nr.into(), intermediate: Box::default() }
+        Self {
+            request,
+            response,
+            ni: ni.into(),
+            nr: nr.into(),
+            intermediate: Box::default(),
+            auth_id: 1,
+        }
+    }
+
+    /// One more IKE_INTERMEDIATE is over.
+    pub(crate) fn cover(&mut self, int_auth: &IntAuth) {
+        self.auth_id += 1;
+        self.intermediate = int_auth.octets(self.auth_id);
+    }
+
+    /// How many IKE_INTERMEDIATE there have been.
+    pub(crate) const fn intermediate_exchanges(&self) -> usize {
+        self.auth_id as usize - 1
+    }
+
+    /// Whether this is another answer to the first request than the one here.
+    pub(crate) fn contests(&self, header: &Header, datagram: &[u8]) -> bool {
+        header.flags.response && header.message_id == 0 && *datagram != *self.response
     }
 
     pub(crate) fn nonces(&self) -> Nonces<'_> {

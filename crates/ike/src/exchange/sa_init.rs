@@ -57,6 +57,9 @@ impl Request<'_> {
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
         announce_fragmentation(&mut builder, self.fragmentation);
+        if self.proposals.iter().any(IkeProposal::has_additional) {
+            builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
+        }
         finish(builder)
     }
 }
@@ -87,6 +90,9 @@ impl Response<'_> {
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         hash_algorithms(&mut builder);
         announce_fragmentation(&mut builder, self.fragmentation);
+        if !self.chosen.suite.additional.is_empty() {
+            builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
+        }
         finish(builder)
     }
 }
@@ -99,15 +105,18 @@ pub(crate) struct Chosen {
 }
 
 /// The suite that a responder chooses: the best of ours that is on offer.
+/// Additional key exchanges need IKE_INTERMEDIATE (RFC 9370 section 2.2.1).
 pub(crate) fn choose(
     ours: &[IkeProposal],
     offered: SaPayload<'_>,
     keyed: Option<Group>,
+    intermediate: bool,
 ) -> Option<Chosen> {
     let agree = |ours: &IkeProposal| {
         offered.offered().ok()?.filter(|p| p.protocol == Protocol::IKE).find_map(|theirs| {
             let transforms: Vec<_> = theirs.transforms().collect();
             let suite = ours.agree(&transforms, keyed)?;
+            (intermediate || suite.additional.is_empty()).then_some(())?;
             Some(Chosen { number: theirs.number, suite })
         })
     };
@@ -177,6 +186,11 @@ pub(super) fn announce_fragmentation(builder: &mut MessageBuilder, is_known: boo
 /// Whether the peer knows fragments.
 pub(crate) fn knows_fragmentation(payloads: &Payloads<'_>) -> bool {
     payloads.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
+}
+
+/// Whether the peer knows IKE_INTERMEDIATE (RFC 9242 section 3.1).
+pub(crate) fn knows_intermediate(payloads: &Payloads<'_>) -> bool {
+    payloads.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some()
 }
 
 fn offer(builder: &mut MessageBuilder, proposals: &[IkeProposal]) {

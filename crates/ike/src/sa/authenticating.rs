@@ -25,9 +25,6 @@ use crate::session::{Grant, ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
 
-/// The message id of IKE_AUTH.
-pub(crate) const AUTH_ID: u32 = 1;
-
 pub(crate) struct Authenticating {
     pub(crate) attempt: Attempt,
     basis: Basis,
@@ -63,8 +60,8 @@ pub(crate) enum Origin {
 }
 
 /// Whether a message is of the kind that answers IKE_AUTH.
-pub(crate) fn is_auth_response(header: &Header) -> bool {
-    header.flags.response && header.exchange == ExchangeType::AUTH && header.message_id == AUTH_ID
+pub(crate) fn is_auth_response(header: &Header, auth_id: u32) -> bool {
+    header.flags.response && header.exchange == ExchangeType::AUTH && header.message_id == auth_id
 }
 
 impl Origin {
@@ -83,14 +80,14 @@ impl Origin {
         }
     }
 
-    fn into_start(self) -> Start {
+    pub(crate) fn into_start(self) -> Start {
         match self {
             Self::Fresh { parked } => Start::Fresh { parked },
             Self::Resumed(resume) => Start::Resume(resume),
         }
     }
 
-    fn into_session(self) -> Option<SuspendedSession> {
+    pub(crate) fn into_session(self) -> Option<SuspendedSession> {
         match self {
             Self::Fresh { parked } => parked,
             Self::Resumed(resume) => Some(resume.unanswered()),
@@ -104,7 +101,7 @@ impl Authenticating {
         cx: &mut Context,
         now: Now,
         attempt: Attempt,
-        basis: Basis,
+        (basis, is_contested): (Basis, bool),
         ((suite, mut keys), transcript): ((IkeSuite, Keys), Transcript),
     ) -> Outcome {
         let (path, expectation) = (basis.way.path, &basis.expectation);
@@ -126,7 +123,7 @@ impl Authenticating {
             suite,
             keys,
             transcript,
-            is_contested: false,
+            is_contested,
             spi_in,
             flight,
         })))
@@ -148,7 +145,7 @@ impl Authenticating {
         header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if !is_auth_response(header) {
+        if !is_auth_response(header, self.transcript.auth_id) {
             self.is_contested |= self.contests(header, datagram);
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Authenticating(self));
         }
@@ -235,7 +232,7 @@ impl Authenticating {
             channel: Channel {
                 protection: keys.protection,
                 path,
-                window: Window::new(AUTH_ID + 1, 0),
+                window: Window::new(transcript.auth_id + 1, 0),
             },
             sk_d: keys.sk_d,
             suite,
@@ -361,25 +358,25 @@ impl Authenticating {
     /// Ended by a command, before the peer was known.
     pub(crate) fn abandon(self: Box<Self>, cx: &mut Context) -> Box<Withdrawing> {
         cx.spis.free(self.spi_in);
-        let Self { attempt, basis, keys, flight, .. } = *self;
+        let Self { attempt, basis, keys, transcript, flight, .. } = *self;
         let connection = Arc::clone(&attempt.connection.name);
         attempt.abandon(cx, basis.origin.into_session());
         let (protection, path) = (keys.protection, basis.way.path);
-        Box::new(Withdrawing { connection, protection, path, flight })
+        Box::new(Withdrawing { connection, protection, path, flight, auth_id: transcript.auth_id })
     }
 
     /// The parts that go on without the SA, of which the plane has not heard yet.
     fn part(self: Box<Self>, cx: &mut Context) -> (Attempt, Origin, Channel) {
         cx.spis.free(self.spi_in);
-        let Self { attempt, basis, keys, .. } = *self;
-        let window = Window::new(AUTH_ID + 1, 0);
+        let Self { attempt, basis, keys, transcript, .. } = *self;
+        let window = Window::new(transcript.auth_id + 1, 0);
         let channel = Channel { protection: keys.protection, path: basis.way.path, window };
         (attempt, basis.origin, channel)
     }
 }
 
 impl Attempt {
-    fn spend_retry(&mut self) -> bool {
+    pub(crate) fn spend_retry(&mut self) -> bool {
         let left = self.retries_left.checked_sub(1);
         self.retries_left = left.unwrap_or(0);
         left.is_some()
@@ -432,27 +429,28 @@ fn request(
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let exchange = ExchangeType::AUTH;
-    let sealed = keys.protection.request(&mut cx.provider, exchange, AUTH_ID, |builder| {
-        push_id(builder, Role::Initiator, our_id);
-        if let Some(credential) = expectation.credential() {
-            certificates::push(builder, credential);
-        }
-        expectation.wanted().push(builder);
-        if let Some(peer) = expectation.expected_id() {
-            push_id(builder, Role::Responder, peer);
-        }
-        push_auth(builder, &auth);
-        if is_first {
-            builder.notify(NotifyType::INITIAL_CONTACT, &[]);
-        }
-        if connection.resumption.enabled {
-            builder.notify(NotifyType::TICKET_REQUEST, &[]);
-        }
-        if !attempt.wanted.is_empty() {
-            configuration::push_request(builder, attempt.wanted);
-        }
-        child::offer(builder, &connection.child, spi_in);
-    });
+    let sealed =
+        keys.protection.request(&mut cx.provider, exchange, transcript.auth_id, |builder| {
+            push_id(builder, Role::Initiator, our_id);
+            if let Some(credential) = expectation.credential() {
+                certificates::push(builder, credential);
+            }
+            expectation.wanted().push(builder);
+            if let Some(peer) = expectation.expected_id() {
+                push_id(builder, Role::Responder, peer);
+            }
+            push_auth(builder, &auth);
+            if is_first {
+                builder.notify(NotifyType::INITIAL_CONTACT, &[]);
+            }
+            if connection.resumption.enabled {
+                builder.notify(NotifyType::TICKET_REQUEST, &[]);
+            }
+            if !attempt.wanted.is_empty() {
+                configuration::push_request(builder, attempt.wanted);
+            }
+            child::offer(builder, &connection.child, spi_in);
+        });
     sealed.map_err(|Unsendable| Failure::Protocol)
 }
 

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::event::{Path, RequestId};
 use crate::exchange::informational::Asked;
 use crate::fault::Discard;
-use crate::sa::authenticating::{AUTH_ID, is_auth_response};
+use crate::sa::authenticating::is_auth_response;
 use crate::sa::channel::{Channel, Incoming, Refused};
 use crate::sa::fragments::Datagram;
 use crate::sa::protection::{OpenFault, Protection};
@@ -32,6 +32,8 @@ pub(crate) struct Withdrawing {
     pub(crate) protection: Protection,
     pub(crate) path: Path,
     pub(crate) flight: Flight,
+    /// The message id of IKE_AUTH.
+    pub(crate) auth_id: u32,
 }
 
 impl Withdrawing {
@@ -42,7 +44,7 @@ impl Withdrawing {
         header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if !is_auth_response(header) {
+        if !is_auth_response(header, self.auth_id) {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Withdrawing(self));
         }
         let accepted = match self.protection.open(header, datagram) {
@@ -55,8 +57,8 @@ impl Withdrawing {
         if !accepted {
             return Outcome::gone();
         }
-        let Self { connection, protection, path, .. } = *self;
-        let channel = Channel { protection, path, window: Window::new(AUTH_ID + 1, 0) };
+        let Self { connection, protection, path, auth_id, .. } = *self;
+        let channel = Channel { protection, path, window: Window::new(auth_id + 1, 0) };
         let sa = Deleting::begin(cx, now, connection, channel, Task::Delete, Vec::new());
         Outcome { sa, then: Then::Nothing }
     }

@@ -117,7 +117,6 @@ pub(crate) struct Head {
     /// The type of the first payload inside.
     pub(crate) first: PayloadType,
     /// IKE header and generic header as they came, if nothing stands between them.
-    #[expect(dead_code, reason = "for IntAuth (RFC 9242)")]
     pub(crate) octets: Option<[u8; HEAD_LEN]>,
 }
 

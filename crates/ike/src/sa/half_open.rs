@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crypto::{IkeSuite, KeyAnswer, Skeyseed};
+use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
 use pki::Credential;
 
 use crate::config::{Connection, ResumeAuth};
@@ -12,18 +12,18 @@ use crate::exchange::auth::{
     self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
 };
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, child};
+use crate::exchange::{Transcript, child, intermediate};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
-use crate::sa::authenticating::AUTH_ID;
+use crate::proposal::group_number;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
 use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
 use crate::sa::fragments::Datagram;
 use crate::sa::inner::{Asking, Given};
-use crate::sa::protection::{Authentic, Keys, OpenFault, Spis};
-use crate::sa::window::Window;
+use crate::sa::protection::{Authentic, Keys, OpenFault, Protection, Spis};
+use crate::sa::window::{Answered, Window};
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
 use crate::session::{AuthForm, Presented, Resumable};
 use crate::time::{Instant, Now};
@@ -43,6 +43,10 @@ pub(crate) struct Asked {
     pub(crate) room: Option<usize>,
     pub(crate) transcript: Transcript,
     pub(crate) ground: Ground,
+    /// What AUTH covers of the additional key exchanges so far.
+    pub(crate) int_auth: Option<IntAuth>,
+    /// The answer to the last of them, under the keys of that exchange.
+    pub(crate) answered: Option<(Protection, Answered)>,
     pub(crate) started: Instant,
     pub(crate) expires: Instant,
 }
@@ -86,25 +90,47 @@ impl HalfOpen {
         header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        let fits = !header.flags.response && header.message_id == AUTH_ID;
-        if !fits {
+        if let Some((protection, answered)) = &self.asked.answered
+            && header.message_id + 1 == self.asked.transcript.auth_id
+        {
+            let why = match answered.again(protection, header, datagram) {
+                Ok(response) => {
+                    cx.transmit_all(path, response);
+                    Discard::Retransmission
+                }
+                Err(why) => why,
+            };
+            return Outcome::discard(cx, why, IkeSa::HalfOpen(self));
+        }
+        let id = self.asked.transcript.auth_id;
+        if header.flags.response || header.message_id != id {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::HalfOpen(self));
         }
-        if header.exchange != ExchangeType::AUTH {
+        let group = self.asked.next_group();
+        let exchange = match group {
+            Some(_) => ExchangeType::INTERMEDIATE,
+            None => ExchangeType::AUTH,
+        };
+        if header.exchange != exchange {
             return Outcome::discard(cx, Discard::WrongExchange, IkeSa::HalfOpen(self));
         }
-        let ticket = AnswerTicket { exchange: ExchangeType::AUTH, id: AUTH_ID, path };
+        let ticket = AnswerTicket { exchange, id, path };
         let Some((mut keys, asked)) = self.with_keys() else {
             cx.discard(Discard::BadPayload);
             return Outcome::gone();
         };
-        match keys.protection.open(header, datagram) {
-            Ok(message) => asked.authenticate(cx, now, keys, ticket, &message),
-            Err(OpenFault::Discard(why)) => {
+        match (keys.protection.open(header, datagram), group) {
+            (Ok(message), None) => asked.authenticate(cx, now, keys, ticket, &message),
+            (Ok(message), Some(group)) => {
+                asked.exchange_more(cx, now, (keys, group), ticket, &message)
+            }
+            (Err(OpenFault::Discard(why)), _) => {
                 let secrets = Secrets::Keys(keys);
                 Outcome::discard(cx, why, IkeSa::HalfOpen(Box::new(Self { secrets, asked })))
             }
-            Err(OpenFault::Peer(fault)) => refuse(cx, now, keys, ticket, fault, Failure::Protocol),
+            (Err(OpenFault::Peer(fault)), _) => {
+                refuse(cx, now, keys, ticket, fault, Failure::Protocol)
+            }
         }
     }
 
@@ -142,6 +168,50 @@ impl HalfOpen {
 }
 
 impl Asked {
+    /// The group of the additional key exchange that comes next. A resumed SA
+    /// has none, whatever its suite had (RFC 5723 section 5).
+    fn next_group(&self) -> Option<Group> {
+        match self.ground {
+            Ground::Fresh => {
+                self.suite.additional.iter().nth(self.transcript.intermediate_exchanges())
+            }
+            Ground::Resumed(..) => None,
+        }
+    }
+
+    /// Answers IKE_INTERMEDIATE, and goes on with the keys that come of it.
+    fn exchange_more(
+        mut self,
+        cx: &mut Context,
+        now: Now,
+        (mut keys, group): (Box<Keys>, Group),
+        ticket: AnswerTicket,
+        message: &Authentic<'_>,
+    ) -> Outcome {
+        let share = intermediate::share(message.payloads(), group);
+        let answer = share.and_then(|share| cx.provider.answer_key_exchange(group, share).ok());
+        let (Some(answer), Some(request)) = (answer, message.covered()) else {
+            let fault = PeerFault::InvalidSyntax;
+            return refuse(cx, now, keys, ticket, fault, Failure::BadKeyExchange);
+        };
+        let sealed = keys.protection.covered_response(&mut cx.provider, ticket.id, |builder| {
+            builder.ke(group_number(group), answer.public());
+        });
+        let (Ok((response, covered)), Ok(shared)) = (sealed, answer.agree()) else {
+            return Outcome::gone();
+        };
+        cx.transmit_all(ticket.path, &response);
+        let messages = (&*request, &*covered);
+        let int_auth = intermediate::cover(self.int_auth.take(), Role::Responder, &keys, messages);
+        let role = (Role::Responder, self.spis, self.suite);
+        let (keys, before) = intermediate::strengthen(*keys, role, &self.transcript, shared);
+        self.transcript.cover(&int_auth);
+        self.int_auth = Some(int_auth);
+        self.answered = Some((before, Answered::new(ticket.id, response)));
+        let secrets = Secrets::Keys(Box::new(keys));
+        Outcome::keep(IkeSa::HalfOpen(Box::new(HalfOpen { secrets, asked: self })))
+    }
+
     fn authenticate(
         self,
         cx: &mut Context,
@@ -300,7 +370,7 @@ impl Asked {
             Ok(given) => (given, None),
             Err(why) => (Given::default(), Some(why)),
         };
-        let window = Window::new(0, AUTH_ID + 1);
+        let window = Window::new(0, ticket.id + 1);
         let founded = Founded {
             connection,
             side: Side::Peer { group: None },
@@ -312,7 +382,7 @@ impl Asked {
             method,
             how,
             started,
-            round_trips: 2,
+            round_trips: 1 + transcript.auth_id,
             nat: way.nat,
             encapsulation: way.encapsulation,
             inner: given.addresses,
@@ -350,7 +420,7 @@ fn refuse(
     cx.counters.failed += 1;
     let (remote, role) = (ticket.path.remote, Role::Responder);
     cx.emit_of_stranger(now.instant, Event::Failed { connection: None, remote, role, why });
-    let window = Window::new(0, AUTH_ID + 1);
+    let window = Window::new(0, ticket.id + 1);
     let mut channel = Channel { protection: keys.protection, path: ticket.path, window };
     if channel.answer_fault(cx, ticket, fault).is_err() {
         return Outcome::gone();

@@ -14,6 +14,7 @@ use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
 use crate::sa::authenticating::{Authenticating, Basis, Origin};
+use crate::sa::intermediate::Intermediate;
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
@@ -182,6 +183,9 @@ impl Initiating {
         let accepted =
             payloads.sa().and_then(|sa| sa_init::accepted(&self.attempt.connection.proposals, sa));
         let Some(suite) = accepted else { return self.doubt(now, Failure::NoIkeProposal) };
+        if !suite.additional.is_empty() && !sa_init::knows_intermediate(payloads) {
+            return self.doubt(now, Failure::Protocol);
+        }
         let (Some((group, public)), Some(nonce)) = (sa_init::key_share(payloads), payloads.nonce())
         else {
             return self.doubt(now, Failure::Protocol);
@@ -213,7 +217,7 @@ impl Initiating {
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
         let basis = Basis { origin, way, hinted: self.cookie.is_some(), expectation };
-        Authenticating::begin(cx, now, attempt, basis, (keys, transcript))
+        Intermediate::begin(cx, now, attempt, basis, spis, (keys, transcript))
     }
 
     /// The answer to IKE_SESSION_RESUME.
@@ -256,7 +260,7 @@ impl Initiating {
         attempt.round_trips += 1;
         let origin = Origin::Resumed(resume);
         let basis = Basis { origin, way, hinted: cookie.is_some(), expectation };
-        Authenticating::begin(cx, now, attempt, basis, (keys, transcript))
+        Authenticating::begin(cx, now, attempt, (basis, false), (keys, transcript))
     }
 
     /// The responder wants to see that we are where we say (RFC 7296 section 2.6).

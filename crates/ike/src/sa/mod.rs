@@ -2,7 +2,7 @@
 //! that may end a stage consumes it.
 //!
 //! ```text
-//! Initiating --response--> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
+//! Initiating --response--> [Intermediate ..] --> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
 //!                                `--down--> Withdrawing --IKE_AUTH----------^
 //!            request --> HalfOpen ---------IKE_AUTH--> Established --deleted--> Closed ----> gone
 //! ```
@@ -15,6 +15,7 @@ pub(crate) mod fragments;
 pub(crate) mod half_open;
 pub(crate) mod initiating;
 pub(crate) mod inner;
+pub(crate) mod intermediate;
 pub(crate) mod protection;
 pub(crate) mod window;
 
@@ -39,11 +40,14 @@ use established::Established;
 use fragments::Datagram;
 use half_open::HalfOpen;
 use initiating::Initiating;
+use intermediate::Intermediate;
 
 /// An IKE SA in one of its stages.
 pub(crate) enum IkeSa {
     /// We asked, in `IKE_SA_INIT` or `IKE_SESSION_RESUME`.
     Initiating(Box<Initiating>),
+    /// We asked, in `IKE_INTERMEDIATE`.
+    Intermediate(Box<Intermediate>),
     /// We asked, in `IKE_AUTH`.
     Authenticating(Box<Authenticating>),
     /// We answered a stranger and wait for its `IKE_AUTH`.
@@ -190,6 +194,7 @@ impl IkeSa {
     ) -> Outcome {
         match self {
             Self::Initiating(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Intermediate(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Authenticating(sa) => sa.receive(cx, now, path, header, datagram),
             Self::HalfOpen(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Established(sa) => sa.receive(cx, now, path, header, datagram),
@@ -203,6 +208,7 @@ impl IkeSa {
     pub(crate) fn timeout(self, cx: &mut Context, now: Now) -> Outcome {
         match self {
             Self::Initiating(sa) => sa.timeout(cx, now),
+            Self::Intermediate(sa) => sa.timeout(cx, now),
             Self::Authenticating(sa) => sa.timeout(cx, now),
             Self::HalfOpen(sa) => sa.timeout(cx, now),
             Self::Established(sa) => sa.timeout(cx, now),
@@ -216,6 +222,7 @@ impl IkeSa {
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {
         match self {
             Self::Initiating(sa) => Some(sa.due()),
+            Self::Intermediate(sa) => Some(sa.due()),
             Self::Authenticating(sa) => Some(sa.due()),
             Self::HalfOpen(sa) => Some(sa.due()),
             Self::Established(sa) => sa.due(),
@@ -230,6 +237,7 @@ impl IkeSa {
     pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
         match self {
             Self::Initiating(sa) => sa.attempt.waiting.push(id),
+            Self::Intermediate(sa) => sa.attempt.waiting.push(id),
             Self::Authenticating(sa) => sa.attempt.waiting.push(id),
             Self::Established(sa) => return sa.wait(id),
             Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => {
@@ -252,6 +260,10 @@ impl IkeSa {
                 sa.abandon(cx);
                 None
             }
+            Self::Intermediate(sa) => {
+                sa.abandon(cx);
+                None
+            }
             Self::Authenticating(sa) => Some(Self::Withdrawing(sa.abandon(cx))),
             Self::Withdrawing(sa) => Some(Self::Withdrawing(sa)),
             Self::HalfOpen(_) | Self::Closed(_) => None,
@@ -264,6 +276,7 @@ impl IkeSa {
     pub(crate) fn young(&self) -> Option<(Path, Option<IkeSuite>)> {
         match self {
             Self::Initiating(sa) => Some((sa.path(), None)),
+            Self::Intermediate(sa) => Some((sa.path(), Some(sa.suite()))),
             Self::Authenticating(sa) => Some((sa.path(), Some(sa.suite()))),
             Self::HalfOpen(_)
             | Self::Established(_)
@@ -277,6 +290,7 @@ impl IkeSa {
     pub(crate) fn line(&self) -> Option<usize> {
         match self {
             Self::Initiating(sa) => Some(sa.attempt.line),
+            Self::Intermediate(sa) => Some(sa.attempt.line),
             Self::Authenticating(sa) => Some(sa.attempt.line),
             Self::Established(sa) => sa.line(),
             Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => None,
@@ -288,6 +302,7 @@ impl IkeSa {
         match self {
             Self::Established(sa) => Some(sa.peer()),
             Self::Initiating(_)
+            | Self::Intermediate(_)
             | Self::Authenticating(_)
             | Self::HalfOpen(_)
             | Self::Withdrawing(_)

@@ -73,15 +73,19 @@ impl Keys {
 /// sent. Nothing else makes one.
 pub(crate) struct Authentic<'d> {
     payloads: Payloads<'d>,
-    #[expect(dead_code, reason = "for IntAuth (RFC 9242)")]
     head: Head,
-    #[expect(dead_code, reason = "for IntAuth (RFC 9242)")]
     plain: &'d [u8],
 }
 
 impl<'d> Authentic<'d> {
     pub(crate) const fn payloads(&self) -> &Payloads<'d> {
         &self.payloads
+    }
+
+    /// The message as AUTH covers it. `None` if it has payloads outside the
+    /// Encrypted payload, as none of ours has.
+    pub(crate) fn covered(&self) -> Option<Box<[u8]>> {
+        Some(covered(&self.head.octets?, self.plain))
     }
 }
 
@@ -118,6 +122,31 @@ impl Protection {
         self.seal(provider, exchange, id, false, fill)
     }
 
+    /// An IKE_INTERMEDIATE request of ours, sealed, and as AUTH covers it.
+    pub(crate) fn covered_request(
+        &mut self,
+        provider: &mut Provider,
+        id: u32,
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
+        self.seal_covered(provider, ExchangeType::INTERMEDIATE, id, false, fill)
+    }
+
+    /// An IKE_INTERMEDIATE response of ours, sealed, and as AUTH covers it.
+    pub(crate) fn covered_response(
+        &mut self,
+        provider: &mut Provider,
+        id: u32,
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
+        self.seal_covered(provider, ExchangeType::INTERMEDIATE, id, true, fill)
+    }
+
+    /// Octets of a message above which it goes out in fragments.
+    pub(crate) const fn room(&self) -> Option<usize> {
+        self.room
+    }
+
     /// A response of ours, sealed.
     pub(crate) fn response(
         &mut self,
@@ -137,19 +166,54 @@ impl Protection {
         response: bool,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<Datagrams, Unsendable> {
+        let (header, message) = self.build(exchange, id, response, fill)?;
+        self.seal_built(provider, header, message)
+    }
+
+    fn seal_covered(
+        &mut self,
+        provider: &mut Provider,
+        exchange: ExchangeType,
+        id: u32,
+        response: bool,
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
+        let (header, message) = self.build(exchange, id, response, fill)?;
+        let (head, plain) = message.split_first_chunk::<HEAD_LEN>().ok_or(Unsendable)?;
+        let covered = covered(head, plain);
+        Ok((self.seal_built(provider, header, message)?, covered))
+    }
+
+    /// A message before it is sealed.
+    fn build(
+        &self,
+        exchange: ExchangeType,
+        id: u32,
+        response: bool,
+        fill: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Result<(Header, Vec<u8>), Unsendable> {
         let flags = Flags { initiator: self.role == Role::Initiator, response };
         let spis = (self.spis.initiator, self.spis.responder);
         let header = Header::new(spis, exchange, flags, id);
         let mut builder = MessageBuilder::new(Vec::with_capacity(ROOM), header).begin_encrypted();
         fill(&mut builder);
         let sealed_len = |len| self.ours.sealed_len(len);
-        let (mut message, inner_at) =
-            builder.finish_encrypted(sealed_len).map_err(|_| Unsendable)?;
-        let len = inner_at + sealed_len(message.len() - inner_at);
+        let (message, _) = builder.finish_encrypted(sealed_len).map_err(|_| Unsendable)?;
+        Ok((header, message))
+    }
+
+    fn seal_built(
+        &mut self,
+        provider: &mut Provider,
+        header: Header,
+        mut message: Vec<u8>,
+    ) -> Result<Datagrams, Unsendable> {
+        let plain_len = message.len().checked_sub(HEAD_LEN).ok_or(Unsendable)?;
+        let len = HEAD_LEN + self.ours.sealed_len(plain_len);
         if let Some(room) = self.room.filter(|&room| len > room) {
             return self.fragments(provider, header, &Zeroizing::new(message), room);
         }
-        self.ours.seal(provider, &mut message, inner_at).map_err(|_| Unsendable)?;
+        self.ours.seal(provider, &mut message, HEAD_LEN).map_err(|_| Unsendable)?;
         Ok(Arc::<[u8]>::from(message).into())
     }
 
@@ -259,6 +323,23 @@ impl Protection {
         datagram.complete(whole.octets);
         Ok(whole.head)
     }
+}
+
+/// A message as it was before it was sealed and maybe fragmented, with lengths
+/// that count neither IV nor padding nor ICV (RFC 9242 section 3.3.2).
+fn covered(head: &[u8; HEAD_LEN], plain: &[u8]) -> Box<[u8]> {
+    let mut octets = [head.as_slice(), plain].concat();
+    // A message has at most 65535 octets.
+    let [low, lower] = u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let inner = u16::try_from(plain.len() + 4).unwrap_or(u16::MAX).to_be_bytes();
+    for (at, value) in
+        [(16, &[PayloadType::SK.0][..]), (24, &[0, 0, low, lower]), (HEAD_LEN - 2, &inner)]
+    {
+        if let Some(field) = octets.get_mut(at..at + value.len()) {
+            field.copy_from_slice(value);
+        }
+    }
+    octets.into()
 }
 
 /// Octets of Fragment Number and Total Fragments.
