@@ -127,7 +127,7 @@ fn assemble(
     for connection in connections {
         match connection.start {
             Start::Manual => {}
-            Start::OnBoot => engine.bring_up(connection.name),
+            Start::OnBoot => engine.keep_up(&connection.name),
             Start::OnTraffic => engine.arm(&connection.name),
         }
     }

@@ -159,10 +159,9 @@ impl Engine {
         self.endpoint.arm(name);
     }
 
-    /// Brings a connection up without anybody waiting for it.
-    pub fn bring_up(&mut self, name: Arc<str>) {
-        let id = self.new_request();
-        self.endpoint.handle_command(clock::now(), id, Command::Up(name));
+    /// Brings a connection up, and again whenever it has ended.
+    pub fn keep_up(&mut self, name: &str) {
+        self.endpoint.keep_up(clock::now(), name);
     }
 
     /// Runs until a shutdown is asked for and done.

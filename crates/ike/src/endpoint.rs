@@ -19,6 +19,7 @@
 
 mod command;
 mod follow;
+mod keep;
 mod line;
 mod show;
 
@@ -123,6 +124,7 @@ impl Endpoint {
         }
         for index in 0..self.lines.len() {
             self.rearm_if_due(now, index);
+            self.return_if_due(now, index);
         }
         while let Some((due, _, spi)) = self.table.next_due()
             && due <= now.instant
@@ -142,7 +144,8 @@ impl Endpoint {
         });
         let rests = self.lines.iter().filter_map(|line| line.rests_until);
         let rest = rests.min().map(|until| (until, Why::Rest));
-        [sa, Some(key), session, rest].into_iter().flatten().min()
+        let back = self.next_return().map(|at| (at, Why::Return));
+        [sa, Some(key), session, rest, back].into_iter().flatten().min()
     }
 
     /// Somebody wants something.
@@ -219,6 +222,7 @@ impl Endpoint {
     /// hold a ticket of ours, for whom it would void the ticket (RFC 5723
     /// section 6.2).
     pub fn shut_down(&mut self, now: Now) {
+        self.keep_nothing();
         let all: Vec<_> = self.table.iter().map(|(spi, _)| spi).collect();
         for spi in all {
             self.change(now, spi, |sa, cx| match sa {

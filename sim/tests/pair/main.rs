@@ -13,6 +13,7 @@ mod certificates;
 mod corpus;
 mod fragments;
 mod hostile;
+mod keeping;
 mod life;
 mod limits;
 mod losses;

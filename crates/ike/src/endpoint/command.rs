@@ -25,6 +25,7 @@ impl Endpoint {
     }
 
     pub(super) fn up(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
+        self.want(index, true);
         match self.line_sa(index) {
             None => self.begin(now, index, waiting),
             Some((spi, IkeSa::Established(sa))) if !sa.is_usable() => {
@@ -127,6 +128,7 @@ impl Endpoint {
                 let outcome = attempt.fail(&mut self.cx, path, why, session);
                 self.follow(now, None, outcome.then);
                 self.rest(now, index);
+                self.plan_return(now, index, true);
                 self.settle(index);
             }
         }
@@ -143,6 +145,7 @@ impl Endpoint {
 
     /// Ends what we began for a connection, or what its peers did.
     pub(super) fn down(&mut self, now: Now, index: usize, id: RequestId) {
+        self.want(index, false);
         let Some(line) = self.lines.get_mut(index) else { return };
         let name = Arc::clone(&line.connection.name);
         let ours = line.sa.take();
@@ -176,6 +179,7 @@ impl Endpoint {
     }
 
     pub(super) fn suspend(&mut self, now: Now, index: usize, id: RequestId) {
+        self.want(index, false);
         let Some((spi, sa)) = self.line_sa(index) else {
             let line = self.lines.get(index);
             let key = line.map(|line| SessionKey(Arc::clone(&line.connection.name)));

@@ -42,6 +42,7 @@ impl Endpoint {
             if was_young {
                 self.rest(now, index);
             }
+            self.plan_return(now, index, was_young);
             self.settle(index);
         }
     }
@@ -119,7 +120,7 @@ impl Endpoint {
         if self.cx.sessions.get(&key).is_none() {
             self.cx.forget_addresses(&key.0);
         }
-        if line.armed || self.cx.sessions.get(&key).is_some() {
+        if line.is_missed() || self.cx.sessions.get(&key).is_some() {
             let acquire = line.is_for_traffic() && line.rests_until.is_none();
             self.hold(index, acquire);
         } else if line.held.is_some() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use esp::spec::GroupId;
 
+use super::keep::Keeping;
 use crate::config::{Connection, ResumeTrigger};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
@@ -20,11 +21,26 @@ pub(super) struct Line {
     pub(super) held: Option<bool>,
     /// Its last attempt has failed: packets do not begin another before this.
     pub(super) rests_until: Option<Instant>,
+    /// Whether and how it is kept up.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl Line {
     pub(super) const fn new(connection: Arc<Connection>, group: GroupId) -> Self {
-        Self { connection, group, sa: None, armed: false, held: None, rests_until: None }
+        Self {
+            connection,
+            group,
+            sa: None,
+            armed: false,
+            held: None,
+            rests_until: None,
+            keeping: None,
+        }
+    }
+
+    /// Whether it is down against everybody's will: its packets wait.
+    pub(super) fn is_missed(&self) -> bool {
+        self.armed || self.keeping.as_ref().is_some_and(Keeping::is_wanted)
     }
 
     /// Whether packets may bring it up.

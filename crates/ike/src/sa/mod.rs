@@ -180,6 +180,8 @@ pub enum Why {
     SessionExpiry,
     /// A connection that failed may be brought up by traffic again.
     Rest,
+    /// A connection that is kept up is to come back.
+    Return,
 }
 
 impl IkeSa {
