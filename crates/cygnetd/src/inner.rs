@@ -88,3 +88,21 @@ fn addresses(given: Option<&Assignment>) -> Vec<IpAddr> {
 const fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_claims_only_what_it_may() {
+        let domain = |text: &str| text.parse::<Domain>().unwrap();
+        let said = [domain("corp.example"), domain("lab.corp.example"), domain("bank.example")];
+        let within = |list: &[&str]| {
+            let list = list.iter().map(|text| domain(text)).collect();
+            claimed(&config::Claims::Within(list), &said)
+        };
+        assert_eq!(claimed(&config::Claims::Any, &said), said);
+        assert_eq!(within(&["corp.example"]), said[..2]);
+        assert_eq!(within(&[]), []);
+    }
+}

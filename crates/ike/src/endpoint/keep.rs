@@ -34,7 +34,7 @@ impl Keeping {
     fn wait(&self, cx: &mut Context) -> Duration {
         let longest = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         let chance = u32::from_be_bytes(cx.provider.array());
-        let nanos = longest.as_nanos() * u128::from(chance) >> u32::BITS;
+        let nanos = (longest.as_nanos() * u128::from(chance)) >> u32::BITS;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
