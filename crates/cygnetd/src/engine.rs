@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
 use ike::Endpoint;
-use ike::event::{Command, Output, Path, Port, RequestId};
+use ike::event::{Output, Path, Port, RequestId};
 use ike::fault::Refusal;
 use ike::status::EndpointStatus;
 use ike::time::Instant;
