@@ -293,6 +293,10 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
 
 fn config(tunnel: &Tunnel, extra: &str) -> String {
     let Tunnel { local, remote, ike, esp, secret } = tunnel;
+    let proposals = match ike.as_str() {
+        Tunnel::DEFAULT => String::new(),
+        ike => format!("proposals = [\"{ike}\"]"),
+    };
     format!(
         r#"[daemon]
 listen = ["{}"]
@@ -300,7 +304,7 @@ listen = ["{}"]
 [connections.dut]
 local_addrs = ["{}"]
 remote_addrs = ["{}"]
-proposals = ["{ike}"]
+{proposals}
 inner_addrs = ["{}/24"]
 {extra}
 

@@ -37,6 +37,9 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
+    /// As IKE proposals: what each side takes if it is not told.
+    pub const DEFAULT: &str = "default";
+
     /// From the daemon under test (10.77.0.1, with 10.91.0.0/24) to its peer (10.77.0.2, with
     /// 10.92.0.0/24).
     pub fn new(ike: &str, esp: &str) -> Self {

@@ -135,6 +135,17 @@ fn a_packet_that_wants_to_leave_wakes_the_session() -> Result<()> {
     })
 }
 
+/// It has no ML-KEM, which our first proposal asks for.
+#[test]
+fn what_both_sides_take_by_default_fits() -> Result<()> {
+    story(|world| {
+        let tunnel = Tunnel::new(Tunnel::DEFAULT, "aes256gcm16");
+        let (_, cygnet, _) = up(world, &tunnel, "")?;
+        assert_eq!(cygnet.connection()?.how, Some(How::Full));
+        Ok(())
+    })
+}
+
 #[test]
 fn extended_sequence_numbers_are_understood_by_the_kernel() -> Result<()> {
     story(|world| {

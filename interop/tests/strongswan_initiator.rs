@@ -11,6 +11,18 @@ use control::{Failure, Gone, How, Role, State, What};
 use interop::{Cygnet, Namespace, StrongSwan, Tunnel, World, story};
 
 #[test]
+fn what_both_sides_take_by_default_fits() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new(Tunnel::DEFAULT, "aes256gcm16");
+        let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+        let _cygnet = Cygnet::start(&dut, &tunnel, "")?;
+        strongswan.initiate()?;
+        peer.ping(tunnel.remote.inner, tunnel.local.inner)
+    })
+}
+
+#[test]
 fn aes_gcm_with_x25519_carries_pings_both_ways() -> Result<()> {
     carries_pings_both_ways("aes256gcm16-prfsha384-x25519", "aes256gcm16")
 }
