@@ -116,7 +116,7 @@ fn fragments_of_ike_auth_are_put_together() -> Result<()> {
         let (dut, peer) = world.pair()?;
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let _strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
-        let cygnet = Cygnet::start(&dut, &tunnel, "fragment_size = 200")?;
+        let cygnet = Cygnet::start(&dut, &tunnel, "fragment_size = 576")?;
         let wire = Capture::start(&dut, "eth0")?;
 
         cygnet.up()?;
