@@ -9,7 +9,7 @@ use zlink::tokio::unix;
 
 use crate::error::Error;
 use crate::event::Event;
-use crate::method::{ConnectionName, Method, MonitorReply, Nothing, StatusOf};
+use crate::method::{ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf};
 use crate::status::Status;
 
 /// A conversation with a running daemon: one call at a time.
@@ -91,6 +91,15 @@ impl Client {
     /// See [`Client::up`].
     pub async fn resume(&mut self, name: &str) -> Result<(), ClientError> {
         self.ask(Method::Resume(named(name))).await
+    }
+
+    /// Replaces the keys of the IKE SA, or of its children. Returns when that
+    /// has begun.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub async fn rekey(&mut self, name: &str, child: bool) -> Result<(), ClientError> {
+        self.ask(Method::Rekey(RekeyOf { name: name.to_owned(), child })).await
     }
 
     /// What there is: of the connection `name`, or of all.

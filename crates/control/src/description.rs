@@ -41,6 +41,12 @@ fn methods() -> Vec<Method<'static>> {
         method("Down", name(), vec![], DOWN),
         method("Suspend", name(), vec![], SUSPEND),
         method("Resume", name(), vec![], RESUME),
+        method(
+            "Rekey",
+            vec![field("name", Type::String), field("child", Type::Bool)],
+            vec![],
+            REKEY,
+        ),
         method("Status", optional_name(), status(), STATUS),
         method("Monitor", vec![], vec![field("event", Type::ForeignObject)], MONITOR),
     ]
@@ -55,6 +61,10 @@ const SUSPEND: &[&str] = &["Puts a connection to sleep: sends no Delete, keeps t
 const RESUME: &[&str] = &[
     "Brings a suspended session back.",
     "Answers when packets can flow, or when that has failed.",
+];
+const REKEY: &[&str] = &[
+    "Replaces the keys of a connection that is up: those of the IKE SA, or of its",
+    "children. Answers when that has begun; events tell of the end.",
 ];
 const STATUS: &[&str] = &["Tells what there is, of every connection or of the one with this name."];
 const MONITOR: &[&str] = &[

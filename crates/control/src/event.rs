@@ -67,6 +67,47 @@ pub enum What {
         /// ESP in UDP rather than IP protocol 50.
         udp: bool,
     },
+    /// A child has new keys.
+    ChildRekeyed {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// The child's configured name.
+        child: String,
+        /// Who has asked for it.
+        by: Role,
+        /// ESP suite.
+        suite: String,
+        /// The SPI of packets to us, in hexadecimal.
+        spi_in: String,
+        /// The SPI of packets to the peer, in hexadecimal.
+        spi_out: String,
+    },
+    /// An IKE SA has new keys.
+    Rekeyed {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA that it was.
+        sa: String,
+        /// The one that it is now.
+        successor: String,
+        /// Who has asked for it.
+        by: Role,
+        /// The IKE suite, in strongSwan's spelling.
+        suite: String,
+    },
+    /// New keys were not to be had. The old ones go on, and another attempt follows.
+    RekeyFailed {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// The child's configured name; none when it was about the IKE SA.
+        child: Option<String>,
+        /// Why.
+        why: Failure,
+    },
     /// A child is gone.
     ChildDown {
         /// The connection's name.
@@ -437,6 +478,19 @@ impl fmt::Display for What {
                 write!(f, "{connection}: child {child} up, {ours} = {theirs}, ")?;
                 write!(f, "{suite} {form}, SPIs {spi_in} in, {spi_out} out")
             }
+            Self::ChildRekeyed { connection, child, by, suite, spi_in, spi_out, sa: _ } => {
+                write!(f, "{connection}: child {child} rekeyed {}: ", asked(*by))?;
+                write!(f, "{suite}, SPIs {spi_in} in, {spi_out} out")
+            }
+            Self::Rekeyed { connection, successor, by, suite, sa: _ } => {
+                write!(f, "{connection}: rekeyed {}: {suite}, SA {successor}", asked(*by))
+            }
+            Self::RekeyFailed { connection, child: Some(child), why, sa: _ } => {
+                write!(f, "{connection}: child {child} got no new keys: {why}")
+            }
+            Self::RekeyFailed { connection, child: None, why, sa: _ } => {
+                write!(f, "{connection}: got no new keys: {why}")
+            }
             Self::ChildDown { connection, child, why, sa: _ } => {
                 write!(f, "{connection}: child {child} down: {why}")
             }
@@ -519,6 +573,14 @@ impl fmt::Display for How {
             Self::Full => "full",
             Self::Resumed => "resumed",
         })
+    }
+}
+
+/// Who has asked for new keys.
+const fn asked(by: Role) -> &'static str {
+    match by {
+        Role::Initiator => "by us",
+        Role::Responder => "by the peer",
     }
 }
 

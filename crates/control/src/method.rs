@@ -21,6 +21,9 @@ pub enum Method {
     /// Resume a suspended session.
     #[serde(rename = "net.cygnet.Control.Resume")]
     Resume(ConnectionName),
+    /// Replace the keys of a connection, or of its children.
+    #[serde(rename = "net.cygnet.Control.Rekey")]
+    Rekey(RekeyOf),
     /// What there is.
     #[serde(rename = "net.cygnet.Control.Status")]
     Status(StatusOf),
@@ -35,6 +38,16 @@ pub enum Method {
 pub struct ConnectionName {
     /// The connection's configured name.
     pub name: String,
+}
+
+/// The parameters of `Rekey`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RekeyOf {
+    /// The connection's configured name.
+    pub name: String,
+    /// Whether the keys of the children are meant, and not those of the IKE SA.
+    pub child: bool,
 }
 
 /// The parameter of `Status`.
@@ -80,6 +93,7 @@ impl Method {
             "Down" => Ok(Self::Down(name(parameters)?)),
             "Suspend" => Ok(Self::Suspend(name(parameters)?)),
             "Resume" => Ok(Self::Resume(name(parameters)?)),
+            "Rekey" => Ok(Self::Rekey(rekey_of(parameters)?)),
             "Status" => Ok(Self::Status(status_of(parameters)?)),
             "Monitor" => Ok(Self::Monitor(nothing(parameters)?)),
             _ => Err(UnknownMethod::NotFound),
@@ -100,6 +114,17 @@ fn status_of(parameters: &Map<String, Value>) -> Result<StatusOf, UnknownMethod>
     };
     only(parameters, &["name"])?;
     Ok(StatusOf { name })
+}
+
+fn rekey_of(parameters: &Map<String, Value>) -> Result<RekeyOf, UnknownMethod> {
+    let Some(Value::String(name)) = parameters.get("name") else {
+        return Err(UnknownMethod::InvalidParameter("name"));
+    };
+    let Some(Value::Bool(child)) = parameters.get("child") else {
+        return Err(UnknownMethod::InvalidParameter("child"));
+    };
+    only(parameters, &["name", "child"])?;
+    Ok(RekeyOf { name: name.clone(), child: *child })
 }
 
 fn nothing(parameters: &Map<String, Value>) -> Result<Nothing, UnknownMethod> {
@@ -127,6 +152,7 @@ mod tests {
             Method::Down(office()),
             Method::Suspend(office()),
             Method::Resume(office()),
+            Method::Rekey(RekeyOf { name: "office".to_owned(), child: true }),
             Method::Status(StatusOf::default()),
             Method::Status(StatusOf { name: Some("office".to_owned()) }),
             Method::Monitor(Nothing {}),

@@ -56,6 +56,17 @@ pub(crate) enum Command {
         /// The connection's name in the configuration.
         name: String,
     },
+    /// Replace the keys of a connection that is up.
+    ///
+    /// Returns when that has begun; `cygnet monitor` shows the end of it.
+    #[command(after_help = "Examples:\n  cygnet rekey office\n  cygnet rekey office --child")]
+    Rekey {
+        /// The connection's name in the configuration.
+        name: String,
+        /// The keys of its children, and not those of the IKE SA.
+        #[arg(long)]
+        child: bool,
+    },
     /// Show all connections, or one in detail.
     #[command(after_help = "\
 Examples:

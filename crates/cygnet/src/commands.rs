@@ -1,4 +1,4 @@
-//! up, down, suspend, resume.
+//! up, down, suspend, resume, rekey.
 
 use std::io::Write as _;
 
@@ -33,6 +33,11 @@ pub(crate) async fn suspend(mut client: Client, name: &str) -> Result<(), Proble
         }
         None => line(format_args!("{name} is suspended")),
     }
+}
+
+pub(crate) async fn rekey(mut client: Client, name: &str, child: bool) -> Result<(), Problem> {
+    client.rekey(name, child).await?;
+    line(format_args!("{name} gets new keys"))
 }
 
 /// The daemon carries on without us: a set-up belongs to it, not to a terminal.

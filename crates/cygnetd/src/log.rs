@@ -102,6 +102,7 @@ const fn level(event: &Event) -> Level {
     match event {
         Event::Failed { .. }
         | Event::FellBack { .. }
+        | Event::RekeyFailed { .. }
         | Event::SessionLost { .. }
         | Event::PoolExhausted { .. } => Level::WARN,
         // Anybody can cause the first; the others say nothing that another
@@ -114,6 +115,8 @@ const fn level(event: &Event) -> Level {
         | Event::Down { why: Gone::Replaced, .. } => Level::DEBUG,
         Event::Started { .. }
         | Event::Up { .. }
+        | Event::Rekeyed { .. }
+        | Event::ChildRekeyed { .. }
         | Event::Down { .. }
         | Event::Suspended { .. }
         | Event::TicketGranted { .. }

@@ -111,7 +111,8 @@ fn engine() -> EngineHandle {
             let (Command::Up(name)
             | Command::Down(name)
             | Command::Suspend(name)
-            | Command::Resume(name)) = command;
+            | Command::Resume(name)
+            | Command::Rekey(name, _)) = command;
             let _ = reply.send(match &*name {
                 "office" => Ok(()),
                 "answers" => Err(Refusal::CannotInitiate),

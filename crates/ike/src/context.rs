@@ -9,7 +9,7 @@ use crypto::Provider;
 use esp::plane;
 use esp::spec::{ChildId, GroupId, Spi};
 
-use crate::config::{Connection, Limits, Retransmission};
+use crate::config::{Connection, Limits, Retransmission, Shard};
 use crate::crash::CrashTokens;
 use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
@@ -45,6 +45,7 @@ pub(crate) struct Context {
     pub(crate) owners: BTreeMap<ChildId, IkeSpi>,
     /// Which child a command of the plane installs.
     pub(crate) installing: BTreeMap<plane::CommandId, ChildId>,
+    shard: Shard,
     names: Names,
     of_strangers: Quota,
 }
@@ -71,7 +72,7 @@ impl Context {
     pub(crate) fn new(
         provider: Provider,
         (issuer, crash_tokens): (TicketIssuer, CrashTokens),
-        (retransmission, limits): (Retransmission, Limits),
+        (retransmission, limits, shard): (Retransmission, Limits, Shard),
         capabilities: plane::Capabilities,
         nat_port: u16,
         (connections, pools): (Arc<[Arc<Connection>]>, Pools),
@@ -93,6 +94,7 @@ impl Context {
             assigned: BTreeMap::new(),
             owners: BTreeMap::new(),
             installing: BTreeMap::new(),
+            shard,
             names: Names::default(),
             of_strangers: Quota::default(),
         }
@@ -160,6 +162,13 @@ impl Context {
     /// An SPI for packets to us that no child of this endpoint uses.
     pub(crate) fn new_spi(&mut self) -> Spi {
         self.spis.allocate(&mut self.provider)
+    }
+
+    /// An SPI for an IKE SA. That another has it already is a chance of one in
+    /// 2^56 for each that there is.
+    pub(crate) fn random_ike_spi(&mut self) -> IkeSpi {
+        let random = u64::from_be_bytes(self.provider.array());
+        IkeSpi(self.shard.mark(random).to_be_bytes())
     }
 
     /// `wait`, between three quarters and all of it: peers that lost the same

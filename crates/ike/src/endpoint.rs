@@ -30,7 +30,7 @@ use crypto::Provider;
 use esp::plane::{Capabilities, Limit, PlaneEvent};
 
 use crate::accept;
-use crate::config::{Config, Shard};
+use crate::config::Config;
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::crash::CrashTokens;
@@ -51,7 +51,6 @@ pub struct Endpoint {
     pub(crate) cx: Context,
     pub(crate) table: Table,
     pub(crate) cookies: Cookies,
-    pub(crate) shard: Shard,
     lines: Vec<Line>,
     port: u16,
 }
@@ -74,14 +73,14 @@ impl Endpoint {
         let mut cx = Context::new(
             provider,
             (issuer, crash_tokens),
-            (retransmission, limits),
+            (retransmission, limits, shard),
             capabilities,
             config.nat_port,
             (Arc::clone(&connections), pools),
         );
         let line = |connection| Line::new(Arc::clone(connection), cx.new_group());
         let lines = connections.iter().map(line).collect();
-        Self { cx, table: Table::default(), cookies, shard, lines, port: config.port }
+        Self { cx, table: Table::default(), cookies, lines, port: config.port }
     }
 
     /// A datagram has come by `path`. It is decrypted in place.
@@ -154,7 +153,8 @@ impl Endpoint {
             Command::Up(name)
             | Command::Resume(name)
             | Command::Down(name)
-            | Command::Suspend(name) => name,
+            | Command::Suspend(name)
+            | Command::Rekey(name, _) => name,
         };
         let Some(index) = self.line_of(name) else {
             return self.cx.reply(vec![id], Err(Refusal::UnknownConnection));
@@ -164,6 +164,7 @@ impl Endpoint {
             Command::Resume(_) => self.resume(now, index, id),
             Command::Down(_) => self.down(now, index, id),
             Command::Suspend(_) => self.suspend(now, index, id),
+            Command::Rekey(_, keys) => self.rekey(now, index, keys, id),
         }
     }
 
@@ -185,8 +186,10 @@ impl Endpoint {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
                 self.change_established(now, spi, |sa, cx| sa.exhausted(cx, now));
             }
-            // Rekeying comes before the hard limit once there is rekeying.
-            PlaneEvent::Expired(_, Limit::Soft) => {}
+            PlaneEvent::Expired(child, Limit::Soft) => {
+                let Some(&spi) = self.cx.owners.get(&child) else { return };
+                self.change_established(now, spi, |sa, cx| sa.rekey_child(cx, now, child));
+            }
             PlaneEvent::MappingChanged(child, remote) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
                 self.change_established(now, spi, |mut sa, cx| {

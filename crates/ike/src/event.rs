@@ -64,6 +64,18 @@ pub enum Command {
     Down(Arc<str>),
     /// Put a connection to sleep: no Delete, session kept.
     Suspend(Arc<str>),
+    /// Replace the keys of a connection that is up. Answered when that has
+    /// begun; [`Event::Rekeyed`] and [`Event::ChildRekeyed`] tell of the end.
+    Rekey(Arc<str>, RekeyWhat),
+}
+
+/// Which keys are to be replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RekeyWhat {
+    /// Those of the IKE SA.
+    IkeSa,
+    /// Those of its children.
+    Children,
 }
 
 /// What an endpoint wants done.
@@ -226,6 +238,47 @@ pub enum Event {
         remote_ts: Vec<Shown<Selector>>,
         /// ESP in UDP rather than protocol 50.
         udp: bool,
+    },
+    /// A child has new keys: another has taken its place.
+    ChildRekeyed {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// The child's configured name.
+        child: Arc<str>,
+        /// Who has asked for it.
+        by: Role,
+        /// ESP suite.
+        suite: Shown<EspSuite>,
+        /// The SPI of packets to us, in hexadecimal.
+        spi_in: Shown<Spi>,
+        /// The SPI of packets to the peer, in hexadecimal.
+        spi_out: Shown<Spi>,
+    },
+    /// An IKE SA has new keys: another has taken its place.
+    Rekeyed {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA that it was.
+        sa: SaId,
+        /// The one that it is now.
+        successor: SaId,
+        /// Who has asked for it.
+        by: Role,
+        /// The IKE suite, in strongSwan's spelling.
+        suite: Shown<IkeSuite>,
+    },
+    /// New keys were not to be had. The old ones go on, and another attempt follows.
+    RekeyFailed {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// The child's configured name; none when it was about the IKE SA.
+        child: Option<Arc<str>>,
+        /// Why.
+        why: Failure,
     },
     /// A child is gone.
     ChildDown {

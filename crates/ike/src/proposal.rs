@@ -35,6 +35,8 @@ pub struct EspProposal {
     integrity: Vec<CbcIntegrity>,
     /// Whether sequence numbers are extended. Never empty.
     extended: Vec<bool>,
+    /// For a key exchange of the child's own; none in IKE_AUTH.
+    groups: Vec<Group>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +129,14 @@ pub const ESP_KEYWORDS: &[&str] = &[
     "sha256",
     "sha384",
     "sha512",
+    "x25519",
+    "curve25519",
+    "ecp256",
+    "ecp384",
+    "ecp521",
+    "modp2048",
+    "modp3072",
+    "modp4096",
     "esn",
     "noesn",
 ];
@@ -305,8 +315,13 @@ impl EspProposal {
         ];
         let extended = vec![false];
         vec![
-            Self { ciphers: aead, integrity: Vec::new(), extended: extended.clone() },
-            Self { ciphers: cbc, integrity, extended },
+            Self {
+                ciphers: aead,
+                integrity: Vec::new(),
+                extended: extended.clone(),
+                groups: Vec::new(),
+            },
+            Self { ciphers: cbc, integrity, extended, groups: Vec::new() },
         ]
     }
 
@@ -318,7 +333,51 @@ impl EspProposal {
             EspCipher::ChaCha20Poly1305 => (EspEncryption::ChaCha20Poly1305, Vec::new()),
             EspCipher::AesCbc(len, integrity) => (EspEncryption::Cbc(len), vec![integrity]),
         };
-        Self { ciphers: vec![cipher], integrity, extended: vec![suite.extended] }
+        Self {
+            ciphers: vec![cipher],
+            integrity,
+            extended: vec![suite.extended],
+            groups: Vec::new(),
+        }
+    }
+
+    /// Its groups, the best first: for the key exchange of a child that is not
+    /// the first of its SA. Often empty.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// As [`Self::transforms`], with a key exchange in one of `groups`.
+    pub fn transforms_with(&self, groups: &[Group]) -> impl Iterator<Item = Transform> {
+        self.transforms().chain(groups.iter().map(|&g| Transform::ke(group_number(g))))
+    }
+
+    /// As [`Self::agree`], of a child that may have a key exchange of its own.
+    /// The group `keyed` is one that the peer has sent a value for. A peer that
+    /// insists on a key exchange where we have no opinion gets it.
+    #[must_use]
+    pub fn agree_with_group(
+        &self,
+        offered: &[Transform],
+        keyed: Option<Group>,
+    ) -> Option<(EspSuite, Option<Group>)> {
+        let (groups, others): (Vec<_>, Vec<_>) =
+            offered.iter().copied().partition(|t| t.kind == TransformType::KE);
+        let suite = self.agree(&others)?;
+        let is_offered = |g: &Group| groups.contains(&Transform::ke(group_number(*g)));
+        if self.groups.is_empty() {
+            let is_left_out = groups.is_empty() || groups.contains(&Transform::ke(KeMethod::NONE));
+            if is_left_out {
+                return Some((suite, None));
+            }
+            let supported = groups.iter().find_map(|t| group_of(KeMethod(t.id)));
+            return keyed.filter(is_offered).or(supported).map(|group| (suite, Some(group)));
+        }
+        let in_common = |g: &Group| self.groups.contains(g) && is_offered(g);
+        let group =
+            keyed.filter(in_common).or_else(|| self.groups.iter().copied().find(in_common))?;
+        Some((suite, Some(group)))
     }
 
     /// Its transforms, in the order in which they are offered.
@@ -596,14 +655,14 @@ const fn prf_beside(integrity: CbcIntegrity) -> PrfAlg {
     }
 }
 
-/// As in `aes256gcm16`, `aes256gcm16-chacha20poly1305-esn-noesn` or
-/// `aes256-sha256`.
+/// As in `aes256gcm16`, `aes256gcm16-chacha20poly1305-esn-noesn`,
+/// `aes256-sha256` or `aes256gcm16-x25519`.
 impl FromStr for EspProposal {
     type Err = BadProposal;
 
     fn from_str(text: &str) -> Result<Self, BadProposal> {
-        let (ciphers, integrity, extended) = Default::default();
-        let mut proposal = Self { ciphers, integrity, extended };
+        let (ciphers, integrity, extended, groups) = Default::default();
+        let mut proposal = Self { ciphers, integrity, extended, groups };
         for word in text.split('-') {
             match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
                 Keyword::Cipher(Cipher::Gcm(len)) => {
@@ -617,7 +676,8 @@ impl FromStr for EspProposal {
                 }
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Extended(extended) => proposal.extended.push(extended),
-                Keyword::Prf(_) | Keyword::Group(_) | Keyword::Additional(..) => {
+                Keyword::Group(group) => proposal.groups.push(group),
+                Keyword::Prf(_) | Keyword::Additional(..) => {
                     return Err(BadProposal::Misplaced(word.to_owned()));
                 }
             }
@@ -664,7 +724,8 @@ impl fmt::Display for EspProposal {
         let is_usual = self.extended == [false];
         let extended = self.extended.iter().filter(|_| !is_usual);
         let extended = extended.map(|&e| if e { "esn" } else { "noesn" }.to_owned());
-        let words: Vec<_> = ciphers.chain(integrity).chain(extended).collect();
+        let groups = self.groups.iter().map(ToString::to_string);
+        let words: Vec<_> = ciphers.chain(integrity).chain(groups).chain(extended).collect();
         f.write_str(&words.join("-"))
     }
 }
@@ -819,5 +880,24 @@ mod tests {
         {
             assert_eq!(esp(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_child_s_key_exchange_is_agreed_on_where_either_side_wants_one() {
+        let with: EspProposal = "aes256gcm16-x25519-ecp256".parse().unwrap();
+        let without: EspProposal = "aes256gcm16".parse().unwrap();
+        assert_eq!(with.to_string(), "aes256gcm16-x25519-ecp256");
+        let offer = |p: &EspProposal| p.transforms_with(p.groups()).collect::<Vec<_>>();
+        let group = |ours: &EspProposal, theirs, keyed| {
+            ours.agree_with_group(theirs, keyed).map(|(_, group)| group)
+        };
+        let (keyed, plain) = (offer(&with), offer(&without));
+        assert_eq!(group(&without, &plain, None), Some(None));
+        assert_eq!(group(&with, &keyed, None), Some(Some(Group::X25519)));
+        assert_eq!(group(&with, &keyed, Some(Group::P256)), Some(Some(Group::P256)));
+        assert_eq!(group(&without, &keyed, Some(Group::P256)), Some(Some(Group::P256)));
+        assert_eq!(group(&with, &plain, None), None);
+        // IKE_AUTH has no key exchange for the child.
+        assert_eq!(with.transforms().collect::<Vec<_>>(), plain);
     }
 }

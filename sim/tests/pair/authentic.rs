@@ -9,7 +9,8 @@ use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
 use ike::status::Stage;
 use ike::wire::{
-    CertEncoding, ExchangeType, MessageBuilder, NotifyType, PayloadType, Protected, Protocol,
+    CertEncoding, ExchangeType, MessageBuilder, Notify, NotifyType, PayloadType, Protected,
+    Protocol,
 };
 use sim::pair::CLIENT;
 use sim::profile::{GATEWAY, subnet};
@@ -288,12 +289,50 @@ fn an_unreadable_but_authentic_request_ends_the_sa_on_both_sides() {
 }
 
 #[test]
-fn requests_for_more_are_declined() {
+fn a_peer_may_have_more_children_but_not_any_number() {
     let mut client = Client::up();
-    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 0), child);
+    let kind = |n: u32| (ExchangeType::CREATE_CHILD_SA, n);
+    for n in 0..15 {
+        let answer = client.asked(kind(n), |builder| {
+            builder.nonce(&[u8::try_from(n).unwrap(); 32]);
+            push_esp(builder, 1, 0x2000 + n);
+            builder.ts_i(&[subnet("10.2.0.0/16")]).ts_r(&[subnet("10.1.0.2/32")]);
+        });
+        assert!(answer.payloads().sa().is_some());
+    }
+    assert_eq!(client.pair.world.node(client.pair.client).plane.children().len(), 16);
+    let answer = client.asked(kind(15), child);
     assert!(has(&answer, NotifyType::NO_ADDITIONAL_SAS));
     assert_eq!(client.pair.status().stage, Stage::Up);
-    let answer = client.asked((ExchangeType(77), 1), |_| {});
+}
+
+#[test]
+fn a_request_to_rekey_what_is_not_there_is_told_so() {
+    let mut client = Client::up();
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 0), |builder| {
+        let spi = 0x4711_u32.to_be_bytes();
+        let (protocol, kind) = (Protocol::ESP, NotifyType::REKEY_SA);
+        builder.notify_about(&Notify { protocol, spi: &spi, kind, data: &[] });
+        builder.nonce(&[1; 32]);
+        child(builder);
+    });
+    let notify = answer.payloads().notify(NotifyType::CHILD_SA_NOT_FOUND).unwrap();
+    assert_eq!(notify.esp_spi(), Some(0x4711));
+    assert_eq!(client.pair.status().stage, Stage::Up);
+}
+
+#[test]
+fn a_request_for_a_child_without_a_nonce_breaks_the_protocol() {
+    let mut client = Client::up();
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 0), child);
+    assert!(has(&answer, NotifyType::INVALID_SYNTAX));
+    assert_eq!(client.pair.status().stage, Stage::Down);
+}
+
+#[test]
+fn an_exchange_that_nobody_knows_breaks_the_protocol() {
+    let mut client = Client::up();
+    let answer = client.asked((ExchangeType(77), 0), |_| {});
     assert!(has(&answer, NotifyType::INVALID_SYNTAX));
 }
 

@@ -19,6 +19,7 @@ mod limits;
 mod losses;
 mod many;
 mod nats;
+mod rekey;
 mod resumption;
 mod scenarios;
 mod schedules;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{Error, INTERFACE, Method, MonitorReply, Nothing, UnknownMethod};
-use ike::event::Command;
+use ike::event::{Command, RekeyWhat};
 use ike::fault::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -105,6 +105,8 @@ impl Client<'_> {
             Method::Down(of) => self.command(Command::Down, of.name).await,
             Method::Suspend(of) => self.command(Command::Suspend, of.name).await,
             Method::Resume(of) => self.command(Command::Resume, of.name).await,
+            Method::Rekey(of) if of.child => self.command(rekey_children, of.name).await,
+            Method::Rekey(of) => self.command(rekey_ike, of.name).await,
             Method::Status(of) => self.status(of.name).await,
             Method::Monitor(_) => Answer::NotACall(ServiceError::ExpectedMore),
         }
@@ -248,4 +250,12 @@ fn refused(refusal: Refusal, name: String) -> Error {
 
 fn stopping() -> Error {
     Error::Failed { reason: "the daemon is stopping".to_owned() }
+}
+
+const fn rekey_children(name: Arc<str>) -> Command {
+    Command::Rekey(name, RekeyWhat::Children)
+}
+
+const fn rekey_ike(name: Arc<str>) -> Command {
+    Command::Rekey(name, RekeyWhat::IkeSa)
 }

@@ -41,6 +41,30 @@ pub(super) fn words(event: &core::Event) -> What {
                 udp: *udp,
             }
         }
+        E::ChildRekeyed { connection, sa, child, by, suite, spi_in, spi_out } => {
+            What::ChildRekeyed {
+                connection: text(connection),
+                sa: text(sa),
+                child: text(child),
+                by: role(*by),
+                suite: text(suite),
+                spi_in: text(spi_in),
+                spi_out: text(spi_out),
+            }
+        }
+        E::Rekeyed { connection, sa, successor, by, suite } => What::Rekeyed {
+            connection: text(connection),
+            sa: text(sa),
+            successor: text(successor),
+            by: role(*by),
+            suite: text(suite),
+        },
+        E::RekeyFailed { connection, sa, child, why } => What::RekeyFailed {
+            connection: text(connection),
+            sa: text(sa),
+            child: child.as_ref().map(text),
+            why: failure(*why),
+        },
         E::ChildDown { connection, sa, child, why } => What::ChildDown {
             connection: text(connection),
             sa: text(sa),
@@ -278,6 +302,33 @@ mod tests {
                 local_ts: vec![Shown(Selector::subnet([10, 0, 0, 0].into(), 8))],
                 remote_ts: vec![Shown(Selector::subnet("fd00::".parse().unwrap(), 8))],
                 udp: true,
+            },
+            Event::ChildRekeyed {
+                connection: "a".into(),
+                sa,
+                child: "net".into(),
+                by: role,
+                suite: Shown(EspCipher::ChaCha20Poly1305.into()),
+                spi_in: Shown(Spi::new(0xc0ff_ee01).unwrap()),
+                spi_out: Shown(Spi::new(0xc0ff_ee02).unwrap()),
+            },
+            Event::Rekeyed {
+                connection: "a".into(),
+                sa,
+                successor: sa,
+                by: role,
+                suite: Shown(IkeSuite {
+                    cipher: IkeCipher::AesGcm16(KeyLen::L256),
+                    prf: PrfAlg::HmacSha384,
+                    group: Group::X25519,
+                    additional: AdditionalGroups::NONE,
+                }),
+            },
+            Event::RekeyFailed {
+                connection: "a".into(),
+                sa,
+                child: Some("net".into()),
+                why: Failure::NoEspProposal,
             },
             Event::Suspended { connection: "a".into(), sa, ticket_len: 300, expires_in: second },
             Event::TicketGranted { connection: "a".into(), len: 300, lifetime: second },

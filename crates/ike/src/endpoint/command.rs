@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Endpoint;
 use crate::config::Connection;
-use crate::event::{Event, Gone, Path, RequestId, SessionEnd};
+use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
 use crate::inner::Addresses;
@@ -167,6 +167,23 @@ impl Endpoint {
             None => self.cx.reply(vec![id], Err(Refusal::NotUp)),
         }
         self.settle(index);
+    }
+
+    /// Replaces keys of what we began for a connection, and of what its peers did.
+    pub(super) fn rekey(&mut self, now: Now, index: usize, keys: RekeyWhat, id: RequestId) {
+        let Some(line) = self.lines.get(index) else { return };
+        let mut all = self.answered(&Arc::clone(&line.connection.name));
+        all.extend(self.line_sa(index).map(|(spi, _)| spi));
+        let mut result = Err(Refusal::NotUp);
+        for spi in all {
+            self.change_established(now, spi, |sa, cx| {
+                if sa.is_usable() {
+                    result = Ok(());
+                }
+                sa.rekey(cx, now, keys)
+            });
+        }
+        self.cx.reply(vec![id], result);
     }
 
     /// The SAs of a connection that peers began.

@@ -32,6 +32,7 @@ impl Endpoint {
         let Outcome { sa, then } = step(sa, &mut self.cx);
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
         self.table.put(spi, sa);
+        let then = self.inherit(then);
         if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
             && line.sa == Some(spi)
         {
@@ -61,7 +62,7 @@ impl Endpoint {
 
     pub(super) fn follow(&mut self, now: Now, spi: Option<IkeSpi>, then: Then) {
         match then {
-            Then::Nothing => {}
+            Then::Nothing | Then::Rekeyed(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
             Then::Restart(attempt, start) => {
                 if let Some(path) = first_path(&attempt.connection, self.port) {
@@ -79,6 +80,20 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    /// Takes in the SAs that take the place of another; the first serves its
+    /// line from now on.
+    fn inherit(&mut self, then: Then) -> Then {
+        let Then::Rekeyed(sas) = then else { return then };
+        for (spi, sa) in sas {
+            let line = sa.line();
+            self.table.insert(spi, sa, None);
+            if let Some(line) = line.and_then(|index| self.lines.get_mut(index)) {
+                line.sa = Some(spi);
+            }
+        }
+        Then::Nothing
     }
 
     /// Removes an SA of a peer without a word to it (B21).
@@ -154,8 +169,7 @@ impl Endpoint {
     /// An SPI that no SA of this endpoint has.
     pub(crate) fn new_spi(&mut self) -> IkeSpi {
         loop {
-            let random = u64::from_be_bytes(self.cx.provider.array());
-            let spi = IkeSpi(self.shard.mark(random).to_be_bytes());
+            let spi = self.cx.random_ike_spi();
             if !spi.is_zero() && !self.table.contains(spi) {
                 return spi;
             }

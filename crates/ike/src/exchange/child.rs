@@ -1,12 +1,11 @@
-//! The child in IKE_AUTH: proposals, traffic selectors, keys
+//! A child in IKE_AUTH and CREATE_CHILD_SA: proposals, traffic selectors, keys
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
-use crypto::{EspSuite, SkD};
+use crypto::{EspSuite, Group, Nonces, SharedSecret, SkD};
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
 use crate::config::{ChildConfig, narrowed};
 use crate::event::Role;
-use crate::exchange::Transcript;
 use crate::fault::Failure;
 use crate::inner::Addresses;
 use crate::proposal::EspProposal;
@@ -32,17 +31,73 @@ pub(crate) struct Terms {
     /// The number of the accepted proposal.
     pub(crate) number: u8,
     pub(crate) suite: EspSuite,
+    /// Of the key exchange of its own, if it has one.
+    pub(crate) group: Option<Group>,
     /// The SPI of packets to the peer.
     pub(crate) spi_out: Spi,
     pub(crate) local_ts: Box<[Selector]>,
     pub(crate) remote_ts: Box<[Selector]>,
 }
 
-/// Appends SA, TSi and TSr of a request.
-pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfig, spi: Spi) {
+/// What one side wants of a child.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) proposals: &'a [EspProposal],
+    pub(crate) local_ts: &'a [Selector],
+    pub(crate) remote_ts: &'a [Selector],
+    /// Whether there may be a key exchange: not in IKE_AUTH (RFC 7296 section 1.2).
+    pub(crate) keyed: bool,
+}
+
+impl<'a> Wish<'a> {
+    /// For the first child.
+    pub(crate) fn first(config: &'a ChildConfig) -> Self {
+        Self { keyed: false, ..Self::further(config) }
+    }
+
+    /// For a child in CREATE_CHILD_SA.
+    pub(crate) fn further(config: &'a ChildConfig) -> Self {
+        let ChildConfig { proposals, local_ts, remote_ts, .. } = config;
+        Self { proposals, local_ts, remote_ts, keyed: true }
+    }
+
+    /// For the successor of a child: the same traffic (RFC 7296 section 2.9.2).
+    pub(crate) fn again(config: &'a ChildConfig, terms: &'a Terms) -> Self {
+        let Terms { local_ts, remote_ts, .. } = terms;
+        Self { local_ts, remote_ts, ..Self::further(config) }
+    }
+
+    /// The group to send a value of at first, if there is to be a key exchange.
+    pub(crate) fn first_group(&self) -> Option<Group> {
+        self.proposals.iter().find_map(|p| p.groups().first().copied()).filter(|_| self.keyed)
+    }
+
+    /// Whether the peer may choose a key exchange in this group.
+    pub(crate) fn allows(&self, group: Group) -> bool {
+        self.keyed && self.proposals.iter().any(|p| p.groups().contains(&group))
+    }
+
+    fn agree(
+        &self,
+        ours: &EspProposal,
+        theirs: &Proposal<'_>,
+        keyed: Option<Group>,
+    ) -> Option<(EspSuite, Option<Group>)> {
+        let transforms: Vec<_> = theirs.transforms().collect();
+        if self.keyed {
+            ours.agree_with_group(&transforms, keyed)
+        } else {
+            Some((ours.agree(&transforms)?, None))
+        }
+    }
+}
+
+/// Appends SA of a request.
+pub(crate) fn offer_sa(builder: &mut MessageBuilder<Protected>, wish: Wish<'_>, spi: Spi) {
     let spi = spi.get().to_be_bytes();
+    let groups = |p: &'_ EspProposal| if wish.keyed { p.groups().to_vec() } else { Vec::new() };
     let transforms: Vec<Vec<_>> =
-        config.proposals.iter().map(|p| p.transforms().collect()).collect();
+        wish.proposals.iter().map(|p| p.transforms_with(&groups(p)).collect()).collect();
     let proposals: Vec<_> = (1..)
         .zip(&transforms)
         .map(|(number, transforms)| NewProposal {
@@ -52,55 +107,93 @@ pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfi
             transforms,
         })
         .collect();
-    builder.sa(&proposals).ts_i(&config.local_ts).ts_r(&config.remote_ts);
+    builder.sa(&proposals);
 }
 
-/// What a responder accepts of a request, or the notify that says why not.
-/// The peer was given these inner addresses.
+/// Appends SA, TSi and TSr of the request for the first child.
+pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfig, spi: Spi) {
+    offer_sa(builder, Wish::first(config), spi);
+    builder.ts_i(&config.local_ts).ts_r(&config.remote_ts);
+}
+
+/// What a responder accepts of a request for the first child, or the notify
+/// that says why not. The peer was given these inner addresses.
 pub(crate) fn choose(
     config: &ChildConfig,
     inner: Addresses,
     payloads: &Payloads<'_>,
 ) -> Result<Terms, NotifyType> {
-    let (number, suite, spi_out) =
-        choose_suite(&config.proposals, payloads).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
-    let remote_ts = narrow(&initiators(&config.remote_ts, config, inner), payloads.ts_i());
-    let local_ts = narrow(&config.local_ts, payloads.ts_r());
+    let remote_ts = &initiators(&config.remote_ts, config, inner);
+    choose_for(Wish { remote_ts, ..Wish::first(config) }, payloads, None)
+}
+
+/// What a responder accepts of a request, or the notify that says why not.
+pub(crate) fn choose_for(
+    wish: Wish<'_>,
+    payloads: &Payloads<'_>,
+    keyed: Option<Group>,
+) -> Result<Terms, NotifyType> {
+    let (number, (suite, group), spi_out) =
+        choose_suite(wish, payloads, keyed).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+    let remote_ts = narrow(wish.remote_ts, payloads.ts_i());
+    let local_ts = narrow(wish.local_ts, payloads.ts_r());
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
     }
-    Ok(Terms { number, suite, spi_out, local_ts, remote_ts })
+    Ok(Terms { number, suite, group, spi_out, local_ts, remote_ts })
 }
 
-fn choose_suite(ours: &[EspProposal], payloads: &Payloads<'_>) -> Option<(u8, EspSuite, Spi)> {
+fn choose_suite(
+    wish: Wish<'_>,
+    payloads: &Payloads<'_>,
+    keyed: Option<Group>,
+) -> Option<(u8, (EspSuite, Option<Group>), Spi)> {
     let offered = payloads.sa()?;
     let agree = |ours: &EspProposal| {
         offered.offered().ok()?.filter(|p| p.protocol == Protocol::ESP).find_map(|theirs| {
-            let transforms: Vec<_> = theirs.transforms().collect();
-            Some((theirs.number, ours.agree(&transforms)?, spi_of(&theirs)?))
+            Some((theirs.number, wish.agree(ours, &theirs, keyed)?, spi_of(&theirs)?))
         })
     };
-    ours.iter().find_map(agree)
+    wish.proposals.iter().find_map(agree)
 }
 
-/// Appends SA, TSi and TSr of a response.
+/// Appends SA, TSi and TSr of the response for the first child.
 pub(crate) fn answer(builder: &mut MessageBuilder<Protected>, child: &Child) {
-    let transforms: Vec<_> = EspProposal::of(child.terms.suite).transforms().collect();
+    answer_sa(builder, child);
+    answer_ts(builder, child);
+}
+
+/// Appends TSi and TSr of a response.
+pub(crate) fn answer_ts(builder: &mut MessageBuilder<Protected>, child: &Child) {
+    builder.ts_i(&child.terms.remote_ts).ts_r(&child.terms.local_ts);
+}
+
+/// Appends SA of a response.
+pub(crate) fn answer_sa(builder: &mut MessageBuilder<Protected>, child: &Child) {
+    let Terms { suite, group, .. } = child.terms;
+    let transforms: Vec<_> = EspProposal::of(suite).transforms_with(group.as_slice()).collect();
     let proposal = NewProposal {
         number: child.terms.number,
         protocol: Protocol::ESP,
         spi: &child.spi_in.get().to_be_bytes(),
         transforms: &transforms,
     };
-    builder.sa(&[proposal]).ts_i(&child.terms.remote_ts).ts_r(&child.terms.local_ts);
+    builder.sa(&[proposal]);
 }
 
-/// What an initiator finds in the response. It was given these inner addresses.
+/// What an initiator finds in the response about the first child. It was given
+/// these inner addresses.
 pub(crate) fn accept(
     config: &ChildConfig,
     inner: Addresses,
     payloads: &Payloads<'_>,
 ) -> Result<Terms, Failure> {
+    let local_ts = &initiators(&config.local_ts, config, inner);
+    accept_for(Wish { local_ts, ..Wish::first(config) }, payloads)
+}
+
+/// What an initiator finds in the response.
+pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Terms, Failure> {
     let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_i(), payloads.ts_r())
     else {
         return Err(refusal(payloads));
@@ -108,18 +201,17 @@ pub(crate) fn accept(
     let chosen = sa.accepted().map_err(|_| Failure::Protocol)?;
     let offered = usize::from(chosen.number)
         .checked_sub(1)
-        .and_then(|index| config.proposals.get(index))
+        .and_then(|index| wish.proposals.get(index))
         .ok_or(Failure::Protocol)?;
-    let transforms: Vec<_> = chosen.transforms().collect();
-    let suite = offered.agree(&transforms).ok_or(Failure::NoEspProposal)?;
+    let (suite, group) = wish.agree(offered, &chosen, None).ok_or(Failure::NoEspProposal)?;
     let spi_out = spi_of(&chosen).ok_or(Failure::Protocol)?;
     // Narrowed to what we asked for; a peer that widens gets only that.
-    let local_ts = narrow(&initiators(&config.local_ts, config, inner), Some(ts_i));
-    let remote_ts = narrow(&config.remote_ts, Some(ts_r));
+    let local_ts = narrow(wish.local_ts, Some(ts_i));
+    let remote_ts = narrow(wish.remote_ts, Some(ts_r));
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
     }
-    Ok(Terms { number: chosen.number, suite, spi_out, local_ts, remote_ts })
+    Ok(Terms { number: chosen.number, suite, group, spi_out, local_ts, remote_ts })
 }
 
 /// Why a response without a child has none.
@@ -135,6 +227,16 @@ pub(crate) fn refusal(payloads: &Payloads<'_>) -> Failure {
 
 fn spi_of(proposal: &Proposal<'_>) -> Option<Spi> {
     Spi::new(u32::from_be_bytes(proposal.spi.try_into().ok()?))
+}
+
+/// The traffic that a child of an SA may carry, whose initiator was given these
+/// inner addresses: ours, and the peer's.
+pub(crate) fn traffic(config: &ChildConfig, role: Role, inner: Addresses) -> [Vec<Selector>; 2] {
+    let ChildConfig { local_ts, remote_ts, .. } = config;
+    match role {
+        Role::Initiator => [initiators(local_ts, config, inner), remote_ts.clone()],
+        Role::Responder => [local_ts.clone(), initiators(remote_ts, config, inner)],
+    }
 }
 
 /// The initiator's side of the traffic.
@@ -156,16 +258,25 @@ fn narrow(ours: &[Selector], theirs: Option<TsPayload<'_>>) -> Box<[Selector]> {
     narrowed.into()
 }
 
+/// What the keys of a child are made of, besides SK_d.
+pub(crate) struct KeySource<'a> {
+    /// Who sent the request of the exchange that makes it.
+    pub(crate) role: Role,
+    pub(crate) nonces: Nonces<'a>,
+    pub(crate) shared: Option<SharedSecret>,
+}
+
 impl Child {
-    /// The child with its keys, to be installed: KEYMAT = prf+(SK_d, Ni | Nr).
+    /// The child with its keys, to be installed: KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr).
     pub(crate) fn spec(
         &self,
-        role: Role,
         sk_d: &SkD,
-        transcript: &Transcript,
+        source: KeySource<'_>,
         path: OuterPath,
+        standby: bool,
     ) -> Box<ChildSpec> {
-        let keys = sk_d.child_keys(self.terms.suite, None, transcript.nonces());
+        let KeySource { role, nonces, shared } = source;
+        let keys = sk_d.child_keys(self.terms.suite, shared.map(Into::into), nonces);
         let (outgoing, incoming) = match role {
             Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
             Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),
@@ -173,7 +284,7 @@ impl Child {
         Box::new(ChildSpec {
             id: self.id,
             group: self.group,
-            standby: false,
+            standby,
             inbound: HalfSpec { spi: self.spi_in, key: incoming },
             outbound: HalfSpec { spi: self.terms.spi_out, key: outgoing },
             path,

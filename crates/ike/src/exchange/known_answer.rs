@@ -8,7 +8,7 @@ use esp::spec::{ChildId, Encapsulation, GroupId, OuterPath, Selector};
 use serde_json::Value;
 
 use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RESPONSE};
-use super::child::{self, Child, Terms};
+use super::child::{self, Child, KeySource, Terms};
 use super::{Transcript, informational, session_resume};
 use crate::config::ChildConfig;
 use crate::event::Role;
@@ -69,7 +69,9 @@ impl Capture {
         let path = OuterPath { local: any, remote: any, encapsulation: Encapsulation::Plain };
         let spi_in = terms.spi_out;
         let child = Child { id: ChildId(1), group: GroupId(1), spi_in, terms };
-        let spec = child.spec(role, &self.keys(role).sk_d, &self.transcript(), path);
+        let transcript = self.transcript();
+        let source = KeySource { role, nonces: transcript.nonces(), shared: None };
+        let spec = child.spec(&self.keys(role).sk_d, source, path, false);
         let octets = |key: &EspKey| key.for_kernel(<[u8]>::to_vec);
         [octets(&spec.inbound.key), octets(&spec.outbound.key)]
     }

@@ -19,7 +19,7 @@ use crate::sa::closing::{Deleting, Withdrawing};
 use crate::sa::established::{Awaited, Established, Founded, Side};
 use crate::sa::fragments::{Datagram, Datagrams};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
-use crate::sa::window::{Flight, Task, Window};
+use crate::sa::window::{Flight, Intent, Window};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
 use crate::session::{Grant, ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
@@ -270,7 +270,7 @@ impl Authenticating {
                 None
             }
         };
-        end_with(cx, now, (attempt, session), (channel, Task::Delete), why)
+        end_with(cx, now, (attempt, session), (channel, Intent::Delete), why)
     }
 
     /// The peer is not who it should be: it is told so (RFC 7296 section 2.21.2).
@@ -285,11 +285,11 @@ impl Authenticating {
                 Outcome::restart(attempt, Start::Fresh { parked })
             }
             Origin::Fresh { parked } => {
-                return end_with(cx, now, (attempt, parked), (channel, Task::Reject), why);
+                return end_with(cx, now, (attempt, parked), (channel, Intent::Reject), why);
             }
             Origin::Resumed(resume) => without_ticket(cx, attempt, resume),
         };
-        let sa = Deleting::begin(cx, now, name, channel, Task::Reject, Vec::new());
+        let sa = Deleting::begin(cx, now, name, channel, Intent::Reject, Vec::new());
         Outcome { sa, then: restart.then }
     }
 
@@ -388,7 +388,7 @@ fn end_with(
     cx: &mut Context,
     now: Now,
     (attempt, session): (Attempt, Option<SuspendedSession>),
-    (channel, task): (Channel, Task),
+    (channel, task): (Channel, Intent),
     why: Failure,
 ) -> Outcome {
     let (name, path) = (Arc::clone(&attempt.connection.name), channel.path);

@@ -6,7 +6,7 @@ use crate::event::Path;
 use crate::fault::{Discard, PeerFault};
 use crate::sa::fragments::Datagram;
 use crate::sa::protection::{Authentic, OpenFault, Protection, Unsendable};
-use crate::sa::window::{Answered, Flight, InFlight, Place, Task, Unanswered, Window};
+use crate::sa::window::{Answered, Flight, InFlight, Intent, Place, Task, Unanswered, Window};
 use crate::time::Instant;
 use crate::wire::{ExchangeType, Header, MessageBuilder, NotifyType, Protected};
 
@@ -47,18 +47,44 @@ impl From<Unsendable> for Refused {
 }
 
 impl Channel {
-    /// Sends the next request, if the window is open and something waits.
+    /// Sends the next request, if the window is open and something waits. What
+    /// it takes more for than the channel has is handed out: see [`Self::ask`].
     pub(crate) fn pump(
         &mut self,
         cx: &mut Context,
         now: Instant,
         tries: u32,
+    ) -> Result<Option<Intent>, Unsendable> {
+        let Some(intent) = self.window.next_intent() else { return Ok(None) };
+        let task = match intent {
+            Intent::Liveness => Task::Liveness,
+            Intent::Delete => Task::Delete,
+            Intent::Reject => Task::Reject,
+            Intent::AskTicket => Task::AskTicket,
+            Intent::CreateChild
+            | Intent::RekeyChild(_)
+            | Intent::DeleteChild(_)
+            | Intent::DeleteLoser(_)
+            | Intent::RekeyIke => return Ok(Some(intent)),
+        };
+        self.ask(cx, now, tries, task, |_, builder| fill(intent, builder))?;
+        Ok(None)
+    }
+
+    /// Sends a request. The window must be open.
+    pub(crate) fn ask(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        tries: u32,
+        task: Task,
+        fill: impl FnOnce(&Task, &mut MessageBuilder<Protected>),
     ) -> Result<(), Unsendable> {
-        let Some((id, task)) = self.window.next_task() else { return Ok(()) };
-        let exchange = ExchangeType::INFORMATIONAL;
+        let id = self.window.take_id();
+        let exchange = task.exchange();
         let datagram = self
             .protection
-            .request(&mut cx.provider, exchange, id, |builder| fill(task, builder))?;
+            .request(&mut cx.provider, exchange, id, |builder| fill(&task, builder))?;
         let flight = Flight::launch(cx, now, self.path, datagram, tries);
         self.window.in_flight = Some(InFlight { id, task, flight });
         Ok(())
@@ -129,8 +155,8 @@ impl Channel {
         header: &Header,
         datagram: &'d mut Datagram<'_>,
     ) -> Result<(Task, Authentic<'d>), OpenFault> {
-        let waits = self.window.in_flight.as_ref().is_some_and(|f| f.id == header.message_id);
-        if !waits || header.exchange != ExchangeType::INFORMATIONAL {
+        let fits = |f: &InFlight| f.id == header.message_id && f.task.exchange() == header.exchange;
+        if !self.window.in_flight.as_ref().is_some_and(fits) {
             return Err(OpenFault::Discard(Discard::Unexpected));
         }
         let message = self.protection.open(header, datagram)?;
@@ -168,18 +194,23 @@ impl Channel {
     }
 }
 
-/// The payloads of an INFORMATIONAL request.
-fn fill(task: Task, builder: &mut MessageBuilder<Protected>) {
-    match task {
-        Task::Liveness => {}
-        Task::Delete => {
+/// The payloads of an INFORMATIONAL request that needs nothing but the channel.
+fn fill(intent: Intent, builder: &mut MessageBuilder<Protected>) {
+    match intent {
+        Intent::Delete => {
             builder.delete_ike();
         }
-        Task::Reject => {
+        Intent::Reject => {
             builder.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
         }
-        Task::AskTicket => {
+        Intent::AskTicket => {
             builder.notify(NotifyType::TICKET_REQUEST, &[]);
         }
+        Intent::Liveness
+        | Intent::CreateChild
+        | Intent::RekeyChild(_)
+        | Intent::DeleteChild(_)
+        | Intent::DeleteLoser(_)
+        | Intent::RekeyIke => {}
     }
 }

@@ -10,8 +10,8 @@ use crate::fault::Discard;
 use crate::sa::authenticating::is_auth_response;
 use crate::sa::channel::{Channel, Incoming, Refused};
 use crate::sa::fragments::Datagram;
-use crate::sa::protection::{OpenFault, Protection};
-use crate::sa::window::{Answered, Flight, Task, Unanswered, Window};
+use crate::sa::protection::{OpenFault, Protection, Unsendable};
+use crate::sa::window::{Answered, Flight, Intent, Task, Unanswered, Window};
 use crate::sa::{IkeSa, Outcome, Then, Why};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
@@ -23,6 +23,9 @@ const DELETE_TRIES: u32 = 4;
 /// How long a last answer is kept: longer than a peer's retransmissions of the
 /// request that it answers.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// How long an SA that has a successor waits for its Delete.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// IKE_AUTH is on its way, and the SA that may come of it is not wanted any
 /// more. The peer has to be told, but not before it has answered: there is one
@@ -59,7 +62,7 @@ impl Withdrawing {
         }
         let Self { connection, protection, path, auth_id, .. } = *self;
         let channel = Channel { protection, path, window: Window::new(auth_id + 1, 0) };
-        let sa = Deleting::begin(cx, now, connection, channel, Task::Delete, Vec::new());
+        let sa = Deleting::begin(cx, now, connection, channel, Intent::Delete, Vec::new());
         Outcome { sa, then: Then::Nothing }
     }
 
@@ -89,11 +92,11 @@ impl Deleting {
         now: Now,
         connection: Arc<str>,
         mut channel: Channel,
-        task: Task,
+        farewell: Intent,
         waiting: Vec<RequestId>,
     ) -> Option<IkeSa> {
         channel.window.clear_queue();
-        channel.window.push(task);
+        channel.window.push(farewell);
         let sa = Box::new(Self { connection, channel, waiting });
         sa.go_on(cx, now)
     }
@@ -109,8 +112,8 @@ impl Deleting {
 
     fn go_on(mut self: Box<Self>, cx: &mut Context, now: Now) -> Option<IkeSa> {
         match self.channel.pump(cx, now.instant, DELETE_TRIES) {
-            Ok(()) => Some(IkeSa::Deleting(self)),
-            Err(_) => {
+            Ok(_) => Some(IkeSa::Deleting(self)),
+            Err(Unsendable) => {
                 self.over(cx);
                 None
             }
@@ -148,9 +151,16 @@ impl Deleting {
                 self.over(cx);
                 Outcome::gone()
             }
-            Ok((Task::Liveness | Task::AskTicket, _)) => {
-                Outcome { sa: self.go_on(cx, now), then: Then::Nothing }
-            }
+            Ok((
+                Task::Liveness
+                | Task::AskTicket
+                | Task::CreateChild(_)
+                | Task::DeleteChild(_)
+                | Task::DeleteLoser(_)
+                | Task::RekeyIke(_)
+                | Task::Moot(_),
+                _,
+            )) => Outcome { sa: self.go_on(cx, now), then: Then::Nothing },
             Err(OpenFault::Discard(why)) => Outcome::discard(cx, why, IkeSa::Deleting(self)),
         }
     }
@@ -165,30 +175,19 @@ impl Deleting {
         header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        let Incoming { message, ticket } =
-            match self.channel.receive_request(cx, path, header, datagram) {
-                Ok(incoming) => incoming,
-                Err(Refused::Discard(why)) => {
-                    return Outcome::discard(cx, why, IkeSa::Deleting(self));
-                }
-                Err(Refused::Peer(_) | Refused::Unsendable) => {
-                    self.over(cx);
-                    return Outcome::gone();
-                }
-            };
-        let deleted = header.exchange == ExchangeType::INFORMATIONAL
-            && Asked::of(message.payloads()).delete_ike;
-        let answered = self.channel.answer(cx, ticket, |builder| {
-            if header.exchange != ExchangeType::INFORMATIONAL {
-                builder.notify(NotifyType::TEMPORARY_FAILURE, &[]);
+        match answer_last(&mut self.channel, cx, path, header, datagram) {
+            Ok(false) => Outcome::keep(IkeSa::Deleting(self)),
+            Err(Refused::Discard(why)) => Outcome::discard(cx, why, IkeSa::Deleting(self)),
+            Err(Refused::Peer(_)) => {
+                self.over(cx);
+                Outcome::gone()
             }
-        });
-        if answered.is_ok() && !deleted {
-            return Outcome::keep(IkeSa::Deleting(self));
+            Ok(true) | Err(Refused::Unsendable) => {
+                let Self { channel, waiting, .. } = *self;
+                cx.reply(waiting, Ok(()));
+                Outcome { sa: Closed::after(channel, now), then: Then::Nothing }
+            }
         }
-        let Self { channel, waiting, .. } = *self;
-        cx.reply(waiting, Ok(()));
-        Outcome { sa: Closed::after(channel, now), then: Then::Nothing }
     }
 
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {
@@ -202,6 +201,72 @@ impl Deleting {
         self.over(cx);
         Outcome::gone()
     }
+}
+
+/// Another SA has taken the place of this one. Whoever made that one will
+/// delete this (RFC 7296 section 2.8); until then it is only held together.
+pub(crate) struct Superseded {
+    channel: Channel,
+    until: Instant,
+}
+
+impl Superseded {
+    pub(crate) fn begin(mut channel: Channel, now: Now) -> IkeSa {
+        channel.window.clear_queue();
+        IkeSa::Superseded(Box::new(Self { channel, until: now.instant + PATIENCE }))
+    }
+
+    pub(crate) fn receive(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+        header: &Header,
+        datagram: &mut Datagram<'_>,
+    ) -> Outcome {
+        if header.flags.response {
+            return match self.channel.receive_response(header, datagram) {
+                Ok(_) | Err(OpenFault::Peer(_)) => Outcome::keep(IkeSa::Superseded(self)),
+                Err(OpenFault::Discard(why)) => Outcome::discard(cx, why, IkeSa::Superseded(self)),
+            };
+        }
+        match answer_last(&mut self.channel, cx, path, header, datagram) {
+            Ok(false) => Outcome::keep(IkeSa::Superseded(self)),
+            Ok(true) => Outcome { sa: Closed::after(self.channel, now), then: Then::Nothing },
+            Err(Refused::Discard(why)) => Outcome::discard(cx, why, IkeSa::Superseded(self)),
+            Err(Refused::Peer(_) | Refused::Unsendable) => Outcome::gone(),
+        }
+    }
+
+    pub(crate) fn due(&self) -> (Instant, Why) {
+        let retransmit = self.channel.due().map(|due| (due, Why::Retransmit));
+        retransmit.into_iter().fold((self.until, Why::Linger), Ord::min)
+    }
+
+    pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        let goes_on = now.instant < self.until && self.channel.retransmit(cx, now.instant).is_ok();
+        if goes_on { Outcome::keep(IkeSa::Superseded(self)) } else { Outcome::gone() }
+    }
+}
+
+/// Answers a request to an SA that is being closed; whether it was the Delete
+/// of it. Nothing new is begun (RFC 7296 section 2.25.2).
+fn answer_last(
+    channel: &mut Channel,
+    cx: &mut Context,
+    path: Path,
+    header: &Header,
+    datagram: &mut Datagram<'_>,
+) -> Result<bool, Refused> {
+    let Incoming { message, ticket } = channel.receive_request(cx, path, header, datagram)?;
+    let is_informational = header.exchange == ExchangeType::INFORMATIONAL;
+    let is_end = is_informational && Asked::of(message.payloads()).delete_ike;
+    channel.answer(cx, ticket, |builder| {
+        if !is_informational {
+            builder.notify(NotifyType::TEMPORARY_FAILURE, &[]);
+        }
+    })?;
+    Ok(is_end)
 }
 
 /// It is over. A peer that missed our last answer gets it again.

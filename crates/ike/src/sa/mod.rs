@@ -5,6 +5,7 @@
 //! Initiating --response--> [Intermediate ..] --> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
 //!                                `--down--> Withdrawing --IKE_AUTH----------^
 //!            request --> HalfOpen ---------IKE_AUTH--> Established --deleted--> Closed ----> gone
+//! Established --rekeyed by the peer--> Superseded --deleted--> Closed ----> gone
 //! ```
 
 pub(crate) mod authenticating;
@@ -32,10 +33,10 @@ use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
-use crate::wire::Header;
+use crate::wire::{Header, IkeSpi};
 
 use authenticating::Authenticating;
-use closing::{Closed, Deleting, Withdrawing};
+use closing::{Closed, Deleting, Superseded, Withdrawing};
 use established::Established;
 use fragments::Datagram;
 use half_open::HalfOpen;
@@ -58,6 +59,8 @@ pub(crate) enum IkeSa {
     Withdrawing(Box<Withdrawing>),
     /// We are telling the peer that it is over.
     Deleting(Box<Deleting>),
+    /// Another SA has taken its place.
+    Superseded(Box<Superseded>),
     /// It is over; only the last answer is kept, for a peer that missed it.
     Closed(Box<Closed>),
 }
@@ -113,6 +116,9 @@ pub(crate) enum Then {
     Restart(Box<Attempt>, Box<Start>),
     /// A session is kept for later.
     Keep(Box<SuspendedSession>),
+    /// There are new SAs in place of this one: the first goes on where it
+    /// ended, a second has lost against it (RFC 7296 section 2.8.2).
+    Rekeyed(Vec<(IkeSpi, IkeSa)>),
     /// A peer has arrived: older SAs of it are obsolete.
     Arrived {
         /// Who.
@@ -174,6 +180,8 @@ pub enum Why {
     Linger,
     /// A ticket should be asked for.
     Ticket,
+    /// Keys are to be replaced.
+    Rekey,
     /// A ticket key's time is over.
     TicketKey,
     /// A suspended session's time is over.
@@ -202,6 +210,7 @@ impl IkeSa {
             Self::Established(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Withdrawing(sa) => sa.receive(cx, now, header, datagram),
             Self::Deleting(sa) => sa.receive(cx, now, path, header, datagram),
+            Self::Superseded(sa) => sa.receive(cx, now, path, header, datagram),
             Self::Closed(sa) => sa.receive(cx, path, header, datagram),
         }
     }
@@ -216,6 +225,7 @@ impl IkeSa {
             Self::Established(sa) => sa.timeout(cx, now),
             Self::Withdrawing(sa) => sa.timeout(cx, now),
             Self::Deleting(sa) => sa.timeout(cx, now),
+            Self::Superseded(sa) => sa.timeout(cx, now),
             Self::Closed(sa) => sa.timeout(now),
         }
     }
@@ -230,6 +240,7 @@ impl IkeSa {
             Self::Established(sa) => sa.due(),
             Self::Withdrawing(sa) => Some(sa.due()),
             Self::Deleting(sa) => sa.due(),
+            Self::Superseded(sa) => Some(sa.due()),
             Self::Closed(sa) => Some(sa.due()),
         }
     }
@@ -242,7 +253,11 @@ impl IkeSa {
             Self::Intermediate(sa) => sa.attempt.waiting.push(id),
             Self::Authenticating(sa) => sa.attempt.waiting.push(id),
             Self::Established(sa) => return sa.wait(id),
-            Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => {
+            Self::HalfOpen(_)
+            | Self::Withdrawing(_)
+            | Self::Deleting(_)
+            | Self::Superseded(_)
+            | Self::Closed(_) => {
                 return Err(id);
             }
         }
@@ -268,6 +283,7 @@ impl IkeSa {
             }
             Self::Authenticating(sa) => Some(Self::Withdrawing(sa.abandon(cx))),
             Self::Withdrawing(sa) => Some(Self::Withdrawing(sa)),
+            Self::Superseded(sa) => Some(Self::Superseded(sa)),
             Self::HalfOpen(_) | Self::Closed(_) => None,
         };
         cx.reply(waiting, Ok(()));
@@ -284,6 +300,7 @@ impl IkeSa {
             | Self::Established(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
     }
@@ -295,7 +312,11 @@ impl IkeSa {
             Self::Intermediate(sa) => Some(sa.attempt.line),
             Self::Authenticating(sa) => Some(sa.attempt.line),
             Self::Established(sa) => sa.line(),
-            Self::HalfOpen(_) | Self::Withdrawing(_) | Self::Deleting(_) | Self::Closed(_) => None,
+            Self::HalfOpen(_)
+            | Self::Withdrawing(_)
+            | Self::Deleting(_)
+            | Self::Superseded(_)
+            | Self::Closed(_) => None,
         }
     }
 
@@ -309,6 +330,7 @@ impl IkeSa {
             | Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
     }

@@ -5,13 +5,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::KeyExchange;
+use esp::spec::{ChildId, Selector, Spi};
+
 use crate::context::Context;
 use crate::event::Path;
+use crate::exchange::create_child::BothNonces;
+use crate::exchange::rekey_ike::Successor;
 use crate::fault::Discard;
 use crate::sa::fragments::{Datagram, Datagrams};
+use crate::sa::initiating::NONCE_LEN;
 use crate::sa::protection::Protection;
 use crate::time::Instant;
-use crate::wire::Header;
+use crate::wire::{ExchangeType, Header, IkeSpi};
 
 /// A message on its way, sent again until it is answered (RFC 7296 section 2.1).
 pub(crate) struct Flight {
@@ -69,17 +75,96 @@ impl Flight {
     }
 }
 
-/// What an established SA asks of its peer.
+/// What is to be asked of the peer when its turn comes. Whether it still makes
+/// sense is seen then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Task {
+pub(crate) enum Intent {
     /// An empty INFORMATIONAL (RFC 7296 section 2.4).
     Liveness,
     /// Delete of the IKE SA.
     Delete,
     /// The peer's AUTH was wrong, which it must learn (RFC 7296 section 2.21.2).
     Reject,
-    /// TICKET_REQUEST, after a TICKET_ACK (A4).
+    /// TICKET_REQUEST, after a TICKET_ACK (A4) or a rekey (D9).
     AskTicket,
+    /// A child from scratch.
+    CreateChild,
+    /// A successor of a child.
+    RekeyChild(ChildId),
+    /// Delete of a child.
+    DeleteChild(ChildId),
+    /// Delete of an SA that has lost against another one, by our SPI; the plane
+    /// has never heard of it.
+    DeleteLoser(Spi),
+    /// A successor of the IKE SA.
+    RekeyIke,
+}
+
+/// What was asked of the peer, with all that the answer needs.
+pub(crate) enum Task {
+    /// See [`Intent::Liveness`].
+    Liveness,
+    /// See [`Intent::Delete`].
+    Delete,
+    /// See [`Intent::Reject`].
+    Reject,
+    /// See [`Intent::AskTicket`].
+    AskTicket,
+    /// A child, from scratch or as a successor.
+    CreateChild(Box<ChildTask>),
+    /// See [`Intent::DeleteChild`].
+    DeleteChild(ChildId),
+    /// See [`Intent::DeleteLoser`].
+    DeleteLoser(Spi),
+    /// A successor of the IKE SA.
+    RekeyIke(Box<IkeTask>),
+    /// Whoever asked does not care any more.
+    Moot(ExchangeType),
+}
+
+/// A child that we have asked for.
+pub(crate) struct ChildTask {
+    /// The child that it is to replace.
+    pub(crate) replaces: Option<ChildId>,
+    pub(crate) spi_in: Spi,
+    /// The traffic that it is for: ours, and the peer's.
+    pub(crate) traffic: [Box<[Selector]>; 2],
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) key_exchange: Option<KeyExchange>,
+    /// What the peer has made meanwhile for the same purpose
+    /// (RFC 7296 section 2.8.1).
+    pub(crate) rival: Option<(ChildId, BothNonces)>,
+}
+
+/// An IKE SA that we have asked for.
+pub(crate) struct IkeTask {
+    pub(crate) spi: IkeSpi,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) key_exchange: KeyExchange,
+    /// What the peer has made meanwhile for the same purpose
+    /// (RFC 7296 section 2.8.2).
+    pub(crate) rival: Option<Box<Successor>>,
+}
+
+impl Task {
+    /// Whether it asks for a successor of the IKE SA.
+    pub(crate) const fn is_rekey_ike(&self) -> bool {
+        matches!(self, Self::RekeyIke(_))
+    }
+
+    /// The exchange that its request belongs to.
+    pub(crate) const fn exchange(&self) -> ExchangeType {
+        match self {
+            Self::Liveness
+            | Self::Delete
+            | Self::Reject
+            | Self::AskTicket
+            | Self::DeleteChild(_)
+            | Self::DeleteLoser(_) => ExchangeType::INFORMATIONAL,
+            Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::Moot(exchange) => *exchange,
+        }
+    }
 }
 
 /// A request that waits for its response.
@@ -132,7 +217,7 @@ pub(crate) enum Place {
 pub(crate) struct Window {
     next_id: u32,
     pub(crate) in_flight: Option<InFlight>,
-    queue: VecDeque<Task>,
+    queue: VecDeque<Intent>,
     expected: u32,
     pub(crate) answered: Option<Answered>,
 }
@@ -149,10 +234,10 @@ impl Window {
         self.in_flight.is_none() && self.queue.is_empty()
     }
 
-    /// Puts a task at the end of the queue, once.
-    pub(crate) fn push(&mut self, task: Task) {
-        if !self.queue.contains(&task) {
-            self.queue.push_back(task);
+    /// Puts an intent at the end of the queue, once.
+    pub(crate) fn push(&mut self, intent: Intent) {
+        if !self.queue.contains(&intent) {
+            self.queue.push_back(intent);
         }
     }
 
@@ -161,15 +246,38 @@ impl Window {
         self.queue.clear();
     }
 
-    /// The task to launch now, with its message id, if the window is open.
-    pub(crate) fn next_task(&mut self) -> Option<(u32, Task)> {
-        if self.in_flight.is_some() {
-            return None;
-        }
-        let task = self.queue.pop_front()?;
+    /// What waits, for the SA that takes the place of this one.
+    pub(crate) fn take_queue(&mut self) -> VecDeque<Intent> {
+        std::mem::take(&mut self.queue)
+    }
+
+    /// What to ask now, if the window is open.
+    pub(crate) fn next_intent(&mut self) -> Option<Intent> {
+        if self.in_flight.is_some() { None } else { self.queue.pop_front() }
+    }
+
+    /// The message id of the next request.
+    pub(crate) const fn take_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
-        Some((id, task))
+        id
+    }
+
+    /// What was asked and is not answered yet.
+    pub(crate) fn task(&self) -> Option<&Task> {
+        self.in_flight.as_ref().map(|in_flight| &in_flight.task)
+    }
+
+    /// See [`Self::task`].
+    pub(crate) fn task_mut(&mut self) -> Option<&mut Task> {
+        self.in_flight.as_mut().map(|in_flight| &mut in_flight.task)
+    }
+
+    /// Takes the task away from its request, whose answer is still waited for.
+    pub(crate) fn disown(&mut self) -> Option<Task> {
+        let task = self.task_mut()?;
+        let moot = Task::Moot(task.exchange());
+        Some(std::mem::replace(task, moot))
     }
 
     /// The task that a response with this id ends.
@@ -218,22 +326,19 @@ mod tests {
         window.accept();
         assert_eq!(window.place(u32::MAX), Place::Before);
         assert_eq!(window.place(0), Place::Next);
-        window.push(Task::Liveness);
-        assert_eq!(window.next_task(), Some((u32::MAX, Task::Liveness)));
-        window.push(Task::Delete);
-        assert_eq!(window.next_task(), Some((0, Task::Delete)));
+        assert_eq!((window.take_id(), window.take_id()), (u32::MAX, 0));
     }
 
     #[test]
-    fn a_task_waits_once_and_in_its_turn() {
+    fn an_intent_waits_once_and_in_its_turn() {
         let mut window = Window::new(2, 0);
         assert!(window.is_idle());
-        for task in [Task::AskTicket, Task::Liveness, Task::AskTicket] {
-            window.push(task);
+        for intent in [Intent::AskTicket, Intent::Liveness, Intent::AskTicket] {
+            window.push(intent);
         }
         assert!(!window.is_idle());
-        assert_eq!(window.next_task(), Some((2, Task::AskTicket)));
-        assert_eq!(window.next_task(), Some((3, Task::Liveness)));
-        assert_eq!(window.next_task(), None);
+        assert_eq!(window.next_intent(), Some(Intent::AskTicket));
+        assert_eq!(window.next_intent(), Some(Intent::Liveness));
+        assert_eq!(window.next_intent(), None);
     }
 }

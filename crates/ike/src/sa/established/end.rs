@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use esp::plane::Command;
 
-use super::set_up::{Awaited, Installing};
-use super::{Established, Founded, Phase, Side};
+use super::children::{Purpose, State};
+use super::set_up::Awaited;
+use super::{Established, Founded, Side};
 use crate::context::Context;
 use crate::event::{Event, Gone, RequestId};
-use crate::exchange::child::Child;
 use crate::fault::{Failure, Refusal};
 use crate::sa::closing::Deleting;
-use crate::sa::window::Task;
+use crate::sa::window::{Intent, Task};
 use crate::sa::{Attempt, Outcome, Start, Then};
 use crate::session::{Grant, Resumable, ResumeAttempt, SessionKey, SuspendedSession};
 use crate::time::Now;
@@ -73,7 +73,7 @@ impl Established {
         self.dismantle(cx, why);
         let Founded { connection, channel, .. } = self.base;
         let name = Arc::clone(&connection.name);
-        let sa = Deleting::begin(cx, now, name, channel, Task::Delete, waiting);
+        let sa = Deleting::begin(cx, now, name, channel, Intent::Delete, waiting);
         Outcome { sa, then: Then::Nothing }
     }
 
@@ -164,41 +164,62 @@ impl Established {
     /// Takes everything out of the plane, and tells whoever was told of the SA
     /// or waits for it that it is over.
     pub(super) fn dismantle(&mut self, cx: &mut Context, why: Gone) {
-        match std::mem::replace(&mut self.phase, Phase::New) {
-            Phase::New => {}
-            Phase::Installing(Installing { child, awaited, .. }) => {
-                cx.submit(Command::Remove(child.id));
-                cx.forget_child(&child);
-                let waiting = match awaited {
-                    Awaited::ByUs(waiting) => waiting,
-                    Awaited::ByPeer(_) => Vec::new(),
-                };
-                self.failed(cx, why, waiting);
-            }
-            Phase::Up { child, .. } => {
-                if let Some(child) = child {
-                    self.remove(cx, &child, why);
+        self.abandon_tasks(cx);
+        let was_up = self.up.take().is_some();
+        for sa in std::mem::take(&mut self.children) {
+            cx.submit(Command::Remove(sa.child.id));
+            cx.forget_child(&sa.child);
+            match sa.state {
+                State::Up => {
+                    let (connection, sa) = (self.name(), self.id());
+                    let child = Arc::clone(&self.base.connection.child.name);
+                    cx.emit(Event::ChildDown { connection, sa, child, why });
                 }
-                let (connection, sa) = (self.name(), self.id());
-                cx.emit(Event::Down { connection, sa, why });
+                State::Installing(_, Purpose::First(Awaited::ByUs(waiting))) => {
+                    self.failed(cx, why, waiting);
+                }
+                State::Installing(_, Purpose::First(Awaited::ByPeer(_))) => {
+                    self.failed(cx, why, Vec::new());
+                }
+                State::Installing(_, Purpose::Ours(_) | Purpose::Theirs(..))
+                | State::Replaced { .. }
+                | State::Deleting
+                | State::Lingering { .. } => {}
             }
         }
-        let id = self.id();
+        if was_up {
+            let (connection, sa) = (self.name(), self.id());
+            cx.emit(Event::Down { connection, sa, why });
+        }
         if let Side::Peer { group } = &mut self.base.side {
             if let Some(group) = group.take() {
                 cx.submit(Command::Release(group));
             }
-            cx.take_addresses_back(&self.base.connection, id, self.base.inner);
+            cx.take_addresses_back(&self.base.connection, self.holder, self.base.inner);
         }
     }
 
-    /// Takes a child out of the plane that was told of.
-    pub(super) fn remove(&self, cx: &mut Context, child: &Child, why: Gone) {
-        cx.submit(Command::Remove(child.id));
-        cx.forget_child(child);
-        let (connection, sa) = (self.name(), self.id());
-        let child = Arc::clone(&self.base.connection.child.name);
-        cx.emit(Event::ChildDown { connection, sa, child, why });
+    /// Gives back what those hold that were asked for and are not there yet.
+    fn abandon_tasks(&mut self, cx: &mut Context) {
+        for intent in self.base.channel.window.take_queue() {
+            if let Intent::DeleteLoser(spi) = intent {
+                cx.spis.free(spi);
+            }
+        }
+        match self.base.channel.window.disown() {
+            Some(Task::CreateChild(task)) => cx.spis.free(task.spi_in),
+            Some(Task::DeleteLoser(spi)) => cx.spis.free(spi),
+            Some(
+                Task::Liveness
+                | Task::Delete
+                | Task::Reject
+                | Task::AskTicket
+                | Task::DeleteChild(_)
+                | Task::RekeyIke(_)
+                | Task::Moot(_),
+            )
+            | None => {}
+        }
     }
 
     /// The set-up ends without a child.

@@ -1,20 +1,19 @@
 //! What both sides say to each other while an SA lives, and when.
 
-use super::set_up::{Awaited, Installing};
-use super::{Established, KEEPALIVE, Phase, TicketAnswer};
+use super::children::{ChildSa, State};
+use super::{Established, KEEPALIVE, TicketAnswer};
 use crate::context::Context;
 use crate::event::{Gone, Output, Path, Role};
-use crate::exchange::child::Child;
-use crate::exchange::informational::{self, Asked};
+use crate::exchange::informational::Asked;
 use crate::fault::{Discard, PeerFault};
 use crate::sa::channel::{AnswerTicket, Incoming, Refused};
 use crate::sa::closing::Closed;
 use crate::sa::fragments::Datagram;
 use crate::sa::protection::{OpenFault, Unsendable};
-use crate::sa::window::Task;
+use crate::sa::window::{Intent, Task};
 use crate::sa::{IkeSa, Outcome, Then, Why};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, Header, NotifyType, Payloads, Protocol};
+use crate::wire::{ExchangeType, Header, Payloads, Protocol};
 
 impl Established {
     pub(crate) fn receive(
@@ -40,8 +39,8 @@ impl Established {
         header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if let Phase::Installing(Installing { awaited: Awaited::ByPeer(_), .. }) = self.phase {
-            // IKE_AUTH again, while its answer waits for the plane.
+        if self.children.iter().any(ChildSa::is_awaited_by_peer) {
+            // The last request again, while its answer waits for the plane.
             return Outcome::discard(cx, Discard::Retransmission, IkeSa::Established(self));
         }
         let Incoming { message, ticket } =
@@ -64,9 +63,9 @@ impl Established {
             ExchangeType::INFORMATIONAL => {
                 return self.receive_informational(cx, now, ticket, message.payloads());
             }
-            ExchangeType::CREATE_CHILD_SA => self.base.channel.answer(cx, ticket, |builder| {
-                builder.notify(NotifyType::NO_ADDITIONAL_SAS, &[]);
-            }),
+            ExchangeType::CREATE_CHILD_SA => {
+                return self.receive_create_child(cx, now, ticket, message.payloads());
+            }
             _ => {
                 let answered = self.base.channel.answer_fault(cx, ticket, PeerFault::InvalidSyntax);
                 answered.and(Err(Unsendable))
@@ -86,14 +85,14 @@ impl Established {
         payloads: &Payloads<'_>,
     ) -> Outcome {
         let asked = Asked::of(payloads);
-        let deletes = |child: &Child| informational::deletes_child(payloads, child.terms.spi_out);
-        let deleted = self.child().filter(|child| deletes(child)).map(|child| child.spi_in);
+        let deleted = self.deleted_by_peer(cx, now, payloads);
         // Only a client asks for tickets (A2).
         let wants_ticket = asked.ticket && self.role() == Role::Responder;
         let granted = if wants_ticket { self.issue(cx, now) } else { TicketAnswer::None };
         let answered = self.base.channel.answer(cx, ticket, |builder| {
-            if let Some(spi_in) = deleted {
-                builder.delete_children(Protocol::ESP, std::iter::once(spi_in.get()));
+            if !deleted.spis.is_empty() {
+                let spis = deleted.spis.iter().map(|spi| spi.get());
+                builder.delete_children(Protocol::ESP, spis);
             }
             granted.push(builder);
         });
@@ -101,30 +100,26 @@ impl Established {
             return self.fault(cx);
         }
         if asked.delete_ike || asked.rejected {
-            self.dismantle(cx, Gone::PeerDeleted);
-            let sa = Closed::after(self.base.channel, now);
-            return Outcome { sa, then: Then::Nothing };
+            return self.ended_by_peer(cx, now);
         }
-        match deleted {
-            Some(_) => self.child_deleted(cx, now),
-            None => Outcome::keep(IkeSa::Established(self)),
+        if deleted.unused {
+            // A child that nobody has used yet leaves nothing to wait for.
+            return self.delete(cx, now, Gone::PeerDeleted, Vec::new());
         }
+        self.go_on(cx, now)
     }
 
-    /// The peer has taken its child away. One that nobody has used yet leaves
-    /// nothing to wait for.
-    fn child_deleted(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        match &mut self.phase {
-            Phase::Up { child, .. } => {
-                if let Some(child) = child.take() {
-                    self.remove(cx, &child, Gone::PeerDeleted);
-                }
-                Outcome::keep(IkeSa::Established(self))
-            }
-            Phase::New | Phase::Installing(_) => {
-                self.delete(cx, now, Gone::PeerDeleted, Vec::new())
-            }
+    /// The peer has deleted the SA. If both sides were replacing it and only we
+    /// have noticed so, the peer's successor goes on (RFC 7296 section 2.8.2).
+    fn ended_by_peer(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        if let Some(rival) = self.take_rival() {
+            let (heir, old) = self.hand_over(cx, *rival, Role::Responder);
+            let heir = heir.go_on_as_heir(cx, now).into_iter().collect();
+            return Outcome { sa: Closed::after(old, now), then: Then::Rekeyed(heir) };
         }
+        self.dismantle(cx, Gone::PeerDeleted);
+        let sa = Closed::after(self.base.channel, now);
+        Outcome { sa, then: Then::Nothing }
     }
 
     fn receive_response(
@@ -145,9 +140,18 @@ impl Established {
             Err(OpenFault::Peer(_)) => return self.fault(cx),
         };
         self.last_heard = now.instant;
+        let payloads = message.payloads();
         match task {
-            Task::Liveness | Task::Delete | Task::Reject => {}
-            Task::AskTicket => self.receive_ticket(cx, now, message.payloads()),
+            Task::Liveness | Task::Delete | Task::Reject | Task::Moot(_) => {}
+            Task::AskTicket => self.receive_ticket(cx, now, payloads),
+            Task::DeleteChild(id) => self.linger(now.instant, id),
+            Task::DeleteLoser(spi) => cx.spis.free(spi),
+            Task::CreateChild(task) => {
+                if self.receive_child(cx, now, *task, payloads).is_err() {
+                    return self.fault(cx);
+                }
+            }
+            Task::RekeyIke(task) => return self.receive_successor(cx, now, *task, payloads),
         }
         self.go_on(cx, now)
     }
@@ -161,11 +165,31 @@ impl Established {
     }
 
     /// Sends what waits.
-    fn go_on(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        let tries = cx.retransmission.tries;
-        match self.base.channel.pump(cx, now.instant, tries) {
+    pub(super) fn go_on(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        match self.pump(cx, now) {
             Ok(()) => Outcome::keep(IkeSa::Established(self)),
             Err(Unsendable) => self.fault(cx),
+        }
+    }
+
+    fn pump(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
+        let tries = cx.retransmission.tries;
+        while let Some(intent) = self.base.channel.pump(cx, now.instant, tries)? {
+            self.ask(cx, now, intent)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for what it takes more for than the channel has, if it still makes sense.
+    fn ask(&mut self, cx: &mut Context, now: Now, intent: Intent) -> Result<(), Unsendable> {
+        match intent {
+            Intent::CreateChild => self.ask_for_child(cx, now, None),
+            Intent::RekeyChild(id) => self.ask_for_child(cx, now, Some(id)),
+            Intent::DeleteChild(id) => self.delete_child(cx, now, id),
+            Intent::DeleteLoser(spi) => self.delete_loser(cx, now, spi),
+            Intent::RekeyIke => self.ask_for_successor(cx, now),
+            // The channel asks for these itself.
+            Intent::Liveness | Intent::Delete | Intent::Reject | Intent::AskTicket => Ok(()),
         }
     }
 
@@ -174,7 +198,31 @@ impl Established {
         let liveness = self.liveness_due().map(|due| (due, Why::Liveness));
         let keepalive = self.keepalive_at.map(|due| (due, Why::Keepalive));
         let ticket = self.ask_at.map(|due| (due, Why::Ticket));
-        [retransmit, liveness, keepalive, ticket].into_iter().flatten().min()
+        let rekey = self.rekey_due().map(|due| (due, Why::Rekey));
+        [retransmit, liveness, keepalive, ticket, rekey].into_iter().flatten().min()
+    }
+
+    /// When a key, or what is left of one, is at its end.
+    fn rekey_due(&self) -> Option<Instant> {
+        let late = |sa: &ChildSa| match sa.state {
+            State::Lingering { until } => Some(until),
+            State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => None,
+        };
+        let children = self.children.iter().flat_map(|sa| [sa.rekey_at, late(sa)]);
+        children.chain([self.rekey_at]).flatten().min()
+    }
+
+    fn rekey_if_due(&mut self, cx: &mut Context, now: Instant) {
+        self.remove_late(cx, Some(now));
+        let window = &mut self.base.channel.window;
+        for sa in &mut self.children {
+            if sa.rekey_at.take_if(|due| *due <= now).is_some() {
+                window.push(Intent::RekeyChild(sa.child.id));
+            }
+        }
+        if self.rekey_at.take_if(|due| *due <= now).is_some() {
+            window.push(Intent::RekeyIke);
+        }
     }
 
     fn liveness_due(&self) -> Option<Instant> {
@@ -192,11 +240,12 @@ impl Established {
         }
         if self.ask_at.is_some_and(|due| due <= now.instant) {
             self.ask_at = None;
-            self.base.channel.window.push(Task::AskTicket);
+            self.base.channel.window.push(Intent::AskTicket);
         }
         if self.liveness_due().is_some_and(|due| due <= now.instant) {
-            self.base.channel.window.push(Task::Liveness);
+            self.base.channel.window.push(Intent::Liveness);
         }
+        self.rekey_if_due(cx, now.instant);
         self.go_on(cx, now)
     }
 }

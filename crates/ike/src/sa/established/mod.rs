@@ -1,7 +1,10 @@
-//! An SA whose two sides are authenticated, with its child.
+//! An SA whose two sides are authenticated, with its children.
 
+mod children;
+mod create;
 mod end;
 mod inform;
+mod rekey;
 mod set_up;
 mod show;
 mod tickets;
@@ -10,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crypto::{IkeSuite, SkD};
+use crypto::{Group, IkeSuite, SkD};
 use esp::plane::Command;
 use esp::spec::{Encapsulation, GroupId, OuterPath};
 
@@ -19,7 +22,6 @@ use crate::context::Context;
 use crate::crash::PeerToken;
 use crate::event::{Event, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
-use crate::exchange::child::Child;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
@@ -30,7 +32,7 @@ use crate::time::{Instant, Now};
 pub(crate) use set_up::{Answer, Awaited};
 pub(crate) use tickets::TicketAnswer;
 
-use set_up::Installing;
+use children::{ChildSa, Purpose, State};
 
 /// How often a NAT mapping is refreshed (RFC 3948 section 4).
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -83,9 +85,14 @@ impl Side {
 pub(crate) struct Established {
     base: Founded,
     peer: Id,
+    /// What the SA was called at first: by this name it holds inner addresses.
+    holder: SaId,
     /// The form of AUTH by which it was resumed.
     form: Option<AuthForm>,
-    phase: Phase,
+    /// How it came up and when, once that was told. Before, nobody knows of it.
+    up: Option<(SetUp, Instant)>,
+    /// Those that the plane was told of.
+    children: Vec<ChildSa>,
     grant: Option<Grant>,
     /// When the last ticket ends that we gave the peer.
     issued_until: Option<SystemTime>,
@@ -93,17 +100,12 @@ pub(crate) struct Established {
     ask_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     crash_token: Option<PeerToken>,
+    /// When the IKE SA should be replaced.
+    rekey_at: Option<Instant>,
+    /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
+    /// and of the IKE SA.
+    wanted: [Option<Group>; 2],
     last_heard: Instant,
-}
-
-/// How far the set-up is.
-enum Phase {
-    /// The peer is authenticated. Nothing of it was told to anybody yet.
-    New,
-    /// The child is being installed. Whoever invites traffic to it waits.
-    Installing(Installing),
-    /// All is done, and was told. The child may have been taken away since.
-    Up { set_up: SetUp, since: Instant, child: Option<Child> },
 }
 
 impl Established {
@@ -117,13 +119,17 @@ impl Established {
         let behind_nat = matches!(base.nat, Nat::Detected { ours: true });
         let mut sa = Box::new(Self {
             peer: peer.id().clone(),
+            holder: SaId(u64::from_be_bytes(base.channel.protection.our_spi().0)),
             form: peer.form(),
-            phase: Phase::New,
+            up: None,
+            children: Vec::with_capacity(1),
             grant: None,
             issued_until: None,
             ask_at: None,
             keepalive_at: behind_nat.then_some(now + KEEPALIVE),
             crash_token: None,
+            rekey_at: None,
+            wanted: [None; 2],
             last_heard: now,
             base,
         });
@@ -155,19 +161,27 @@ impl Established {
     }
 
     /// Whether packets can flow, or will as soon as the plane is ready.
-    pub(crate) const fn is_usable(&self) -> bool {
-        self.child().is_some()
+    pub(crate) fn is_usable(&self) -> bool {
+        self.children.iter().any(ChildSa::is_usable)
     }
 
     /// Whoever else wants to know when the child is installed. `Err` gives the
     /// request back: it already is.
     pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
-        match &mut self.phase {
-            Phase::Installing(Installing { awaited: Awaited::ByUs(waiting), .. }) => {
+        let waiting = self.children.iter_mut().find_map(|sa| match &mut sa.state {
+            State::Installing(_, Purpose::First(Awaited::ByUs(waiting))) => Some(waiting),
+            State::Installing(..)
+            | State::Up
+            | State::Replaced { .. }
+            | State::Deleting
+            | State::Lingering { .. } => None,
+        });
+        match waiting {
+            Some(waiting) => {
                 waiting.push(id);
                 Ok(())
             }
-            Phase::Installing(_) | Phase::New | Phase::Up { .. } => Err(id),
+            None => Err(id),
         }
     }
 
@@ -181,15 +195,6 @@ impl Established {
 
     const fn role(&self) -> Role {
         self.base.side.role()
-    }
-
-    /// The child that the plane was told of.
-    const fn child(&self) -> Option<&Child> {
-        match &self.phase {
-            Phase::New => None,
-            Phase::Installing(Installing { child, .. }) => Some(child),
-            Phase::Up { child, .. } => child.as_ref(),
-        }
     }
 
     fn outer_path(&self) -> OuterPath {
@@ -216,9 +221,8 @@ impl Established {
             return;
         }
         self.base.channel.path = path;
-        if let Some(child) = self.child() {
-            let id = child.id;
-            cx.submit(Command::Move(id, self.outer_path()));
+        for sa in &self.children {
+            cx.submit(Command::Move(sa.child.id, self.outer_path()));
         }
         let (connection, sa) = (self.name(), self.id());
         cx.emit(Event::Moved { connection, sa, remote: path.remote });

@@ -1,19 +1,20 @@
-//! From an authenticated peer to a child that carries packets.
+//! From an authenticated peer to a first child that carries packets.
 
 use std::sync::Arc;
 
-use esp::plane::{Command, CommandId, Fault};
-use esp::spec::{Encapsulation, GroupId, Selector, Spi};
+use esp::plane::{CommandId, Fault};
+use esp::spec::{ChildId, GroupId, Spi};
 use pki::Credential;
 
-use super::{Established, Founded, Phase, Side};
+use super::children::Purpose;
+use super::{Established, Founded, Side};
 use crate::context::Context;
 use crate::crash::TOKEN_LEN;
 use crate::event::{Event, Gone, How, RequestId, Role, SetUp, Shown};
 use crate::exchange::Transcript;
 use crate::exchange::auth::{AuthData, push_auth, push_id};
 use crate::exchange::certificates;
-use crate::exchange::child::{self, Child, Terms};
+use crate::exchange::child::{self, KeySource, Terms};
 use crate::identity::Id;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::inner::Given;
@@ -22,13 +23,6 @@ use crate::time::{Instant, Now};
 use crate::wire::{MessageBuilder, NotifyType, Protected};
 
 use super::TicketAnswer;
-
-/// A child that the plane is installing.
-pub(super) struct Installing {
-    pub(super) command: CommandId,
-    pub(super) child: Child,
-    pub(super) awaited: Awaited,
-}
 
 /// Who waits for the child.
 pub(crate) enum Awaited {
@@ -70,7 +64,7 @@ impl Founded {
     }
 
     /// The group of a child that is to be installed.
-    fn group(&mut self, cx: &mut Context) -> GroupId {
+    pub(super) fn group(&mut self, cx: &mut Context) -> GroupId {
         match &mut self.side {
             Side::Line { group, .. } => *group,
             Side::Peer { group } => *group.get_or_insert_with(|| cx.new_group()),
@@ -79,24 +73,20 @@ impl Founded {
 }
 
 impl Established {
-    /// Has the plane install the child.
+    /// Has the plane install the first child.
     pub(crate) fn install(
         mut self: Box<Self>,
         cx: &mut Context,
-        (spi_in, terms): (Spi, Terms),
+        wanted: (Spi, Terms),
         transcript: &Transcript,
         awaited: Awaited,
     ) -> Outcome {
-        let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
-        let spec = child.spec(self.role(), &self.base.sk_d, transcript, self.outer_path());
-        let command = cx.submit(Command::Install(spec));
-        cx.owners.insert(child.id, self.base.channel.protection.our_spi());
-        cx.installing.insert(command, child.id);
-        self.phase = Phase::Installing(Installing { command, child, awaited });
+        let source = KeySource { role: self.role(), nonces: transcript.nonces(), shared: None };
+        self.submit(cx, wanted, source, Purpose::First(awaited));
         Outcome::keep(IkeSa::Established(self))
     }
 
-    /// The plane has installed the child, or could not.
+    /// The plane has installed a child, or could not.
     pub(crate) fn installed(
         mut self: Box<Self>,
         cx: &mut Context,
@@ -104,67 +94,62 @@ impl Established {
         done: CommandId,
         result: Result<(), Fault>,
     ) -> Outcome {
-        let Installing { child, awaited, .. } = match std::mem::replace(&mut self.phase, Phase::New)
-        {
-            Phase::Installing(installing) if installing.command == done => installing,
-            other => {
-                self.phase = other;
-                return Outcome::keep(IkeSa::Established(self));
-            }
+        let Some((id, purpose)) = self.settle(done) else {
+            return Outcome::keep(IkeSa::Established(self));
         };
         if result.is_err() {
-            return self.not_installed(cx, now, &child, awaited);
+            // The plane holds nothing of a child that it could not install.
+            self.forget_failed(cx, id, &purpose);
         }
-        match awaited {
-            Awaited::ByUs(waiting) => {
-                self.up(cx, now, Some(child));
-                cx.reply(waiting, Ok(()));
-                Outcome::keep(IkeSa::Established(self))
+        match purpose {
+            Purpose::First(Awaited::ByUs(waiting)) => self.first_by_us(cx, now, waiting, result),
+            Purpose::First(Awaited::ByPeer(answer)) => match result {
+                Ok(()) => self.answer_with_child(cx, now, id, &answer),
+                Err(_) => self.without_child(cx, now, &answer, NotifyType::NO_ADDITIONAL_SAS),
+            },
+            Purpose::Ours(replaces) => self.installed_ours(cx, now, id, replaces, result),
+            Purpose::Theirs(ticket, answer, replaces) => {
+                self.installed_theirs(cx, now, id, (ticket, &answer, replaces), result)
             }
-            Awaited::ByPeer(answer) => self.answer_with_child(cx, now, child, &answer),
         }
+    }
+
+    fn first_by_us(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        waiting: Vec<RequestId>,
+        result: Result<(), Fault>,
+    ) -> Outcome {
+        if result.is_err() {
+            self.failed(cx, Gone::Plane, waiting);
+            return self.delete(cx, now, Gone::Plane, Vec::new());
+        }
+        self.up(cx, now);
+        cx.reply(waiting, Ok(()));
+        Outcome::keep(IkeSa::Established(self))
     }
 
     fn answer_with_child(
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        child: Child,
+        id: ChildId,
         answer: &Answer,
     ) -> Outcome {
-        let id = &self.base.connection.local_id;
+        let our_id = &self.base.connection.local_id;
+        let child = self.children.iter().find(|sa| sa.child.id == id).map(|sa| &sa.child);
         let sent = self.base.channel.answer(cx, answer.ticket, |builder| {
-            answer.push(builder, id);
+            answer.push(builder, our_id);
             answer.given.push(builder);
-            child::answer(builder, &child);
+            if let Some(child) = child {
+                child::answer(builder, child);
+            }
         });
-        self.up(cx, now, Some(child));
+        self.up(cx, now);
         match sent {
             Ok(()) => Outcome::keep(IkeSa::Established(self)),
             Err(_) => self.fault(cx),
-        }
-    }
-
-    /// The plane holds nothing of a child that it could not install.
-    fn not_installed(
-        mut self: Box<Self>,
-        cx: &mut Context,
-        now: Now,
-        child: &Child,
-        awaited: Awaited,
-    ) -> Outcome {
-        cx.forget_child(child);
-        if let Side::Peer { group } = &mut self.base.side {
-            *group = None;
-        }
-        match awaited {
-            Awaited::ByPeer(answer) => {
-                self.without_child(cx, now, &answer, NotifyType::NO_ADDITIONAL_SAS)
-            }
-            Awaited::ByUs(waiting) => {
-                self.failed(cx, Gone::Plane, waiting);
-                self.delete(cx, now, Gone::Plane, Vec::new())
-            }
         }
     }
 
@@ -181,7 +166,7 @@ impl Established {
             answer.push(builder, id);
             builder.notify(why, &[]);
         });
-        self.up(cx, now, None);
+        self.up(cx, now);
         match sent {
             Ok(()) => Outcome::keep(IkeSa::Established(self)),
             Err(_) => self.fault(cx),
@@ -189,7 +174,7 @@ impl Established {
     }
 
     /// All is done: says so.
-    fn up(&mut self, cx: &mut Context, now: Now, child: Option<Child>) {
+    fn up(&mut self, cx: &mut Context, now: Now) {
         let set_up = self.base.set_up(now.instant);
         match set_up.how {
             How::Full => cx.counters.full += 1,
@@ -204,24 +189,9 @@ impl Established {
             suite: Shown(self.base.suite),
             set_up,
         });
-        if let Some(child) = &child {
-            cx.emit(self.child_up(child));
+        for sa in &self.children {
+            cx.emit(self.child_up(&sa.child));
         }
-        self.phase = Phase::Up { set_up, since: now.instant, child };
-    }
-
-    fn child_up(&self, child: &Child) -> Event {
-        let shown = |list: &[Selector]| list.iter().copied().map(Shown).collect();
-        Event::ChildUp {
-            connection: self.name(),
-            sa: self.id(),
-            child: Arc::clone(&self.base.connection.child.name),
-            suite: Shown(child.terms.suite),
-            spi_in: Shown(child.spi_in),
-            spi_out: Shown(child.terms.spi_out),
-            local_ts: shown(&child.terms.local_ts),
-            remote_ts: shown(&child.terms.remote_ts),
-            udp: self.base.encapsulation == Encapsulation::Udp,
-        }
+        self.up = Some((set_up, now.instant));
     }
 }

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use esp::spec::Encapsulation;
 
-use super::{Established, Phase};
+use super::Established;
+use super::children::ChildSa;
 use crate::event::Path;
 use crate::exchange::child::Child;
 use crate::status::{ChildStatus, SaStatus};
 
 impl Established {
     pub(crate) fn status(&self) -> SaStatus {
-        let (set_up, since) = match &self.phase {
-            Phase::New | Phase::Installing(_) => (None, None),
-            Phase::Up { set_up, since, .. } => (Some(*set_up), Some(*since)),
-        };
+        let usable = self.children.iter().filter(|sa| ChildSa::is_usable(sa));
         let Path { local, remote, .. } = self.base.channel.path;
         SaStatus {
             id: self.id(),
@@ -24,10 +22,10 @@ impl Established {
             local_id: self.base.connection.local_id.to_string(),
             remote_id: Some(self.peer.to_string()),
             suite: Some(self.base.suite.to_string()),
-            set_up,
-            since,
+            set_up: self.up.map(|(set_up, _)| set_up),
+            since: self.up.map(|(_, since)| since),
             inner: self.base.inner,
-            children: self.child().map(|child| self.child_status(child)).into_iter().collect(),
+            children: usable.map(|sa| self.child_status(&sa.child)).collect(),
         }
     }
 

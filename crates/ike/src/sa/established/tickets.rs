@@ -6,6 +6,7 @@ use super::{Established, Founded};
 use crate::context::Context;
 use crate::event::{Event, Shown};
 use crate::exchange::informational;
+use crate::sa::window::Intent;
 use crate::session::{Grant, Resumable, Ticket};
 use crate::status::TicketStatus;
 use crate::time::{Instant, Now};
@@ -47,6 +48,17 @@ impl Established {
     pub(super) fn hold(&mut self, grant: Grant, now: Instant) {
         self.ask_at = Some(now + grant.lifetime / 2);
         self.grant = Some(grant);
+    }
+
+    /// After a rekey of the IKE SA: the ticket of the SA before is void on both
+    /// sides (D7), and a client asks for another (D9).
+    pub(super) fn renew_ticket(&mut self) {
+        self.grant = None;
+        self.issued_until = None;
+        self.ask_at = None;
+        if self.line().is_some() && self.base.connection.resumption.enabled {
+            self.base.channel.window.push(Intent::AskTicket);
+        }
     }
 
     /// Asks again later for a ticket that was not to be had in IKE_AUTH (A4).

@@ -1,0 +1,309 @@
+//! The children of an SA, and how far each of them is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esp::plane::{Command, CommandId};
+use esp::spec::{ChildId, Encapsulation, Selector, Spi};
+
+use super::set_up::Awaited;
+use super::{Established, Side};
+use crate::context::Context;
+use crate::event::{Event, Gone, Role, Shown};
+use crate::exchange::child::{Child, KeySource, Terms};
+use crate::exchange::{create_child, informational};
+use crate::sa::channel::AnswerTicket;
+use crate::sa::window::{Intent, Task};
+use crate::time::{Instant, Now};
+use crate::wire::Payloads;
+
+/// Children of one SA, with those that are being replaced.
+const MAX_CHILDREN: usize = 16;
+
+/// How long a child that was replaced still takes packets: those that were on
+/// their way when its end was agreed on.
+const LATE_PACKETS: Duration = Duration::from_secs(5);
+
+/// A child that the plane was told of.
+pub(super) struct ChildSa {
+    pub(super) child: Child,
+    pub(super) state: State,
+    /// When it should be replaced.
+    pub(super) rekey_at: Option<Instant>,
+}
+
+/// How far a child is.
+pub(super) enum State {
+    /// The plane is installing it.
+    Installing(CommandId, Purpose),
+    /// It carries packets.
+    Up,
+    /// Another has taken its place. Whoever made that one will delete this one.
+    Replaced {
+        /// The other.
+        by: ChildId,
+    },
+    /// We have told the peer that it is over, since it has been replaced.
+    Deleting,
+    /// It is over on both sides, but for late packets.
+    Lingering {
+        /// Until then.
+        until: Instant,
+    },
+}
+
+/// What a child is installed for.
+pub(super) enum Purpose {
+    /// It is the first of its SA.
+    First(Awaited),
+    /// We have asked for it, maybe in place of another.
+    Ours(Option<ChildId>),
+    /// The peer has, and waits for the answer: nobody is invited to send what
+    /// could not be received.
+    Theirs(AnswerTicket, create_child::Answer, Option<ChildId>),
+}
+
+impl ChildSa {
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up)
+    }
+
+    /// Whether it carries packets, or will as soon as the plane is ready.
+    pub(super) const fn is_usable(&self) -> bool {
+        match self.state {
+            State::Installing(..) | State::Up | State::Replaced { .. } => true,
+            State::Deleting | State::Lingering { .. } => false,
+        }
+    }
+
+    /// Whether the peer waits for an answer until it is installed.
+    pub(super) const fn is_awaited_by_peer(&self) -> bool {
+        matches!(
+            self.state,
+            State::Installing(_, Purpose::Theirs(..) | Purpose::First(Awaited::ByPeer(_)))
+        )
+    }
+
+    const fn is_installing(&self) -> bool {
+        matches!(self.state, State::Installing(..))
+    }
+}
+
+/// What the peer's Deletes of children come to.
+pub(super) struct Deleted {
+    /// Our SPIs, for the answer.
+    pub(super) spis: Vec<Spi>,
+    /// The first child was taken away before anybody could use it.
+    pub(super) unused: bool,
+}
+
+impl Established {
+    pub(super) fn find(&mut self, id: ChildId) -> Option<&mut ChildSa> {
+        self.children.iter_mut().find(|sa| sa.child.id == id)
+    }
+
+    /// Whether the peer has asked for this child in place of another, and may
+    /// not have our answer yet.
+    pub(super) fn is_unconfirmed(&self, id: ChildId) -> bool {
+        let is_former = |sa: &ChildSa| matches!(sa.state, State::Replaced { by } if by == id);
+        self.children.iter().any(is_former)
+    }
+
+    /// Whether there may be one more.
+    pub(super) fn has_room(&self) -> bool {
+        self.children.len() < MAX_CHILDREN
+    }
+
+    /// Whether a child is being made or ended, which an end of the IKE SA
+    /// would disturb (RFC 7296 section 2.25.2).
+    pub(super) fn is_changing_children(&self) -> bool {
+        let is_changing = |sa: &ChildSa| sa.is_installing() || matches!(sa.state, State::Deleting);
+        self.children.iter().any(is_changing)
+    }
+
+    /// Has the plane install a child.
+    pub(super) fn submit(
+        &mut self,
+        cx: &mut Context,
+        (spi_in, terms): (Spi, Terms),
+        source: KeySource<'_>,
+        purpose: Purpose,
+    ) -> ChildId {
+        let standby = matches!(purpose, Purpose::Theirs(_, _, Some(_)));
+        let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
+        let spec = child.spec(&self.base.sk_d, source, self.outer_path(), standby);
+        let command = cx.submit(Command::Install(spec));
+        let id = child.id;
+        cx.owners.insert(id, self.base.channel.protection.our_spi());
+        cx.installing.insert(command, id);
+        let state = State::Installing(command, purpose);
+        self.children.push(ChildSa { child, state, rekey_at: None });
+        id
+    }
+
+    /// Takes the child out whose installation has ended, as one that is up.
+    pub(super) fn settle(&mut self, done: CommandId) -> Option<(ChildId, Purpose)> {
+        let is_it = |sa: &&mut ChildSa| matches!(sa.state, State::Installing(id, _) if id == done);
+        let sa = self.children.iter_mut().find(is_it)?;
+        match std::mem::replace(&mut sa.state, State::Up) {
+            State::Installing(_, purpose) => Some((sa.child.id, purpose)),
+            State::Up | State::Replaced { .. } | State::Deleting | State::Lingering { .. } => None,
+        }
+    }
+
+    /// Forgets a child that the plane does not hold.
+    pub(super) fn forget(&mut self, cx: &mut Context, id: ChildId) {
+        if let Some(at) = self.children.iter().position(|sa| sa.child.id == id) {
+            let sa = self.children.remove(at);
+            cx.forget_child(&sa.child);
+        }
+    }
+
+    /// Takes a child out of the plane that was told of.
+    pub(super) fn remove(&mut self, cx: &mut Context, id: ChildId, why: Gone) {
+        self.withdraw(cx, id);
+        let (connection, sa) = (self.name(), self.id());
+        let child = Arc::clone(&self.base.connection.child.name);
+        cx.emit(Event::ChildDown { connection, sa, child, why });
+        // None may be used for want of another.
+        if !self.is_usable() {
+            self.remove_late(cx, None);
+        }
+    }
+
+    /// Takes a child out of the plane. What it had replaced serves again.
+    pub(super) fn withdraw(&mut self, cx: &mut Context, id: ChildId) {
+        cx.submit(Command::Remove(id));
+        self.forget(cx, id);
+        for sa in &mut self.children {
+            if matches!(sa.state, State::Replaced { by } if by == id) {
+                sa.state = State::Up;
+            }
+        }
+    }
+
+    /// Takes those out that were kept for late packets long enough.
+    pub(super) fn remove_late(&mut self, cx: &mut Context, now: Option<Instant>) {
+        let is_over = |sa: &ChildSa| match sa.state {
+            State::Lingering { until } => now.is_none_or(|now| until <= now),
+            State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => false,
+        };
+        let over: Vec<_> =
+            self.children.iter().filter(|sa| is_over(sa)).map(|sa| sa.child.id).collect();
+        for id in over {
+            self.withdraw(cx, id);
+        }
+    }
+
+    /// A child is over on both sides, and another has taken its place.
+    pub(super) fn linger(&mut self, now: Instant, id: ChildId) {
+        if let Some(sa) = self.find(id) {
+            sa.state = State::Lingering { until: now + LATE_PACKETS };
+            sa.rekey_at = None;
+        }
+    }
+
+    /// The peer takes children away. One that we are taking away ourselves is
+    /// not named in the answer (RFC 7296 section 1.4.1).
+    pub(super) fn deleted_by_peer(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        payloads: &Payloads<'_>,
+    ) -> Deleted {
+        let is_named =
+            |sa: &&ChildSa| informational::deletes_child(payloads, sa.child.terms.spi_out);
+        let named: Vec<_> = self.children.iter().filter(is_named).map(|sa| sa.child.id).collect();
+        let mut deleted = Deleted { spis: Vec::new(), unused: false };
+        for id in named {
+            let Some(sa) = self.find(id) else { continue };
+            let spi = sa.child.spi_in;
+            match sa.state {
+                State::Up => self.remove(cx, id, Gone::PeerDeleted),
+                State::Replaced { by } => {
+                    // The peer is ready to receive by the new one now.
+                    if self.find(by).is_some() {
+                        cx.submit(Command::Prefer(by));
+                        self.linger(now.instant, id);
+                    } else {
+                        self.remove(cx, id, Gone::PeerDeleted);
+                    }
+                }
+                State::Installing(_, Purpose::First(_)) => deleted.unused = true,
+                State::Installing(_, Purpose::Ours(_)) => self.withdraw(cx, id),
+                State::Installing(_, Purpose::Theirs(..))
+                | State::Deleting
+                | State::Lingering { .. } => continue,
+            }
+            deleted.spis.push(spi);
+        }
+        deleted
+    }
+
+    /// Nothing has come of the successor of a child.
+    pub(super) fn reinstate(&mut self, replaced: Option<ChildId>) {
+        if let Some(sa) = replaced.and_then(|id| self.find(id))
+            && matches!(sa.state, State::Replaced { .. })
+        {
+            sa.state = State::Up;
+        }
+    }
+
+    /// Tells that a child is up, in place of another or not.
+    pub(super) fn tell_child(&self, cx: &mut Context, id: ChildId, replaces: bool, by: Role) {
+        let Some(sa) = self.children.iter().find(|sa| sa.child.id == id) else { return };
+        let event =
+            if replaces { self.child_rekeyed(&sa.child, by) } else { self.child_up(&sa.child) };
+        cx.emit(event);
+    }
+
+    fn child_rekeyed(&self, child: &Child, by: Role) -> Event {
+        Event::ChildRekeyed {
+            connection: self.name(),
+            sa: self.id(),
+            child: Arc::clone(&self.base.connection.child.name),
+            by,
+            suite: Shown(child.terms.suite),
+            spi_in: Shown(child.spi_in),
+            spi_out: Shown(child.terms.spi_out),
+        }
+    }
+
+    pub(super) fn child_up(&self, child: &Child) -> Event {
+        let shown = |list: &[Selector]| list.iter().copied().map(Shown).collect();
+        Event::ChildUp {
+            connection: self.name(),
+            sa: self.id(),
+            child: Arc::clone(&self.base.connection.child.name),
+            suite: Shown(child.terms.suite),
+            spi_in: Shown(child.spi_in),
+            spi_out: Shown(child.terms.spi_out),
+            local_ts: shown(&child.terms.local_ts),
+            remote_ts: shown(&child.terms.remote_ts),
+            udp: self.base.encapsulation == Encapsulation::Udp,
+        }
+    }
+
+    /// A child that the plane could not install. The peer of one that we have
+    /// asked for has it already, and is told.
+    pub(super) fn forget_failed(&mut self, cx: &mut Context, id: ChildId, purpose: &Purpose) {
+        let Some(at) = self.children.iter().position(|sa| sa.child.id == id) else { return };
+        let ChildSa { child, .. } = self.children.remove(at);
+        let window = &mut self.base.channel.window;
+        match purpose {
+            Purpose::Ours(_) => {
+                cx.owners.remove(&id);
+                window.push(Intent::DeleteLoser(child.spi_in));
+            }
+            Purpose::First(_) | Purpose::Theirs(..) => cx.forget_child(&child),
+        }
+        if let Some(Task::CreateChild(task)) = window.task_mut() {
+            task.rival.take_if(|(rival, _)| *rival == id);
+        }
+        if let Side::Peer { group } = &mut self.base.side
+            && self.children.is_empty()
+        {
+            *group = None;
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! Further children and successors of children, asked for by either side
+//! (RFC 7296 sections 1.3.1, 1.3.3, 2.8.1 and 2.25.1).
+
+use std::time::Duration;
+
+use crypto::{Group, KeyExchange};
+use esp::plane::Fault;
+use esp::spec::{ChildId, Spi};
+
+use super::Established;
+use super::children::{Purpose, State};
+use crate::context::Context;
+use crate::event::{Event, Gone, RekeyWhat, Role};
+use crate::exchange::child::{self, KeySource, Wish};
+use crate::exchange::create_child::{self, BothNonces, NoSecret, about_child, agreed};
+use crate::exchange::sa_init::key_share;
+use crate::fault::{Failure, PeerFault};
+use crate::proposal::{group_number, group_of};
+use crate::sa::channel::AnswerTicket;
+use crate::sa::initiating::NONCE_LEN;
+use crate::sa::protection::Unsendable;
+use crate::sa::window::{ChildTask, Intent, Task};
+use crate::sa::{IkeSa, Outcome};
+use crate::time::Now;
+use crate::wire::{Notify, NotifyType, Payloads, Protocol};
+
+/// How long after a TEMPORARY_FAILURE the peer is asked again.
+pub(super) const BUSY: Duration = Duration::from_secs(10);
+
+/// How long after another refusal the peer is asked again.
+pub(super) const REFUSED: Duration = Duration::from_secs(60);
+
+/// Why a request of the peer for a new SA is refused; each has one notify.
+pub(super) enum Refused {
+    /// With a notify that says it all.
+    With(NotifyType),
+    /// With the group that is wanted (INVALID_KE_PAYLOAD).
+    WrongGroup(Group),
+    /// The child with this SPI is not there.
+    NotFound(u32),
+    /// The request breaks the protocol.
+    Malformed,
+}
+
+impl From<NoSecret> for Refused {
+    fn from(_: NoSecret) -> Self {
+        Self::Malformed
+    }
+}
+
+/// What a response breaks that cannot be gone on from.
+pub(super) struct Broken;
+
+/// What others want.
+impl Established {
+    /// Replaces keys, as soon as it is our turn.
+    pub(crate) fn rekey(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        keys: RekeyWhat,
+    ) -> Outcome {
+        let window = &mut self.base.channel.window;
+        match keys {
+            RekeyWhat::IkeSa => window.push(Intent::RekeyIke),
+            RekeyWhat::Children => {
+                for sa in self.children.iter().filter(|sa| sa.is_up()) {
+                    window.push(Intent::RekeyChild(sa.child.id));
+                }
+            }
+        }
+        self.go_on(cx, now)
+    }
+
+    /// A child comes to its limit.
+    pub(crate) fn rekey_child(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        id: ChildId,
+    ) -> Outcome {
+        self.base.channel.window.push(Intent::RekeyChild(id));
+        self.go_on(cx, now)
+    }
+}
+
+/// As who asked.
+impl Established {
+    /// Asks for a child, maybe in place of another.
+    pub(super) fn ask_for_child(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        replaces: Option<ChildId>,
+    ) -> Result<(), Unsendable> {
+        let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
+        let gone = replaces.is_some() && !old.is_some_and(super::children::ChildSa::is_up);
+        if gone || self.up.is_none() || !self.has_room() {
+            return Ok(());
+        }
+        if replaces.is_some_and(|id| self.is_unconfirmed(id)) {
+            self.rekey_later(cx, now, replaces, BUSY);
+            return Ok(());
+        }
+        let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
+        let config = &self.base.connection.child;
+        let [local_ts, remote_ts] = &child::traffic(config, self.role(), self.base.inner);
+        let wish = match old {
+            Some(old) => Wish::again(config, &old.child.terms),
+            None => Wish { local_ts, remote_ts, ..Wish::further(config) },
+        };
+        let [wanted, _] = self.wanted;
+        let group = wanted.filter(|group| wish.allows(*group)).or_else(|| wish.first_group());
+        let key_exchange = group.map(|group| cx.provider.key_exchange(group)).transpose();
+        let task = Task::CreateChild(Box::new(ChildTask {
+            replaces,
+            spi_in: cx.new_spi(),
+            traffic: [wish.local_ts.into(), wish.remote_ts.into()],
+            nonce: cx.provider.array(),
+            key_exchange: key_exchange.map_err(|_| Unsendable)?,
+            rival: None,
+        }));
+        let rekeys = old.map(|old| old.child.spi_in);
+        let tries = cx.retransmission.tries;
+        self.base.channel.ask(cx, now.instant, tries, task, |task, builder| {
+            if let Task::CreateChild(task) = task {
+                let ChildTask { spi_in: spi, nonce, .. } = &**task;
+                let key_exchange = task.key_exchange.as_ref();
+                let request =
+                    create_child::Request { rekeys, wish, spi: *spi, nonce, key_exchange };
+                request.push(builder);
+            }
+        })
+    }
+
+    /// The answer to [`Self::ask_for_child`].
+    pub(super) fn receive_child(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        task: ChildTask,
+        payloads: &Payloads<'_>,
+    ) -> Result<(), Broken> {
+        if let Some(error) = payloads.error() {
+            cx.spis.free(task.spi_in);
+            self.child_refused(cx, now, &task, error);
+            return Ok(());
+        }
+        let shape = create_child::RESPONSE.check(payloads);
+        let (Ok(()), Some(nr)) = (shape, payloads.nonce()) else {
+            cx.spis.free(task.spi_in);
+            return Err(Broken);
+        };
+        let ChildTask { replaces, spi_in, traffic, nonce, key_exchange, rival } = task;
+        let nonces = BothNonces::new(&nonce, nr);
+        if let Some((_, rival)) = &rival
+            && nonces.loses_against(rival)
+        {
+            self.base.channel.window.push(Intent::DeleteLoser(spi_in));
+            return Ok(());
+        }
+        let [local_ts, remote_ts] = &traffic;
+        let further = Wish::further(&self.base.connection.child);
+        let wish = Wish { local_ts, remote_ts, ..further };
+        let accepted = child::accept_for(wish, payloads).and_then(|terms| {
+            let shared = agreed(key_exchange, terms.group, payloads);
+            shared.map(|shared| (terms, shared)).map_err(|NoSecret| Failure::BadKeyExchange)
+        });
+        let (terms, shared) = match accepted {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                // The peer has an SA that we cannot use.
+                self.base.channel.window.push(Intent::DeleteLoser(spi_in));
+                self.rekey_failed(cx, now, replaces, why);
+                return Ok(());
+            }
+        };
+        let source = KeySource { role: Role::Initiator, nonces: nonces.both(), shared };
+        let by = self.submit(cx, (spi_in, terms), source, Purpose::Ours(replaces));
+        for replaced in [replaces, rival.map(|(id, _)| id)].into_iter().flatten() {
+            if let Some(sa) = self.find(replaced)
+                && sa.is_up()
+            {
+                sa.state = State::Replaced { by };
+                sa.rekey_at = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows from an error of the peer. What it has made itself in the
+    /// meantime serves as well.
+    fn child_refused(&mut self, cx: &mut Context, now: Now, task: &ChildTask, error: Notify<'_>) {
+        if task.rival.is_some() {
+            return;
+        }
+        match (error.kind, task.replaces) {
+            (NotifyType::TEMPORARY_FAILURE, Some(old)) => {
+                self.rekey_later(cx, now, Some(old), BUSY);
+            }
+            (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
+                if self.find(old).is_some_and(|sa| sa.is_up()) {
+                    self.remove(cx, old, Gone::PeerDeleted);
+                    self.base.channel.window.push(Intent::CreateChild);
+                }
+            }
+            (NotifyType::INVALID_KE_PAYLOAD, replaces) => {
+                let [former, _] = self.wanted;
+                let wish = Wish::further(&self.base.connection.child);
+                let wanted = error.wanted_group().and_then(group_of);
+                match wanted.filter(|group| wish.allows(*group) && former != wanted) {
+                    Some(group) => {
+                        self.wanted = [Some(group), self.wanted[1]];
+                        self.base.channel.window.push(match replaces {
+                            Some(old) => Intent::RekeyChild(old),
+                            None => Intent::CreateChild,
+                        });
+                    }
+                    None => self.rekey_failed(cx, now, replaces, Failure::NoEspProposal),
+                }
+            }
+            (kind, replaces) => {
+                let why = match kind {
+                    NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoEspProposal,
+                    NotifyType::TS_UNACCEPTABLE => Failure::NoTrafficSelectors,
+                    NotifyType(other) => Failure::Notify(other),
+                };
+                self.rekey_failed(cx, now, replaces, why);
+            }
+        }
+    }
+
+    /// A successor was not to be had. The old child goes on, for now.
+    fn rekey_failed(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        replaces: Option<ChildId>,
+        why: Failure,
+    ) {
+        self.rekey_later(cx, now, replaces, REFUSED);
+        let child = Some(std::sync::Arc::clone(&self.base.connection.child.name));
+        let (connection, sa) = (self.name(), self.id());
+        cx.emit(Event::RekeyFailed { connection, sa, child, why });
+    }
+
+    fn rekey_later(&mut self, cx: &mut Context, now: Now, child: Option<ChildId>, wait: Duration) {
+        let wait = cx.jittered(wait);
+        if let Some(sa) = child.and_then(|id| self.find(id)) {
+            sa.rekey_at = Some(now.instant + wait);
+        }
+    }
+
+    /// The plane has installed what we have asked for, or could not.
+    pub(super) fn installed_ours(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        id: ChildId,
+        replaces: Option<ChildId>,
+        result: Result<(), Fault>,
+    ) -> Outcome {
+        match (result, replaces) {
+            (Ok(()), None) => self.tell_child(cx, id, false, Role::Initiator),
+            (Ok(()), Some(old)) => {
+                self.tell_child(cx, id, true, Role::Initiator);
+                self.base.channel.window.push(Intent::DeleteChild(old));
+            }
+            (Err(_), replaces) => {
+                self.reinstate(replaces);
+                self.rekey_failed(cx, now, replaces, Failure::Plane);
+            }
+        }
+        self.go_on(cx, now)
+    }
+
+    /// Tells the peer that a child is over which has been replaced.
+    pub(super) fn delete_child(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        id: ChildId,
+    ) -> Result<(), Unsendable> {
+        let Some(sa) = self.find(id) else { return Ok(()) };
+        match sa.state {
+            State::Up | State::Replaced { .. } => sa.state = State::Deleting,
+            State::Installing(..) | State::Deleting | State::Lingering { .. } => return Ok(()),
+        }
+        let spi = sa.child.spi_in;
+        self.send_delete(cx, now, Task::DeleteChild(id), spi)
+    }
+
+    /// Tells the peer that an SA is over which has never served.
+    pub(super) fn delete_loser(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        spi: Spi,
+    ) -> Result<(), Unsendable> {
+        self.send_delete(cx, now, Task::DeleteLoser(spi), spi)
+    }
+
+    fn send_delete(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        task: Task,
+        spi: Spi,
+    ) -> Result<(), Unsendable> {
+        let tries = cx.retransmission.tries;
+        self.base.channel.ask(cx, now.instant, tries, task, |_, builder| {
+            builder.delete_children(Protocol::ESP, std::iter::once(spi.get()));
+        })
+    }
+}
+
+/// As who is asked.
+impl Established {
+    /// CREATE_CHILD_SA.
+    pub(super) fn receive_create_child(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        ticket: AnswerTicket,
+        payloads: &Payloads<'_>,
+    ) -> Outcome {
+        let accepted = match create_child::Purpose::of(payloads) {
+            create_child::Purpose::RekeyIke => {
+                return self.receive_rekey_ike(cx, now, ticket, payloads);
+            }
+            create_child::Purpose::RekeyChild(spi) => {
+                self.rekey_for_peer(cx, ticket, spi, payloads)
+            }
+            create_child::Purpose::Child => self.child_for_peer(cx, ticket, None, payloads),
+        };
+        match accepted {
+            Ok(()) => Outcome::keep(IkeSa::Established(self)),
+            Err(refused) => self.refuse(cx, ticket, &refused),
+        }
+    }
+
+    /// Tells the peer why not.
+    pub(super) fn refuse(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        refused: &Refused,
+    ) -> Outcome {
+        let channel = &mut self.base.channel;
+        let answered = match *refused {
+            Refused::With(kind) => channel.answer(cx, ticket, |builder| {
+                builder.notify(kind, &[]);
+            }),
+            Refused::WrongGroup(group) => channel.answer(cx, ticket, |builder| {
+                let wanted = group_number(group).0.to_be_bytes();
+                builder.notify(NotifyType::INVALID_KE_PAYLOAD, &wanted);
+            }),
+            Refused::NotFound(spi) => channel.answer(cx, ticket, |builder| {
+                about_child(builder, NotifyType::CHILD_SA_NOT_FOUND, spi);
+            }),
+            // Fatal on both sides (RFC 7296 section 2.21.3).
+            Refused::Malformed => {
+                let answered = channel.answer_fault(cx, ticket, PeerFault::InvalidSyntax);
+                answered.and(Err(Unsendable))
+            }
+        };
+        match answered {
+            Ok(()) => Outcome::keep(IkeSa::Established(self)),
+            Err(Unsendable) => self.fault(cx),
+        }
+    }
+
+    fn rekey_for_peer(
+        &mut self,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        spi: u32,
+        payloads: &Payloads<'_>,
+    ) -> Result<(), Refused> {
+        let named = self.children.iter().find(|sa| sa.child.terms.spi_out.get() == spi);
+        let Some(old) = named else { return Err(Refused::NotFound(spi)) };
+        match old.state {
+            State::Up => {
+                let old = old.child.id;
+                self.child_for_peer(cx, ticket, Some(old), payloads)
+            }
+            State::Installing(..) | State::Replaced { .. } | State::Deleting => {
+                Err(Refused::With(NotifyType::TEMPORARY_FAILURE))
+            }
+            State::Lingering { .. } => Err(Refused::NotFound(spi)),
+        }
+    }
+
+    fn child_for_peer(
+        &mut self,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        replaces: Option<ChildId>,
+        payloads: &Payloads<'_>,
+    ) -> Result<(), Refused> {
+        let is_rekeying = self.base.channel.window.task().is_some_and(Task::is_rekey_ike);
+        if is_rekeying || self.up.is_none() {
+            return Err(Refused::With(NotifyType::TEMPORARY_FAILURE));
+        }
+        if !self.has_room() {
+            return Err(Refused::With(NotifyType::NO_ADDITIONAL_SAS));
+        }
+        create_child::REQUEST.check(payloads).map_err(|_| Refused::Malformed)?;
+        let ni = payloads.nonce().ok_or(Refused::Malformed)?;
+        let config = &self.base.connection.child;
+        let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
+        let [local_ts, remote_ts] = &child::traffic(config, self.role(), self.base.inner);
+        let wish = match old {
+            Some(old) => Wish::again(config, &old.child.terms),
+            None => Wish { local_ts, remote_ts, ..Wish::further(config) },
+        };
+        let keyed = key_share(payloads).map(|(group, _)| group);
+        let terms = child::choose_for(wish, payloads, keyed).map_err(Refused::With)?;
+        let own = own_half(cx, terms.group, keyed)?;
+        let value = own.as_ref().map(|own| (own.group(), own.public().into()));
+        let shared = agreed(own, terms.group, payloads)?;
+        let nonce: [u8; NONCE_LEN] = cx.provider.array();
+        let nonces = BothNonces::new(ni, &nonce);
+        let spi_in = cx.new_spi();
+        let source = KeySource { role: Role::Responder, nonces: nonces.both(), shared };
+        let answer = create_child::Answer { nonce: nonce.into(), value };
+        let purpose = Purpose::Theirs(ticket, answer, replaces);
+        let id = self.submit(cx, (spi_in, terms), source, purpose);
+        if let Some(Task::CreateChild(task)) = self.base.channel.window.task_mut()
+            && replaces.is_some()
+            && task.replaces == replaces
+        {
+            task.rival = Some((id, nonces));
+        }
+        Ok(())
+    }
+
+    /// The plane has installed what the peer has asked for, or could not.
+    pub(super) fn installed_theirs(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        id: ChildId,
+        (ticket, answer, replaces): (AnswerTicket, &create_child::Answer, Option<ChildId>),
+        result: Result<(), Fault>,
+    ) -> Outcome {
+        if result.is_err() {
+            return self.refuse(cx, ticket, &Refused::With(NotifyType::TEMPORARY_FAILURE));
+        }
+        if let Some(old) = replaces.and_then(|old| self.find(old))
+            && old.is_up()
+        {
+            old.state = State::Replaced { by: id };
+            old.rekey_at = None;
+        }
+        let child = self.children.iter().find(|sa| sa.child.id == id).map(|sa| &sa.child);
+        let sent = self.base.channel.answer(cx, ticket, |builder| {
+            if let Some(child) = child {
+                answer.push(builder, child);
+            }
+        });
+        self.tell_child(cx, id, replaces.is_some(), Role::Responder);
+        match sent {
+            Ok(()) => self.go_on(cx, now),
+            Err(Unsendable) => self.fault(cx),
+        }
+    }
+}
+
+/// Our half of a key exchange in the group that was chosen, if the peer has
+/// sent a value of that group.
+fn own_half(
+    cx: &mut Context,
+    chosen: Option<Group>,
+    keyed: Option<Group>,
+) -> Result<Option<KeyExchange>, Refused> {
+    match chosen {
+        Some(group) if keyed != Some(group) => Err(Refused::WrongGroup(group)),
+        Some(group) => {
+            let own = cx.provider.key_exchange(group);
+            own.map(Some).map_err(|_| Refused::With(NotifyType::TEMPORARY_FAILURE))
+        }
+        None => Ok(None),
+    }
+}

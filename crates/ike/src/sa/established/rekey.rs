@@ -1,0 +1,311 @@
+//! The successor of an IKE SA, asked for by either side
+//! (RFC 7296 sections 1.3.2, 2.8.2, 2.18 and 2.25.2).
+
+use super::Established;
+use super::create::{BUSY, REFUSED, Refused};
+use crate::context::Context;
+use crate::crash::PeerToken;
+use crate::event::{Event, Role, SaId, Shown};
+use crate::exchange::create_child::BothNonces;
+use crate::exchange::rekey_ike::{self, Successor};
+use crate::exchange::sa_init::key_share;
+use crate::fault::Failure;
+use crate::proposal::{IkeProposal, group_of};
+use crate::sa::channel::{AnswerTicket, Channel};
+use crate::sa::closing::{Deleting, Superseded};
+use crate::sa::initiating::NONCE_LEN;
+use crate::sa::protection::{Spis, Unsendable};
+use crate::sa::window::{IkeTask, Intent, Task, Window};
+use crate::sa::{IkeSa, Outcome, Then};
+use crate::time::Now;
+use crate::wire::{IkeSpi, Notify, NotifyType, Payloads};
+
+/// An SA that goes on where another has ended, by our SPI.
+type Heir = (IkeSpi, IkeSa);
+
+/// As who asked.
+impl Established {
+    /// Asks for a successor, unless a child is being made just now.
+    pub(super) fn ask_for_successor(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+    ) -> Result<(), Unsendable> {
+        if self.up.is_none() || self.is_changing_children() {
+            self.rekey_at = Some(now.instant + cx.jittered(BUSY));
+            return Ok(());
+        }
+        let proposals = self.proposals();
+        let configured = proposals.iter().flat_map(|p| p.groups()).copied();
+        let [_, wanted] = self.wanted;
+        // The group of this SA is one that both sides have.
+        let group = wanted.unwrap_or(self.base.suite.group);
+        let group = configured.clone().find(|g| *g == group).or_else(|| configured.clone().next());
+        let Some(group) = group else { return Ok(()) };
+        let task = Task::RekeyIke(Box::new(IkeTask {
+            spi: cx.random_ike_spi(),
+            nonce: cx.provider.array(),
+            key_exchange: cx.provider.key_exchange(group).map_err(|_| Unsendable)?,
+            rival: None,
+        }));
+        let tries = cx.retransmission.tries;
+        self.base.channel.ask(cx, now.instant, tries, task, |task, builder| {
+            if let Task::RekeyIke(task) = task {
+                let IkeTask { spi, nonce, key_exchange, .. } = &**task;
+                rekey_ike::Request { proposals: &proposals, spi: *spi, nonce, key_exchange }
+                    .push(builder);
+            }
+        })
+    }
+
+    /// The answer to [`Self::ask_for_successor`].
+    pub(super) fn receive_successor(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        task: IkeTask,
+        payloads: &Payloads<'_>,
+    ) -> Outcome {
+        let IkeTask { spi, nonce, key_exchange, rival } = task;
+        if let Some(error) = payloads.error() {
+            return match rival {
+                Some(rival) => self.make_way(cx, now, *rival, None),
+                None => self.successor_refused(cx, now, error),
+            };
+        }
+        let room = self.base.channel.protection.room();
+        let accepted = rekey_ike::RESPONSE.check(payloads).ok().and_then(|()| {
+            let (suite, spi_r) = rekey_ike::accepted(&self.proposals(), payloads)?;
+            let (group, value) = key_share(payloads)?;
+            let fits = group == suite.group && group == key_exchange.group();
+            let shared = key_exchange.agree(value).ok().filter(|_| fits)?;
+            let spis = Spis { initiator: spi, responder: spi_r };
+            let nonces = BothNonces::new(&nonce, payloads.nonce()?);
+            Some(Successor::new(
+                (Role::Initiator, spis, room),
+                suite,
+                &self.base.sk_d,
+                shared,
+                nonces,
+            ))
+        });
+        let Some(own) = accepted else { return self.fault(cx) };
+        match rival {
+            Some(rival) if own.nonces.loses_against(&rival.nonces) => {
+                let name = self.name();
+                let channel = self.channel_of(own);
+                let lost = Deleting::begin(cx, now, name, channel, Intent::Delete, Vec::new());
+                let lost = lost.map(|sa| (spi, sa));
+                self.make_way(cx, now, *rival, lost)
+            }
+            rival => {
+                let lost = rival.map(|rival| {
+                    let channel = self.channel_of(*rival);
+                    (channel.protection.our_spi(), Superseded::begin(channel, now))
+                });
+                let name = self.name();
+                let (mut heir, old) = self.hand_over(cx, own, Role::Initiator);
+                heir.keep_crash_token(PeerToken::of(payloads));
+                let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
+                let sa = Deleting::begin(cx, now, name, old, Intent::Delete, Vec::new());
+                Outcome { sa, then: Then::Rekeyed(sas) }
+            }
+        }
+    }
+
+    /// The peer's successor goes on, and the peer will delete this SA.
+    fn make_way(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        theirs: Successor,
+        lost: Option<Heir>,
+    ) -> Outcome {
+        let (heir, old) = self.hand_over(cx, theirs, Role::Responder);
+        let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
+        Outcome { sa: Some(Superseded::begin(old, now)), then: Then::Rekeyed(sas) }
+    }
+
+    fn successor_refused(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        error: Notify<'_>,
+    ) -> Outcome {
+        let why = match error.kind {
+            NotifyType::TEMPORARY_FAILURE => {
+                self.rekey_at = Some(now.instant + cx.jittered(BUSY));
+                return self.go_on(cx, now);
+            }
+            NotifyType::INVALID_KE_PAYLOAD => {
+                let [child, former] = self.wanted;
+                let wanted = error.wanted_group().and_then(group_of);
+                if wanted.is_some() && wanted != former {
+                    self.wanted = [child, wanted];
+                    self.base.channel.window.push(Intent::RekeyIke);
+                    return self.go_on(cx, now);
+                }
+                Failure::NoIkeProposal
+            }
+            NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoIkeProposal,
+            NotifyType(other) => Failure::Notify(other),
+        };
+        self.rekey_at = Some(now.instant + cx.jittered(REFUSED));
+        let (connection, sa) = (self.name(), self.id());
+        cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
+        self.go_on(cx, now)
+    }
+}
+
+/// As who is asked.
+impl Established {
+    pub(super) fn receive_rekey_ike(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        ticket: AnswerTicket,
+        payloads: &Payloads<'_>,
+    ) -> Outcome {
+        let theirs = match self.successor_for_peer(cx, ticket, payloads) {
+            Ok(Some(theirs)) => theirs,
+            Ok(None) => return self.fault(cx),
+            Err(refused) => return self.refuse(cx, ticket, &refused),
+        };
+        if let Some(Task::RekeyIke(task)) = self.base.channel.window.task_mut() {
+            // Which of both goes on is seen when ours is answered.
+            task.rival = Some(Box::new(theirs));
+            return Outcome::keep(IkeSa::Established(self));
+        }
+        self.make_way(cx, now, theirs, None)
+    }
+
+    /// Answers, and gives what was agreed on; `None` if the answer could not be sent.
+    fn successor_for_peer(
+        &mut self,
+        cx: &mut Context,
+        ticket: AnswerTicket,
+        payloads: &Payloads<'_>,
+    ) -> Result<Option<Successor>, Refused> {
+        if self.is_busy() {
+            return Err(Refused::With(NotifyType::TEMPORARY_FAILURE));
+        }
+        rekey_ike::REQUEST.check(payloads).map_err(|_| Refused::Malformed)?;
+        let keyed = key_share(payloads);
+        let chosen = rekey_ike::choose(&self.proposals(), payloads, keyed.map(|(group, _)| group));
+        let chosen = chosen.map_err(Refused::With)?;
+        let Some((_, value)) = keyed.filter(|(group, _)| *group == chosen.suite.group) else {
+            return Err(Refused::WrongGroup(chosen.suite.group));
+        };
+        let own = cx.provider.key_exchange(chosen.suite.group);
+        let own = own.map_err(|_| Refused::With(NotifyType::TEMPORARY_FAILURE))?;
+        let public: Box<[u8]> = own.public().into();
+        let shared = own.agree(value).map_err(|_| Refused::Malformed)?;
+        let nonce: [u8; NONCE_LEN] = cx.provider.array();
+        let nonces = BothNonces::new(payloads.nonce().ok_or(Refused::Malformed)?, &nonce);
+        let spis = Spis { initiator: chosen.spi, responder: cx.random_ike_spi() };
+        // An SA that the peer began is one that it may miss (RFC 6290 section 4.3).
+        // One that may lose against ours is not there until that is settled.
+        let is_certain = self.base.channel.window.task().is_none_or(|task| !task.is_rekey_ike());
+        let token = cx.crash_tokens.of(spis).filter(|_| is_certain && self.line().is_none());
+        let sent = self.base.channel.answer(cx, ticket, |builder| {
+            rekey_ike::answer(builder, chosen, spis.responder, &nonce, &public);
+            if let Some(token) = token {
+                builder.notify(NotifyType::QUICK_CRASH_DETECTION, &token);
+            }
+        });
+        let sk_d = &self.base.sk_d;
+        let of = (Role::Responder, spis, self.base.channel.protection.room());
+        Ok(sent.ok().map(|()| Successor::new(of, chosen.suite, sk_d, shared, nonces)))
+    }
+
+    /// Whether a successor would disturb something (RFC 7296 section 2.25.2).
+    fn is_busy(&self) -> bool {
+        let asked = match self.base.channel.window.task() {
+            Some(Task::CreateChild(_) | Task::DeleteChild(_) | Task::DeleteLoser(_)) => true,
+            Some(Task::RekeyIke(task)) => task.rival.is_some(),
+            Some(
+                Task::Liveness | Task::Delete | Task::Reject | Task::AskTicket | Task::Moot(_),
+            )
+            | None => false,
+        };
+        asked || self.up.is_none() || self.is_changing_children()
+    }
+}
+
+/// On both sides.
+impl Established {
+    /// What the peer has made while we were asking for the same.
+    pub(super) fn take_rival(&mut self) -> Option<Box<Successor>> {
+        match self.base.channel.window.task_mut()? {
+            Task::RekeyIke(task) => task.rival.take(),
+            Task::Liveness
+            | Task::Delete
+            | Task::Reject
+            | Task::AskTicket
+            | Task::CreateChild(_)
+            | Task::DeleteChild(_)
+            | Task::DeleteLoser(_)
+            | Task::Moot(_) => None,
+        }
+    }
+
+    /// The SA goes on as its successor, with all children; what is left of it
+    /// is a channel to say goodbye through. The tickets of both sides are void
+    /// (D7), and a client asks for another (D9).
+    pub(super) fn hand_over(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        successor: Successor,
+        by: Role,
+    ) -> (Box<Self>, Channel) {
+        self.revoke(cx);
+        let former = self.id();
+        let Successor { suite, keys, .. } = successor;
+        self.base.suite = suite;
+        self.base.sk_d = keys.sk_d;
+        let window = Window::new(0, 0);
+        let channel = Channel { protection: keys.protection, path: self.base.channel.path, window };
+        let mut old = std::mem::replace(&mut self.base.channel, channel);
+        let spi = self.base.channel.protection.our_spi();
+        for sa in &self.children {
+            cx.owners.insert(sa.child.id, spi);
+        }
+        for intent in old.window.take_queue() {
+            if !matches!(intent, Intent::RekeyIke | Intent::Liveness) {
+                self.base.channel.window.push(intent);
+            }
+        }
+        self.crash_token = None;
+        self.renew_ticket();
+        self.rekey_at = None;
+        cx.emit(Event::Rekeyed {
+            connection: self.name(),
+            sa: former,
+            successor: SaId(u64::from_be_bytes(spi.0)),
+            by,
+            suite: Shown(suite),
+        });
+        (self, old)
+    }
+
+    /// Sends what has waited, unless the SA ends with that.
+    pub(super) fn go_on_as_heir(self: Box<Self>, cx: &mut Context, now: Now) -> Option<Heir> {
+        let spi = self.base.channel.protection.our_spi();
+        Some((spi, self.go_on(cx, now).sa?))
+    }
+
+    /// What may be agreed on: all that is configured and takes one key exchange.
+    /// Each further one would take an exchange of its own (IKE_FOLLOWUP_KE, RFC
+    /// 9370); SK_d of a hybrid SA goes into its successor's keys all the same.
+    fn proposals(&self) -> Vec<IkeProposal> {
+        let all = self.base.connection.proposals.iter();
+        all.filter(|proposal| !proposal.has_additional()).cloned().collect()
+    }
+
+    /// A successor that does not go on, as something to say goodbye through.
+    fn channel_of(&self, successor: Successor) -> Channel {
+        let Successor { keys, .. } = successor;
+        let (path, window) = (self.base.channel.path, Window::new(0, 0));
+        Channel { protection: keys.protection, path, window }
+    }
+}

@@ -1,0 +1,372 @@
+//! New keys: of children and of the IKE SA, by either side and by both at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esp::plane::{Fault, Limit, PlaneEvent};
+use ike::event::{Command, Event, How, RekeyWhat};
+use ike::fault::{Failure, Refusal};
+use ike::status::Stage;
+use sim::meddle::{self, DELAY, arrival};
+use sim::world::Meddler;
+use sim::{NodeId, Pair, Scene};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BOTH: [RekeyWhat; 2] = [RekeyWhat::Children, RekeyWhat::IkeSa];
+
+fn name_of(pair: &Pair, id: NodeId) -> Arc<str> {
+    if id == pair.client { pair.name() } else { "clients".into() }
+}
+
+fn rekey(pair: &mut Pair, id: NodeId, what: RekeyWhat) {
+    let command = Command::Rekey(name_of(pair, id), what);
+    let request = pair.world.command(id, command);
+    assert_eq!(pair.world.node(id).replies[&request], Ok(()));
+}
+
+/// How often an end has told of new keys.
+fn told(pair: &Pair, id: NodeId, what: RekeyWhat) -> usize {
+    let is_it = |event: &Event| match event {
+        Event::ChildRekeyed { .. } => what == RekeyWhat::Children,
+        Event::Rekeyed { .. } => what == RekeyWhat::IkeSa,
+        _ => false,
+    };
+    pair.world.node(id).events.iter().filter(|(_, event)| is_it(event)).count()
+}
+
+/// What is to be seen of the keys that are in use: SPIs.
+fn keys(pair: &Pair) -> (String, u32) {
+    let sa = pair.status().sa.unwrap();
+    (sa.id.to_string(), sa.children[0].spi_in.get())
+}
+
+/// Both ends agree, nobody has more than one SA and one child, packets flow,
+/// and after the end nothing is left.
+fn check(mut pair: Pair) {
+    pair.world.meddler = None;
+    pair.world.run_for(120 * SECOND);
+    let ends = pair.client_events().chain(pair.gateway_events());
+    assert_eq!(ends.filter(|event| matches!(event, Event::Down { .. })).count(), 0);
+    pair.assert_joined();
+    let sas = |id| pair.world.node(id).endpoint.holdings().sas;
+    assert_eq!((sas(pair.client), sas(pair.gateway)), (1, 1));
+    assert_eq!(pair.down(), Ok(()));
+    pair.world.run_for(120 * SECOND);
+    pair.assert_apart();
+    pair.assert_empty();
+}
+
+#[test]
+fn either_side_replaces_the_keys_of_a_child() {
+    for esp in ["aes256gcm16", "aes256gcm16-x25519", "aes256gcm16-ecp256-x25519"] {
+        for by_client in [true, false] {
+            let mut pair = Pair::joined(|scene| {
+                scene.client.esp = vec![esp];
+                scene.gateway.esp = vec![esp];
+            });
+            let before = keys(&pair);
+            let id = if by_client { pair.client } else { pair.gateway };
+            rekey(&mut pair, id, RekeyWhat::Children);
+            pair.world.drive();
+            assert_eq!(pair.exchanges().len(), 4);
+            let after = keys(&pair);
+            assert!(before.0 == after.0 && before.1 != after.1);
+            for id in [pair.client, pair.gateway] {
+                assert_eq!(told(&pair, id, RekeyWhat::Children), 1);
+            }
+            assert!(pair.ping());
+            check(pair);
+        }
+    }
+}
+
+#[test]
+fn either_side_replaces_the_keys_of_the_ike_sa() {
+    for by_client in [true, false] {
+        let mut pair = Pair::joined(|_| {});
+        let before = keys(&pair);
+        let id = if by_client { pair.client } else { pair.gateway };
+        rekey(&mut pair, id, RekeyWhat::IkeSa);
+        pair.world.drive();
+        let after = keys(&pair);
+        assert!(before.0 != after.0 && before.1 == after.1);
+        for id in [pair.client, pair.gateway] {
+            assert_eq!(told(&pair, id, RekeyWhat::IkeSa), 1);
+        }
+        assert!(pair.ping());
+        check(pair);
+    }
+}
+
+#[test]
+fn new_keys_follow_each_other_on_both_sides() {
+    let mut pair = Pair::joined(|_| {});
+    for round in 0..6 {
+        for what in BOTH {
+            let id = if round % 2 == 0 { pair.client } else { pair.gateway };
+            rekey(&mut pair, id, what);
+            pair.world.run_for(SECOND);
+            assert!(pair.ping());
+        }
+    }
+    check(pair);
+}
+
+/// A rekey of the IKE SA voids the ticket; the client asks for another (D7, D9).
+#[test]
+fn after_a_rekey_of_the_ike_sa_there_is_a_new_ticket_and_the_old_one_is_void() {
+    let mut pair = Pair::joined(|_| {});
+    let client = pair.client;
+    rekey(&mut pair, client, RekeyWhat::IkeSa);
+    pair.world.drive();
+    let is_grant = |event: &&Event| matches!(event, Event::TicketGranted { .. });
+    assert_eq!(pair.client_events().filter(is_grant).count(), 1);
+    pair.suspend().unwrap();
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+}
+
+#[test]
+fn a_session_whose_new_ticket_has_not_come_yet_cannot_sleep() {
+    let mut pair = Pair::joined(|_| {});
+    let (client, gateway) = (pair.client, pair.gateway);
+    rekey(&mut pair, client, RekeyWhat::IkeSa);
+    let is_rekeyed = |world: &sim::World| {
+        world.node(client).events.iter().any(|(_, event)| matches!(event, Event::Rekeyed { .. }))
+    };
+    assert!(pair.world.drive_until(SECOND, is_rekeyed));
+    pair.world.node_mut(gateway).offline = true;
+    assert_eq!(pair.suspend(), Err(Refusal::NoTicket));
+    pair.world.node_mut(gateway).offline = false;
+    check(pair);
+}
+
+fn with_every_position(
+    what: RekeyWhat,
+    by_client: bool,
+    meddler: impl Fn(usize) -> Meddler,
+    datagrams: usize,
+) {
+    for position in 0..datagrams {
+        let mut pair = Pair::joined(|_| {});
+        let before = keys(&pair);
+        pair.world.meddler = Some(meddler(position));
+        let id = if by_client { pair.client } else { pair.gateway };
+        rekey(&mut pair, id, what);
+        pair.world.run_for(30 * SECOND);
+        assert_ne!(keys(&pair), before, "{what:?}, datagram {position}");
+        check(pair);
+    }
+}
+
+fn at_every_position(meddler: impl Fn(usize) -> Meddler) {
+    for what in BOTH {
+        for by_client in [true, false] {
+            with_every_position(what, by_client, &meddler, 8);
+        }
+    }
+}
+
+#[test]
+fn every_lost_datagram_is_made_up_for() {
+    at_every_position(|n| meddle::nth(n, |_| Vec::new()));
+}
+
+#[test]
+fn every_doubled_datagram_counts_once() {
+    at_every_position(|n| {
+        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(DELAY + DELAY / 2, sent)])
+    });
+    at_every_position(|n| {
+        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)])
+    });
+}
+
+#[test]
+fn every_datagram_may_come_late() {
+    for late in [DELAY * 3, SECOND * 3 / 4, 3 * SECOND] {
+        at_every_position(|n| meddle::nth(n, move |sent| vec![arrival(late, sent)]));
+    }
+}
+
+/// What of each side's rekeys, the second so much later than the first.
+fn both_at_once(
+    [first, second]: [RekeyWhat; 2],
+    client_first: bool,
+    offset: Duration,
+    seed: u64,
+    lost: Option<usize>,
+) {
+    let mut pair = Pair::joined(|scene| scene.seed = seed);
+    if let Some(lost) = lost {
+        pair.world.meddler = Some(meddle::nth(lost, |_| Vec::new()));
+    }
+    let (client, gateway) = (pair.client, pair.gateway);
+    let (one, other) = if client_first { (client, gateway) } else { (gateway, client) };
+    let before = keys(&pair);
+    rekey(&mut pair, one, first);
+    pair.world.run_for(offset);
+    rekey(&mut pair, other, second);
+    pair.world.run_for(40 * SECOND);
+    assert_ne!(
+        keys(&pair),
+        before,
+        "{first:?} {second:?} {client_first} {offset:?} {seed} {lost:?}"
+    );
+    check(pair);
+}
+
+#[test]
+fn both_sides_rekey_at_every_offset() {
+    let step = DELAY / 2;
+    for (first, second) in BOTH.into_iter().flat_map(|a| BOTH.map(|b| (a, b))) {
+        for seed in 1..=6 {
+            for n in 0..10 {
+                for client_first in [true, false] {
+                    both_at_once([first, second], client_first, step * n, seed, None);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_sides_rekey_at_once_and_any_datagram_is_lost() {
+    for (first, second) in BOTH.into_iter().flat_map(|a| BOTH.map(|b| (a, b))) {
+        for seed in 1..=4 {
+            for lost in 0..12 {
+                for offset in [Duration::ZERO, DELAY / 2, DELAY * 3 / 2] {
+                    both_at_once([first, second], true, offset, seed, Some(lost));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_end_in_the_middle_of_a_rekey_is_an_end() {
+    for what in BOTH {
+        for by_client in [true, false] {
+            for n in 0..10 {
+                let mut pair = Pair::joined(|scene| {
+                    scene.client.liveness = Some(20 * SECOND);
+                    scene.gateway.liveness = Some(20 * SECOND);
+                });
+                let id = if by_client { pair.client } else { pair.gateway };
+                rekey(&mut pair, id, what);
+                pair.world.run_for(DELAY / 2 * n);
+                assert_eq!(pair.down(), Ok(()));
+                pair.world.run_for(200 * SECOND);
+                pair.assert_apart();
+                pair.assert_empty();
+            }
+        }
+    }
+}
+
+#[test]
+fn no_packet_is_lost_while_keys_are_replaced() {
+    for what in BOTH {
+        for by_client in [true, false] {
+            let mut pair = Pair::joined(|_| {});
+            let (client, gateway) = (pair.client, pair.gateway);
+            let there = sim::packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"there");
+            let back = sim::packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"back");
+            let before = [client, gateway].map(|id| pair.world.node(id).delivered.len());
+            let mut sent = 0;
+            for n in 0..400 {
+                if n == 20 {
+                    rekey(&mut pair, if by_client { client } else { gateway }, what);
+                }
+                pair.world.send_inner(client, &there);
+                pair.world.send_inner(gateway, &back);
+                sent += 1;
+                pair.world.run_for(DELAY / 20);
+            }
+            pair.world.run_for(SECOND);
+            let after = [client, gateway].map(|id| pair.world.node(id).delivered.len());
+            assert_eq!([after[0] - before[0], after[1] - before[1]], [sent, sent]);
+            check(pair);
+        }
+    }
+}
+
+#[test]
+fn a_child_near_its_end_is_replaced() {
+    for by_client in [true, false] {
+        let mut pair = Pair::joined(|_| {});
+        let id = if by_client { pair.client } else { pair.gateway };
+        let plane = &mut pair.world.node_mut(id).plane;
+        let child = *plane.children().keys().next().unwrap();
+        plane.raise(PlaneEvent::Expired(child, Limit::Soft));
+        pair.world.drive();
+        assert_eq!(told(&pair, id, RekeyWhat::Children), 1);
+        check(pair);
+    }
+}
+
+#[test]
+fn a_child_that_cannot_be_installed_changes_nothing() {
+    for by_client in [true, false] {
+        for fails_at_client in [true, false] {
+            let mut pair = Pair::joined(|_| {});
+            let before = keys(&pair);
+            let (client, gateway) = (pair.client, pair.gateway);
+            let failing = if fails_at_client { client } else { gateway };
+            pair.world.node_mut(failing).plane.faults.push_back(Fault::Full);
+            rekey(&mut pair, if by_client { client } else { gateway }, RekeyWhat::Children);
+            pair.world.run_for(8 * SECOND / 10);
+            assert_eq!(keys(&pair), before);
+            assert!(pair.ping());
+            // It is tried again later.
+            pair.world.run_for(120 * SECOND);
+            assert_ne!(keys(&pair), before);
+            check(pair);
+        }
+    }
+}
+
+#[test]
+fn the_peer_names_the_group_that_it_wants() {
+    for what in BOTH {
+        let mut pair = Pair::joined(|scene: &mut Scene| {
+            scene.client.ike = vec!["aes256gcm16-prfsha384-x25519-ecp256"];
+            scene.client.esp = vec!["aes256gcm16-x25519-ecp256"];
+            scene.gateway.esp = vec!["aes256gcm16-ecp256"];
+        });
+        let before = keys(&pair);
+        let client = pair.client;
+        rekey(&mut pair, client, what);
+        pair.world.drive();
+        assert_ne!(keys(&pair), before);
+        check(pair);
+    }
+}
+
+#[test]
+fn a_peer_that_accepts_no_proposal_keeps_the_old_keys() {
+    let mut pair = Pair::joined(|scene: &mut Scene| {
+        scene.client.esp = vec!["aes256gcm16-x25519"];
+        scene.gateway.esp = vec!["aes256gcm16-ecp256"];
+    });
+    let before = keys(&pair);
+    let client = pair.client;
+    rekey(&mut pair, client, RekeyWhat::Children);
+    pair.world.drive();
+    assert_eq!(keys(&pair), before);
+    let failed = |event: &Event| match event {
+        Event::RekeyFailed { why, .. } => Some(*why),
+        _ => None,
+    };
+    assert_eq!(pair.client_events().find_map(failed), Some(Failure::NoEspProposal));
+    check(pair);
+}
+
+#[test]
+fn what_is_not_up_has_no_keys_to_replace() {
+    let mut pair = Pair::new(Scene::default());
+    for what in BOTH {
+        assert_eq!(pair.command(Command::Rekey(pair.name(), what)), Err(Refusal::NotUp));
+    }
+    assert_eq!(pair.status().stage, Stage::Down);
+}
