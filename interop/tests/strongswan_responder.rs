@@ -114,7 +114,9 @@ fn modp3072_carries_pings_both_ways() -> Result<()> {
 fn fragments_of_ike_auth_are_put_together() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
-        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let mut tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        // Longer than what one fragment holds.
+        tunnel.local.id = format!("{}dut.example.org", "a-label-of-some-length.".repeat(20));
         let _strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
         let cygnet = Cygnet::start(&dut, &tunnel, "fragment_size = 576")?;
         let wire = Capture::start(&dut, "eth0")?;
