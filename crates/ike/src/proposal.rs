@@ -31,25 +31,12 @@ type Additional = [Vec<Option<Group>>; AdditionalGroups::MAX];
 /// Either all its ciphers are AEAD, or none is (RFC 7296 section 3.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EspProposal {
-    ciphers: Vec<EspEncryption>,
+    ciphers: Vec<Cipher>,
     integrity: Vec<CbcIntegrity>,
     /// Whether sequence numbers are extended. Never empty.
     extended: Vec<bool>,
     /// For a key exchange of the child's own; none in IKE_AUTH.
     groups: Vec<Group>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum EspEncryption {
-    Gcm(KeyLen),
-    ChaCha20Poly1305,
-    Cbc(KeyLen),
-}
-
-impl EspEncryption {
-    const fn is_aead(self) -> bool {
-        !matches!(self, Self::Cbc(_))
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +53,68 @@ impl Cipher {
             Self::Cbc(_) => false,
         }
     }
+
+    const fn transform(self) -> Transform {
+        match self {
+            Self::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
+            Self::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
+            Self::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
+        }
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gcm(len) => write!(f, "aes{}gcm16", len.bits()),
+            Self::ChaCha20Poly1305 => f.write_str("chacha20poly1305"),
+            Self::Cbc(len) => write!(f, "aes{}", len.bits()),
+        }
+    }
+}
+
+/// The AEAD ciphers that are offered where nothing is configured.
+const AEAD: [Cipher; 3] =
+    [Cipher::Gcm(KeyLen::L256), Cipher::Gcm(KeyLen::L128), Cipher::ChaCha20Poly1305];
+/// The others, and what goes beside them.
+const CBC: [Cipher; 2] = [Cipher::Cbc(KeyLen::L256), Cipher::Cbc(KeyLen::L128)];
+const INTEGRITY: [CbcIntegrity; 3] =
+    [CbcIntegrity::HmacSha256_128, CbcIntegrity::HmacSha384_192, CbcIntegrity::HmacSha512_256];
+
+/// Whether the ciphers of a proposal are AEAD: all of them, or none.
+fn are_aead(ciphers: &[Cipher]) -> Result<bool, BadProposal> {
+    let first = ciphers.first().ok_or(BadProposal::Missing("encryption"))?;
+    let is_aead = first.is_aead();
+    let is_mixed = ciphers.iter().any(|cipher| cipher.is_aead() != is_aead);
+    if is_mixed { Err(BadProposal::MixedCiphers) } else { Ok(is_aead) }
+}
+
+/// How packets and messages are protected: what IKE and ESP suites have in common.
+enum Protection {
+    Gcm(KeyLen),
+    ChaCha20Poly1305,
+    Cbc(KeyLen, CbcIntegrity),
+}
+
+/// The best of our ciphers that is on offer, and what goes beside it. An AEAD
+/// cipher has no other integrity (RFC 7296 section 3.3.3).
+fn choose(
+    ciphers: &[Cipher],
+    integrity: &[CbcIntegrity],
+    offered: &[Transform],
+) -> Option<Protection> {
+    let cipher = *ciphers.iter().find(|cipher| offered.contains(&cipher.transform()))?;
+    if cipher.is_aead() && !absent_or_none(offered, Transform::integ(Integ::NONE)) {
+        return None;
+    }
+    Some(match cipher {
+        Cipher::Gcm(len) => Protection::Gcm(len),
+        Cipher::ChaCha20Poly1305 => Protection::ChaCha20Poly1305,
+        Cipher::Cbc(len) => {
+            let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
+            Protection::Cbc(len, *integrity.iter().find(is_offered)?)
+        }
+    })
 }
 
 /// Text that is not a proposal.
@@ -149,11 +198,7 @@ impl IkeProposal {
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         let plain = Self {
-            ciphers: vec![
-                Cipher::Gcm(KeyLen::L256),
-                Cipher::Gcm(KeyLen::L128),
-                Cipher::ChaCha20Poly1305,
-            ],
+            ciphers: AEAD.to_vec(),
             integrity: Vec::new(),
             prfs: vec![PrfAlg::HmacSha256, PrfAlg::HmacSha384, PrfAlg::HmacSha512],
             groups: vec![
@@ -171,15 +216,7 @@ impl IkeProposal {
         if let Some(first) = hybrid.additional.first_mut() {
             first.push(Some(Group::MlKem768));
         }
-        let cbc = Self {
-            ciphers: vec![Cipher::Cbc(KeyLen::L256), Cipher::Cbc(KeyLen::L128)],
-            integrity: vec![
-                CbcIntegrity::HmacSha256_128,
-                CbcIntegrity::HmacSha384_192,
-                CbcIntegrity::HmacSha512_256,
-            ],
-            ..plain.clone()
-        };
+        let cbc = Self { ciphers: CBC.to_vec(), integrity: INTEGRITY.to_vec(), ..plain.clone() };
         vec![hybrid, plain, cbc]
     }
 
@@ -233,7 +270,7 @@ impl IkeProposal {
 
     /// Its transforms, in the order in which they are offered.
     pub fn transforms(&self) -> impl Iterator<Item = Transform> {
-        let ciphers = self.ciphers.iter().map(|&c| cipher_transform(c));
+        let ciphers = self.ciphers.iter().map(|cipher| cipher.transform());
         let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
         let prfs = self.prfs.iter().map(|&p| prf_transform(p));
         let groups = self.groups.iter().map(|&g| Transform::ke(group_number(g)));
@@ -252,19 +289,10 @@ impl IkeProposal {
         if !offered.iter().all(|t| IKE_KINDS.contains(&t.kind) || ADDITIONAL.contains(&t.kind)) {
             return None;
         }
-        let cipher = *self.ciphers.iter().find(|&&c| offered.contains(&cipher_transform(c)))?;
-        let cipher = match cipher {
-            Cipher::Gcm(_) | Cipher::ChaCha20Poly1305
-                if !absent_or_none(offered, Transform::integ(Integ::NONE)) =>
-            {
-                return None;
-            }
-            Cipher::Gcm(len) => IkeCipher::AesGcm16(len),
-            Cipher::ChaCha20Poly1305 => IkeCipher::ChaCha20Poly1305,
-            Cipher::Cbc(len) => {
-                let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
-                IkeCipher::AesCbc(len, *self.integrity.iter().find(is_offered)?)
-            }
+        let cipher = match choose(&self.ciphers, &self.integrity, offered)? {
+            Protection::Gcm(len) => IkeCipher::AesGcm16(len),
+            Protection::ChaCha20Poly1305 => IkeCipher::ChaCha20Poly1305,
+            Protection::Cbc(len, integrity) => IkeCipher::AesCbc(len, integrity),
         };
         let prf = *self.prfs.iter().find(|&&p| offered.contains(&prf_transform(p)))?;
         let in_common = |g: Group| {
@@ -305,33 +333,19 @@ impl EspProposal {
     /// What is offered where nothing is configured.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        use EspEncryption::{Cbc, ChaCha20Poly1305, Gcm};
-        let aead = vec![Gcm(KeyLen::L256), Gcm(KeyLen::L128), ChaCha20Poly1305];
-        let cbc = vec![Cbc(KeyLen::L256), Cbc(KeyLen::L128)];
-        let integrity = vec![
-            CbcIntegrity::HmacSha256_128,
-            CbcIntegrity::HmacSha384_192,
-            CbcIntegrity::HmacSha512_256,
-        ];
-        let extended = vec![false];
-        vec![
-            Self {
-                ciphers: aead,
-                integrity: Vec::new(),
-                extended: extended.clone(),
-                groups: Vec::new(),
-            },
-            Self { ciphers: cbc, integrity, extended, groups: Vec::new() },
-        ]
+        let (extended, groups) = (vec![false], Vec::new());
+        let aead = Self { ciphers: AEAD.to_vec(), integrity: Vec::new(), extended, groups };
+        let cbc = Self { ciphers: CBC.to_vec(), integrity: INTEGRITY.to_vec(), ..aead.clone() };
+        vec![aead, cbc]
     }
 
     /// The proposal of exactly this suite.
     #[must_use]
     pub fn of(suite: EspSuite) -> Self {
         let (cipher, integrity) = match suite.cipher {
-            EspCipher::AesGcm16(len) => (EspEncryption::Gcm(len), Vec::new()),
-            EspCipher::ChaCha20Poly1305 => (EspEncryption::ChaCha20Poly1305, Vec::new()),
-            EspCipher::AesCbc(len, integrity) => (EspEncryption::Cbc(len), vec![integrity]),
+            EspCipher::AesGcm16(len) => (Cipher::Gcm(len), Vec::new()),
+            EspCipher::ChaCha20Poly1305 => (Cipher::ChaCha20Poly1305, Vec::new()),
+            EspCipher::AesCbc(len, integrity) => (Cipher::Cbc(len), vec![integrity]),
         };
         Self {
             ciphers: vec![cipher],
@@ -382,7 +396,7 @@ impl EspProposal {
 
     /// Its transforms, in the order in which they are offered.
     pub fn transforms(&self) -> impl Iterator<Item = Transform> {
-        let ciphers = self.ciphers.iter().map(|&c| esp_transform(c));
+        let ciphers = self.ciphers.iter().map(|cipher| cipher.transform());
         let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
         let extended = self.extended.iter().map(|&e| Transform::esn(esn(e)));
         ciphers.chain(integrity).chain(extended)
@@ -399,24 +413,16 @@ impl EspProposal {
         }
         let is_offered = |e: &&bool| offered.contains(&Transform::esn(esn(**e)));
         let extended = *self.extended.iter().find(is_offered)?;
-        let cipher = *self.ciphers.iter().find(|&&c| offered.contains(&esp_transform(c)))?;
-        let cipher = match cipher {
-            EspEncryption::Gcm(len) => aead(offered, EspCipher::AesGcm16(len))?,
-            EspEncryption::ChaCha20Poly1305 => aead(offered, EspCipher::ChaCha20Poly1305)?,
-            EspEncryption::Cbc(len) => {
-                let is_offered = |&&i: &&_| offered.contains(&integrity_transform(i));
-                EspCipher::AesCbc(len, *self.integrity.iter().find(is_offered)?)
-            }
+        let cipher = match choose(&self.ciphers, &self.integrity, offered)? {
+            Protection::Gcm(len) => EspCipher::AesGcm16(len),
+            Protection::ChaCha20Poly1305 => EspCipher::ChaCha20Poly1305,
+            Protection::Cbc(len, integrity) => EspCipher::AesCbc(len, integrity),
         };
         Some(EspSuite { cipher, extended })
     }
 
     fn complete(mut self) -> Result<Self, BadProposal> {
-        let first = self.ciphers.first().ok_or(BadProposal::Missing("encryption"))?;
-        let is_aead = first.is_aead();
-        if self.ciphers.iter().any(|c| c.is_aead() != is_aead) {
-            return Err(BadProposal::MixedCiphers);
-        }
+        let is_aead = are_aead(&self.ciphers)?;
         if is_aead && !self.integrity.is_empty() {
             return Err(BadProposal::Misplaced("integrity beside AEAD".to_owned()));
         }
@@ -428,11 +434,6 @@ impl EspProposal {
         }
         Ok(self)
     }
-}
-
-/// An AEAD cipher has no other integrity beside it (RFC 7296 section 3.3.3).
-fn aead(offered: &[Transform], cipher: EspCipher) -> Option<EspCipher> {
-    absent_or_none(offered, Transform::integ(Integ::NONE)).then_some(cipher)
 }
 
 const fn esn(extended: bool) -> Esn {
@@ -464,22 +465,6 @@ fn only_kinds(offered: &[Transform], kinds: &[TransformType]) -> bool {
 /// Whether an optional kind of transform is left out, or "none" is on offer.
 fn absent_or_none(offered: &[Transform], none: Transform) -> bool {
     offered.contains(&none) || offered.iter().all(|transform| transform.kind != none.kind)
-}
-
-const fn cipher_transform(cipher: Cipher) -> Transform {
-    match cipher {
-        Cipher::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
-        Cipher::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
-        Cipher::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
-    }
-}
-
-const fn esp_transform(cipher: EspEncryption) -> Transform {
-    match cipher {
-        EspEncryption::Gcm(len) => Transform::encr(Encr::AES_GCM_16, Some(len.bits())),
-        EspEncryption::ChaCha20Poly1305 => Transform::encr(Encr::CHACHA20_POLY1305, None),
-        EspEncryption::Cbc(len) => Transform::encr(Encr::AES_CBC, Some(len.bits())),
-    }
 }
 
 const fn prf_transform(prf: PrfAlg) -> Transform {
@@ -623,11 +608,7 @@ impl FromStr for IkeProposal {
 
 impl IkeProposal {
     fn complete(mut self) -> Result<Self, BadProposal> {
-        let first = self.ciphers.first().ok_or(BadProposal::Missing("encryption"))?;
-        let aead = first.is_aead();
-        if self.ciphers.iter().any(|c| c.is_aead() != aead) {
-            return Err(BadProposal::MixedCiphers);
-        }
+        let aead = are_aead(&self.ciphers)?;
         if self.prfs.is_empty() {
             self.prfs = self.integrity.iter().map(|&i| prf_beside(i)).collect();
         }
@@ -666,13 +647,13 @@ impl FromStr for EspProposal {
         for word in text.split('-') {
             match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
                 Keyword::Cipher(Cipher::Gcm(len)) => {
-                    proposal.ciphers.push(EspEncryption::Gcm(len));
+                    proposal.ciphers.push(Cipher::Gcm(len));
                 }
                 Keyword::Cipher(Cipher::Cbc(len)) => {
-                    proposal.ciphers.push(EspEncryption::Cbc(len));
+                    proposal.ciphers.push(Cipher::Cbc(len));
                 }
                 Keyword::Cipher(Cipher::ChaCha20Poly1305) => {
-                    proposal.ciphers.push(EspEncryption::ChaCha20Poly1305);
+                    proposal.ciphers.push(Cipher::ChaCha20Poly1305);
                 }
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Extended(extended) => proposal.extended.push(extended),
@@ -688,16 +669,8 @@ impl FromStr for EspProposal {
 
 impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ciphers = self.ciphers.iter().map(|cipher| match cipher {
-            Cipher::Gcm(len) => format!("aes{}gcm16", len.bits()),
-            Cipher::ChaCha20Poly1305 => "chacha20poly1305".to_owned(),
-            Cipher::Cbc(len) => format!("aes{}", len.bits()),
-        });
-        let integrity = self.integrity.iter().map(|integrity| match integrity {
-            CbcIntegrity::HmacSha256_128 => "sha256".to_owned(),
-            CbcIntegrity::HmacSha384_192 => "sha384".to_owned(),
-            CbcIntegrity::HmacSha512_256 => "sha512".to_owned(),
-        });
+        let ciphers = self.ciphers.iter().map(ToString::to_string);
+        let integrity = self.integrity.iter().map(ToString::to_string);
         let prfs = self.prfs.iter().map(|prf| format!("prfsha{}", prf.output_len() * 8));
         let groups = self.groups.iter().map(ToString::to_string);
         let additional = (1..).zip(&self.additional).flat_map(|(number, groups)| {
@@ -714,11 +687,7 @@ impl fmt::Display for IkeProposal {
 
 impl fmt::Display for EspProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ciphers = self.ciphers.iter().map(|cipher| match cipher {
-            EspEncryption::Gcm(len) => format!("aes{}gcm16", len.bits()),
-            EspEncryption::ChaCha20Poly1305 => "chacha20poly1305".to_owned(),
-            EspEncryption::Cbc(len) => format!("aes{}", len.bits()),
-        });
+        let ciphers = self.ciphers.iter().map(ToString::to_string);
         let integrity = self.integrity.iter().map(ToString::to_string);
         // Sequence numbers of 32 bits alone are not worth a word.
         let is_usual = self.extended == [false];
