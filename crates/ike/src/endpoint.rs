@@ -37,7 +37,7 @@ use crate::crash::CrashTokens;
 use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd};
 use crate::fault::{Discard, Refusal};
 use crate::pool::{Lease, Pools};
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::{IkeSa, Outcome, Why};
 use crate::session::{SessionKey, TicketIssuer};
 use crate::table::Table;
@@ -96,8 +96,8 @@ impl Endpoint {
         if !self.table.contains(spi) {
             return accept::stray(self, now, path, &header, datagram);
         }
-        let mut datagram = Datagram::new(datagram, now.instant);
-        self.change(now, spi, |sa, cx| sa.receive(cx, now, path, &header, &mut datagram));
+        let mut datagram = Datagram::new(datagram, header, path, now.instant);
+        self.change(now, spi, |sa, cx| sa.receive(cx, now, &mut datagram));
     }
 
     /// Only a version above ours gets an answer (RFC 7296 section 2.5).

@@ -1,6 +1,8 @@
 //! A real resumption between two libreswan 5.2, from its first request to the
 //! keys of its child, through what this crate makes of it on either side.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use crypto::{
     AdditionalGroups, EspCipher, EspKey, Group, IkeCipher, IkeSpis, IkeSuite, KeyLen, PrfAlg, SkD,
 };
@@ -11,10 +13,10 @@ use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RES
 use super::child::{self, Child, KeySource, Terms};
 use super::{Transcript, informational, session_resume};
 use crate::config::ChildConfig;
-use crate::event::Role;
+use crate::event::{Path, Port, Role};
 use crate::fault::Failure;
 use crate::inner::Addresses;
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::protection::{Keys, Spis};
 use crate::session::AuthForm;
 use crate::time::{Instant, Now};
@@ -29,6 +31,10 @@ const SUITE: IkeSuite = IkeSuite {
 
 /// As a gateway takes them: the form of the RFC first.
 const FORMS: [AuthForm; 2] = [AuthForm::Rfc5723, AuthForm::MessageOnly];
+
+/// Nothing here depends on the way a message came.
+const PATH: Path = Path { local: ANYWHERE, remote: ANYWHERE, port: Port::NatTraversal };
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 struct Capture(Value);
 
@@ -111,8 +117,8 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     let mut keys = capture.keys(Role::Responder);
     let mut request = capture.octets("ike_auth_request");
     let (header, _) = Header::parse(&request).unwrap();
-    let mut datagram = Datagram::new(&mut request, Instant::default());
-    let message = keys.protection.open(&header, &mut datagram).ok().unwrap();
+    let mut datagram = Datagram::new(&mut request, header, PATH, Instant::default());
+    let message = keys.protection.open(&mut datagram).ok().unwrap();
     let payloads = message.payloads();
     assert!(RESUMED_REQUEST.check(payloads).is_ok());
 
@@ -147,8 +153,8 @@ fn a_client_accepts_the_gateway_and_its_next_ticket_but_no_child_that_it_never_o
     let mut keys = capture.keys(Role::Initiator);
     let mut response = capture.octets("ike_auth_response");
     let (header, _) = Header::parse(&response).unwrap();
-    let mut datagram = Datagram::new(&mut response, Instant::default());
-    let message = keys.protection.open(&header, &mut datagram).ok().unwrap();
+    let mut datagram = Datagram::new(&mut response, header, PATH, Instant::default());
+    let message = keys.protection.open(&mut datagram).ok().unwrap();
     let payloads = message.payloads();
     assert!(RESUMED_RESPONSE.check(payloads).is_ok());
 

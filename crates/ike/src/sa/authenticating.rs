@@ -16,8 +16,9 @@ use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
 use crate::sa::channel::Channel;
 use crate::sa::closing::{Deleting, Withdrawing};
+use crate::sa::datagram::Datagram;
 use crate::sa::established::{Awaited, Established, Founded, Side};
-use crate::sa::fragments::{Datagram, Datagrams};
+use crate::sa::fragments::Datagrams;
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Intent, Window};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
@@ -141,15 +142,14 @@ impl Authenticating {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if !is_auth_response(header, self.transcript.auth_id) {
-            self.is_contested |= self.contests(header, datagram);
+        if !is_auth_response(&datagram.header, self.transcript.auth_id) {
+            self.is_contested |= self.contests(datagram);
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Authenticating(self));
         }
-        let message = match self.keys.protection.open(header, datagram) {
+        let local = datagram.path.local;
+        let message = match self.keys.protection.open(datagram) {
             Ok(message) => message,
             Err(OpenFault::Discard(why)) => {
                 return Outcome::discard(cx, why, IkeSa::Authenticating(self));
@@ -157,7 +157,7 @@ impl Authenticating {
             Err(OpenFault::Peer(_)) => return self.fail(cx, Failure::Protocol),
         };
         self.attempt.round_trips += 1;
-        self.basis.way.path.local = path.local;
+        self.basis.way.path.local = local;
         match self.authenticate(now, &message) {
             Ok(peer) => self.finish(cx, now, &message, peer),
             Err(Denial::Peer(kind)) => self.denied(cx, kind),
@@ -167,10 +167,10 @@ impl Authenticating {
 
     /// Whether this is another answer to our first request than the one that
     /// we went by.
-    fn contests(&self, header: &Header, datagram: &[u8]) -> bool {
-        header.flags.response
-            && header.exchange == self.basis.origin.exchange()
-            && *datagram != *self.transcript.response
+    fn contests(&self, datagram: &Datagram<'_>) -> bool {
+        datagram.header.flags.response
+            && datagram.header.exchange == self.basis.origin.exchange()
+            && **datagram != *self.transcript.response
     }
 
     fn authenticate(&self, now: Now, message: &Authentic<'_>) -> Result<PeerAuthenticated, Denial> {

@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::event::Path;
 use crate::fault::{Discard, PeerFault};
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::protection::{Authentic, OpenFault, Protection, Unsendable};
 use crate::sa::window::{Answered, Flight, InFlight, Intent, Place, Task, Unanswered, Window};
 use crate::time::Instant;
@@ -107,17 +107,20 @@ impl Channel {
     pub(crate) fn receive_request<'d>(
         &mut self,
         cx: &mut Context,
-        path: Path,
-        header: &Header,
         datagram: &'d mut Datagram<'_>,
     ) -> Result<Incoming<'d>, Refused> {
-        match self.window.place(header.message_id) {
+        let Header { exchange, message_id: id, .. } = datagram.header;
+        match self.window.place(id) {
             Place::Next => {}
-            Place::Before => return Err(Refused::Discard(self.repeat(cx, path, header, datagram))),
+            Place::Before => {
+                let answered = self.window.answered.as_ref();
+                let why = answered.map(|answered| answered.repeat(cx, &self.protection, datagram));
+                return Err(Refused::Discard(why.unwrap_or(Discard::Retransmission)));
+            }
             Place::Outside => return Err(Refused::Discard(Discard::OutsideWindow)),
         }
-        let ticket = AnswerTicket { exchange: header.exchange, id: header.message_id, path };
-        match self.protection.open(header, datagram) {
+        let ticket = AnswerTicket { exchange, id, path: datagram.path };
+        match self.protection.open(datagram) {
             Ok(message) => {
                 self.window.accept();
                 Ok(Incoming { message, ticket })
@@ -131,36 +134,18 @@ impl Channel {
         }
     }
 
-    /// Answers a repeated request again (RFC 7296 section 2.1).
-    fn repeat(
-        &self,
-        cx: &mut Context,
-        path: Path,
-        header: &Header,
-        datagram: &mut Datagram<'_>,
-    ) -> Discard {
-        let Some(answered) = &self.window.answered else { return Discard::Retransmission };
-        match answered.again(&self.protection, header, datagram) {
-            Ok(response) => {
-                cx.transmit_all(path, response);
-                Discard::Retransmission
-            }
-            Err(why) => why,
-        }
-    }
-
     /// Opens a response to the request in flight.
     pub(crate) fn receive_response<'d>(
         &mut self,
-        header: &Header,
         datagram: &'d mut Datagram<'_>,
     ) -> Result<(Task, Authentic<'d>), OpenFault> {
-        let fits = |f: &InFlight| f.id == header.message_id && f.task.exchange() == header.exchange;
+        let Header { exchange, message_id: id, .. } = datagram.header;
+        let fits = |f: &InFlight| f.id == id && f.task.exchange() == exchange;
         if !self.window.in_flight.as_ref().is_some_and(fits) {
             return Err(OpenFault::Discard(Discard::Unexpected));
         }
-        let message = self.protection.open(header, datagram)?;
-        match self.window.complete(header.message_id) {
+        let message = self.protection.open(datagram)?;
+        match self.window.complete(id) {
             Some(task) => Ok((task, message)),
             None => Err(OpenFault::Discard(Discard::Unexpected)),
         }

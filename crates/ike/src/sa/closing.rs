@@ -9,12 +9,12 @@ use crate::exchange::informational::Asked;
 use crate::fault::Discard;
 use crate::sa::authenticating::is_auth_response;
 use crate::sa::channel::{Channel, Incoming, Refused};
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::protection::{OpenFault, Protection, Unsendable};
 use crate::sa::window::{Answered, Flight, Intent, Task, Unanswered, Window};
 use crate::sa::{IkeSa, Outcome, Then, Why};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, Header, NotifyType};
+use crate::wire::{ExchangeType, NotifyType};
 
 /// Transmissions of a Delete: a peer that is gone must not keep us waiting for
 /// as long as one that may only be slow.
@@ -44,13 +44,12 @@ impl Withdrawing {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if !is_auth_response(header, self.auth_id) {
+        if !is_auth_response(&datagram.header, self.auth_id) {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Withdrawing(self));
         }
-        let accepted = match self.protection.open(header, datagram) {
+        let accepted = match self.protection.open(datagram) {
             Ok(message) => message.payloads().auth().is_some(),
             Err(OpenFault::Discard(why)) => {
                 return Outcome::discard(cx, why, IkeSa::Withdrawing(self));
@@ -128,14 +127,12 @@ impl Deleting {
         self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if header.flags.response {
-            self.receive_response(cx, now, header, datagram)
+        if datagram.header.flags.response {
+            self.receive_response(cx, now, datagram)
         } else {
-            self.receive_request(cx, now, path, header, datagram)
+            self.receive_request(cx, now, datagram)
         }
     }
 
@@ -143,10 +140,9 @@ impl Deleting {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        match self.channel.receive_response(header, datagram) {
+        match self.channel.receive_response(datagram) {
             Ok((Task::Delete | Task::Reject, _)) | Err(OpenFault::Peer(_)) => {
                 self.over(cx);
                 Outcome::gone()
@@ -171,11 +167,9 @@ impl Deleting {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        match answer_last(&mut self.channel, cx, path, header, datagram) {
+        match answer_last(&mut self.channel, cx, datagram) {
             Ok(false) => Outcome::keep(IkeSa::Deleting(self)),
             Err(Refused::Discard(why)) => Outcome::discard(cx, why, IkeSa::Deleting(self)),
             Err(Refused::Peer(_)) => {
@@ -220,17 +214,15 @@ impl Superseded {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if header.flags.response {
-            return match self.channel.receive_response(header, datagram) {
+        if datagram.header.flags.response {
+            return match self.channel.receive_response(datagram) {
                 Ok(_) | Err(OpenFault::Peer(_)) => Outcome::keep(IkeSa::Superseded(self)),
                 Err(OpenFault::Discard(why)) => Outcome::discard(cx, why, IkeSa::Superseded(self)),
             };
         }
-        match answer_last(&mut self.channel, cx, path, header, datagram) {
+        match answer_last(&mut self.channel, cx, datagram) {
             Ok(false) => Outcome::keep(IkeSa::Superseded(self)),
             Ok(true) => Outcome { sa: Closed::after(self.channel, now), then: Then::Nothing },
             Err(Refused::Discard(why)) => Outcome::discard(cx, why, IkeSa::Superseded(self)),
@@ -254,12 +246,10 @@ impl Superseded {
 fn answer_last(
     channel: &mut Channel,
     cx: &mut Context,
-    path: Path,
-    header: &Header,
     datagram: &mut Datagram<'_>,
 ) -> Result<bool, Refused> {
-    let Incoming { message, ticket } = channel.receive_request(cx, path, header, datagram)?;
-    let is_informational = header.exchange == ExchangeType::INFORMATIONAL;
+    let Incoming { message, ticket } = channel.receive_request(cx, datagram)?;
+    let is_informational = ticket.exchange == ExchangeType::INFORMATIONAL;
     let is_end = is_informational && Asked::of(message.payloads()).delete_ike;
     channel.answer(cx, ticket, |builder| {
         if !is_informational {
@@ -286,17 +276,9 @@ impl Closed {
     pub(crate) fn receive(
         self: Box<Self>,
         cx: &mut Context,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        let why = match self.answered.again(&self.protection, header, datagram) {
-            Ok(response) => {
-                cx.transmit_all(path, response);
-                Discard::Retransmission
-            }
-            Err(why) => why,
-        };
+        let why = self.answered.repeat(cx, &self.protection, datagram);
         Outcome::discard(cx, why, IkeSa::Closed(self))
     }
 

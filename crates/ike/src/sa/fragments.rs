@@ -2,7 +2,6 @@
 //! together of the parts that come in.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,44 +58,6 @@ impl Datagrams {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<[u8]>> {
         std::iter::once(&self.first).chain(&*self.more)
-    }
-}
-
-/// A datagram that has come, and room for the message that it may complete.
-pub(crate) struct Datagram<'b> {
-    octets: &'b mut [u8],
-    whole: Zeroizing<Vec<u8>>,
-    at: Instant,
-}
-
-impl<'b> Datagram<'b> {
-    pub(crate) fn new(octets: &'b mut [u8], at: Instant) -> Self {
-        Self { octets, whole: Zeroizing::default(), at }
-    }
-
-    pub(crate) const fn octets_mut(&mut self) -> &mut [u8] {
-        self.octets
-    }
-
-    /// The message that has been put together.
-    pub(crate) fn whole(&self) -> &[u8] {
-        &self.whole
-    }
-
-    pub(crate) const fn at(&self) -> Instant {
-        self.at
-    }
-
-    pub(crate) fn complete(&mut self, whole: Zeroizing<Vec<u8>>) {
-        self.whole = whole;
-    }
-}
-
-impl Deref for Datagram<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.octets
     }
 }
 

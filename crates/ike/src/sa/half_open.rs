@@ -19,8 +19,8 @@ use crate::inner::Addresses;
 use crate::proposal::group_number;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
+use crate::sa::datagram::Datagram;
 use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
-use crate::sa::fragments::Datagram;
 use crate::sa::inner::{Asking, Given};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Protection, Spis};
 use crate::sa::window::{Answered, Window};
@@ -86,24 +86,17 @@ impl HalfOpen {
         self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
+        let Header { flags, message_id, .. } = datagram.header;
         if let Some((protection, answered)) = &self.asked.answered
-            && header.message_id + 1 == self.asked.transcript.auth_id
+            && message_id.wrapping_add(1) == self.asked.transcript.auth_id
         {
-            let why = match answered.again(protection, header, datagram) {
-                Ok(response) => {
-                    cx.transmit_all(path, response);
-                    Discard::Retransmission
-                }
-                Err(why) => why,
-            };
+            let why = answered.repeat(cx, protection, datagram);
             return Outcome::discard(cx, why, IkeSa::HalfOpen(self));
         }
         let id = self.asked.transcript.auth_id;
-        if header.flags.response || header.message_id != id {
+        if flags.response || message_id != id {
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::HalfOpen(self));
         }
         let group = self.asked.next_group();
@@ -111,15 +104,15 @@ impl HalfOpen {
             Some(_) => ExchangeType::INTERMEDIATE,
             None => ExchangeType::AUTH,
         };
-        if header.exchange != exchange {
+        if datagram.header.exchange != exchange {
             return Outcome::discard(cx, Discard::WrongExchange, IkeSa::HalfOpen(self));
         }
-        let ticket = AnswerTicket { exchange, id, path };
+        let ticket = AnswerTicket { exchange, id, path: datagram.path };
         let Some((mut keys, asked)) = self.with_keys() else {
             cx.discard(Discard::BadPayload);
             return Outcome::gone();
         };
-        match (keys.protection.open(header, datagram), group) {
+        match (keys.protection.open(datagram), group) {
             (Ok(message), None) => asked.authenticate(cx, now, keys, ticket, &message),
             (Ok(message), Some(group)) => {
                 asked.exchange_more(cx, now, (keys, group), ticket, &message)

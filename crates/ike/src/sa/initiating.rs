@@ -14,6 +14,7 @@ use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
 use crate::sa::authenticating::{Authenticating, Basis, Origin};
+use crate::sa::datagram::Datagram;
 use crate::sa::intermediate::Intermediate;
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
@@ -128,11 +129,9 @@ impl Initiating {
         self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
-        datagram: &[u8],
+        datagram: &Datagram<'_>,
     ) -> Outcome {
-        if let Err(why) = self.check_answer(header) {
+        if let Err(why) = self.check_answer(&datagram.header) {
             return Outcome::discard(cx, why, IkeSa::Initiating(self));
         }
         let Ok(message) = Message::parse(datagram) else {
@@ -143,8 +142,8 @@ impl Initiating {
             return self.take_cookie(cx, now, cookie.data);
         }
         match self.bootstrap {
-            Bootstrap::Fresh { .. } => self.receive_init(cx, now, path, &message, datagram),
-            Bootstrap::Resumed(_) => self.receive_resume(cx, now, path, &message, datagram),
+            Bootstrap::Fresh { .. } => self.receive_init(cx, now, &message, datagram),
+            Bootstrap::Resumed(_) => self.receive_resume(cx, now, &message, datagram),
         }
     }
 
@@ -161,9 +160,8 @@ impl Initiating {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
         message: &Message<'_>,
-        datagram: &[u8],
+        datagram: &Datagram<'_>,
     ) -> Outcome {
         let payloads = &message.payloads;
         if let Some(notify) = payloads.notify(NotifyType::INVALID_KE_PAYLOAD) {
@@ -212,7 +210,8 @@ impl Initiating {
         let keys = agreed.keys(spis, seed, &transcript);
         let expectation = Expectation::configured(&self.attempt.connection);
         let claims = (payloads, spis);
-        let way = Way::of_initiator(cx, &self.attempt.connection, claims, (self.path, path));
+        let way =
+            Way::of_initiator(cx, &self.attempt.connection, claims, (self.path, datagram.path));
         let mut attempt = self.attempt;
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
@@ -225,9 +224,8 @@ impl Initiating {
         self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
         message: &Message<'_>,
-        datagram: &[u8],
+        datagram: &Datagram<'_>,
     ) -> Outcome {
         let payloads = &message.payloads;
         if payloads.notify(NotifyType::TICKET_NACK).is_some() {
@@ -256,7 +254,8 @@ impl Initiating {
             peer: IdPattern::Exact(state.responder.clone()),
             basis: auth::Basis::Session(resume.form()),
         };
-        let way = Way::of_initiator(cx, &attempt.connection, (payloads, spis), (asked, path));
+        let way =
+            Way::of_initiator(cx, &attempt.connection, (payloads, spis), (asked, datagram.path));
         attempt.round_trips += 1;
         let origin = Origin::Resumed(resume);
         let basis = Basis { origin, way, hinted: cookie.is_some(), expectation };

@@ -9,7 +9,7 @@ use crate::exchange::{Transcript, intermediate};
 use crate::fault::{Discard, Failure};
 use crate::proposal::group_number;
 use crate::sa::authenticating::{Authenticating, Basis};
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::protection::{Keys, OpenFault, Spis};
 use crate::sa::window::Flight;
 use crate::sa::{Attempt, IkeSa, Outcome, Why};
@@ -73,18 +73,18 @@ impl Intermediate {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        let fits = header.flags.response
-            && header.exchange == ExchangeType::INTERMEDIATE
-            && header.message_id == self.transcript.auth_id;
+        let Header { flags, exchange, message_id, .. } = datagram.header;
+        let fits = flags.response
+            && exchange == ExchangeType::INTERMEDIATE
+            && message_id == self.transcript.auth_id;
         if !fits {
-            self.is_contested |= self.transcript.contests(header, datagram);
+            self.is_contested |= self.transcript.contests(&datagram.header, datagram);
             return Outcome::discard(cx, Discard::Unexpected, IkeSa::Intermediate(self));
         }
-        let message = match self.keys.protection.open(header, datagram) {
+        let local = datagram.path.local;
+        let message = match self.keys.protection.open(datagram) {
             Ok(message) => message,
             Err(OpenFault::Discard(why)) => {
                 return Outcome::discard(cx, why, IkeSa::Intermediate(self));
@@ -92,7 +92,7 @@ impl Intermediate {
             Err(OpenFault::Peer(_)) => return self.fail(cx, Failure::Protocol),
         };
         self.attempt.round_trips += 1;
-        self.basis.way.path.local = path.local;
+        self.basis.way.path.local = local;
         if let Some(error) = message.payloads().error() {
             return self.fail(cx, Failure::Notify(error.kind.0));
         }

@@ -11,6 +11,7 @@
 pub(crate) mod authenticating;
 pub(crate) mod channel;
 pub(crate) mod closing;
+pub(crate) mod datagram;
 pub(crate) mod established;
 pub(crate) mod fragments;
 pub(crate) mod half_open;
@@ -33,12 +34,12 @@ use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
-use crate::wire::{Header, IkeSpi};
+use crate::wire::IkeSpi;
 
 use authenticating::Authenticating;
 use closing::{Closed, Deleting, Superseded, Withdrawing};
+use datagram::Datagram;
 use established::Established;
-use fragments::Datagram;
 use half_open::HalfOpen;
 use initiating::Initiating;
 use intermediate::Intermediate;
@@ -198,20 +199,18 @@ impl IkeSa {
         self,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
         match self {
-            Self::Initiating(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Intermediate(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Authenticating(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::HalfOpen(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Established(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Withdrawing(sa) => sa.receive(cx, now, header, datagram),
-            Self::Deleting(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Superseded(sa) => sa.receive(cx, now, path, header, datagram),
-            Self::Closed(sa) => sa.receive(cx, path, header, datagram),
+            Self::Initiating(sa) => sa.receive(cx, now, datagram),
+            Self::Intermediate(sa) => sa.receive(cx, now, datagram),
+            Self::Authenticating(sa) => sa.receive(cx, now, datagram),
+            Self::HalfOpen(sa) => sa.receive(cx, now, datagram),
+            Self::Established(sa) => sa.receive(cx, now, datagram),
+            Self::Withdrawing(sa) => sa.receive(cx, now, datagram),
+            Self::Deleting(sa) => sa.receive(cx, now, datagram),
+            Self::Superseded(sa) => sa.receive(cx, now, datagram),
+            Self::Closed(sa) => sa.receive(cx, datagram),
         }
     }
 

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::event::Role;
 use crate::fault::{Discard, PeerFault};
-use crate::sa::fragments::{Datagram, Datagrams, HEAD_LEN, Head, Reassembly, numbers};
+use crate::sa::datagram::Datagram;
+use crate::sa::fragments::{Datagrams, HEAD_LEN, Head, Reassembly, numbers};
 use crate::wire::{
     ExchangeType, Flags, Header, IkeSpi, Message, MessageBuilder, NotifyType, ParseError,
     PayloadType, Payloads, Protected, parse_payloads,
@@ -255,17 +256,16 @@ impl Protection {
     /// Of a fragment only the last that was missing gives a message.
     pub(crate) fn open<'d>(
         &mut self,
-        header: &Header,
         datagram: &'d mut Datagram<'_>,
     ) -> Result<Authentic<'d>, OpenFault> {
-        let part = self.part(header, datagram).map_err(OpenFault::Discard)?;
+        let part = self.part(datagram).map_err(OpenFault::Discard)?;
         let (head, plain) = match part.numbers {
             None => {
                 let plain = self.decrypt(&part, datagram).map_err(OpenFault::Discard)?;
                 (part.head, datagram.get(plain).unwrap_or_default())
             }
             Some(numbers) => {
-                let head = self.gather(header, datagram, &part, numbers);
+                let head = self.gather(datagram, &part, numbers);
                 (head.map_err(OpenFault::Discard)?, datagram.whole())
             }
         };
@@ -276,20 +276,17 @@ impl Protection {
 
     /// Whether the peer sent this datagram, which is a message or the first
     /// fragment of one. Nothing is kept of it.
-    pub(crate) fn verify_first(
-        &self,
-        header: &Header,
-        datagram: &mut Datagram<'_>,
-    ) -> Result<(), Discard> {
-        let part = self.part(header, datagram)?;
+    pub(crate) fn verify_first(&self, datagram: &mut Datagram<'_>) -> Result<(), Discard> {
+        let part = self.part(datagram)?;
         if part.numbers.is_some_and(|(number, _)| number != 1) {
             return Err(Discard::Fragment);
         }
         self.decrypt(&part, datagram).map(drop)
     }
 
-    fn part(&self, header: &Header, datagram: &[u8]) -> Result<Part, Discard> {
-        if (header.spi_i, header.spi_r) != (self.spis.initiator, self.spis.responder) {
+    fn part(&self, datagram: &Datagram<'_>) -> Result<Part, Discard> {
+        let Header { spi_i, spi_r, .. } = datagram.header;
+        if (spi_i, spi_r) != (self.spis.initiator, self.spis.responder) {
             return Err(Discard::UnknownSpi);
         }
         let part = Part::of(datagram)?;
@@ -307,19 +304,18 @@ impl Protection {
     /// `datagram` then.
     fn gather(
         &mut self,
-        header: &Header,
         datagram: &mut Datagram<'_>,
         part: &Part,
         numbers: (u16, u16),
     ) -> Result<Head, Discard> {
-        let now = datagram.at();
+        let (header, now) = (datagram.header, datagram.at);
         let side = usize::from(header.flags.response);
         let slot = self.reassembly.get(side).and_then(|slot| slot.as_deref());
-        Reassembly::check(slot, header, now, numbers)?;
+        Reassembly::check(slot, &header, now, numbers)?;
         let plain = self.decrypt(part, datagram)?;
         let slot = self.reassembly.get_mut(side).ok_or(Discard::Fragment)?;
         let plain = datagram.get(plain).unwrap_or_default();
-        let whole = Reassembly::keep(slot, header, now, numbers, (part.head, plain))?;
+        let whole = Reassembly::keep(slot, &header, now, numbers, (part.head, plain))?;
         datagram.complete(whole.octets);
         Ok(whole.head)
     }

@@ -13,7 +13,8 @@ use crate::event::Path;
 use crate::exchange::create_child::BothNonces;
 use crate::exchange::rekey_ike::Successor;
 use crate::fault::Discard;
-use crate::sa::fragments::{Datagram, Datagrams};
+use crate::sa::datagram::Datagram;
+use crate::sa::fragments::Datagrams;
 use crate::sa::initiating::NONCE_LEN;
 use crate::sa::protection::Protection;
 use crate::time::Instant;
@@ -185,20 +186,26 @@ impl Answered {
         Self { id, response }
     }
 
-    /// The response to send again, if this is that request again, or the first
+    /// Sends the response again, if this is that request again, or the first
     /// fragment of it (RFC 7383 section 2.6.1). Only an authentic one is: nobody
-    /// else can make us send anything.
-    pub(crate) fn again(
+    /// else can make us send anything. No such datagram goes any further.
+    pub(crate) fn repeat(
         &self,
+        cx: &mut Context,
         protection: &Protection,
-        header: &Header,
         datagram: &mut Datagram<'_>,
-    ) -> Result<&Datagrams, Discard> {
-        if header.flags.response || header.message_id != self.id {
-            return Err(Discard::OutsideWindow);
+    ) -> Discard {
+        let Header { flags, message_id, .. } = datagram.header;
+        if flags.response || message_id != self.id {
+            return Discard::OutsideWindow;
         }
-        protection.verify_first(header, datagram)?;
-        Ok(&self.response)
+        match protection.verify_first(datagram) {
+            Ok(()) => {
+                cx.transmit_all(datagram.path, &self.response);
+                Discard::Retransmission
+            }
+            Err(why) => why,
+        }
     }
 }
 

@@ -3,31 +3,29 @@
 use super::children::{ChildSa, State};
 use super::{Established, KEEPALIVE, TicketAnswer};
 use crate::context::Context;
-use crate::event::{Gone, Output, Path, Role};
+use crate::event::{Gone, Output, Role};
 use crate::exchange::informational::Asked;
 use crate::fault::{Discard, PeerFault};
 use crate::sa::channel::{AnswerTicket, Incoming, Refused};
 use crate::sa::closing::Closed;
-use crate::sa::fragments::Datagram;
+use crate::sa::datagram::Datagram;
 use crate::sa::protection::{OpenFault, Unsendable};
 use crate::sa::window::{Intent, Task};
 use crate::sa::{IkeSa, Outcome, Then, Why};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, Header, Payloads, Protocol};
+use crate::wire::{ExchangeType, Payloads, Protocol};
 
 impl Established {
     pub(crate) fn receive(
         self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if header.flags.response {
-            self.receive_response(cx, now, header, datagram)
+        if datagram.header.flags.response {
+            self.receive_response(cx, now, datagram)
         } else {
-            self.receive_request(cx, now, path, header, datagram)
+            self.receive_request(cx, now, datagram)
         }
     }
 
@@ -35,30 +33,27 @@ impl Established {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        path: Path,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if self.children.iter().any(ChildSa::is_awaited_by_peer) {
             // The last request again, while its answer waits for the plane.
             return Outcome::discard(cx, Discard::Retransmission, IkeSa::Established(self));
         }
-        let Incoming { message, ticket } =
-            match self.base.channel.receive_request(cx, path, header, datagram) {
-                Ok(incoming) => incoming,
-                Err(Refused::Discard(why)) => {
-                    return Outcome::discard(cx, why, IkeSa::Established(self));
-                }
-                Err(Refused::Peer(PeerFault::UnsupportedCriticalPayload(_))) => {
-                    return Outcome::keep(IkeSa::Established(self));
-                }
-                // INVALID_SYNTAX is fatal on both sides (RFC 7296 section 2.21.3).
-                Err(
-                    Refused::Peer(PeerFault::InvalidSyntax | PeerFault::AuthenticationFailed)
-                    | Refused::Unsendable,
-                ) => return self.fault(cx),
-            };
-        self.heard_from(cx, now, path);
+        let Incoming { message, ticket } = match self.base.channel.receive_request(cx, datagram) {
+            Ok(incoming) => incoming,
+            Err(Refused::Discard(why)) => {
+                return Outcome::discard(cx, why, IkeSa::Established(self));
+            }
+            Err(Refused::Peer(PeerFault::UnsupportedCriticalPayload(_))) => {
+                return Outcome::keep(IkeSa::Established(self));
+            }
+            // INVALID_SYNTAX is fatal on both sides (RFC 7296 section 2.21.3).
+            Err(
+                Refused::Peer(PeerFault::InvalidSyntax | PeerFault::AuthenticationFailed)
+                | Refused::Unsendable,
+            ) => return self.fault(cx),
+        };
+        self.heard_from(cx, now, ticket.path);
         let answered = match ticket.exchange {
             ExchangeType::INFORMATIONAL => {
                 return self.receive_informational(cx, now, ticket, message.payloads());
@@ -126,13 +121,12 @@ impl Established {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        header: &Header,
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
-        if self.is_disowned_by(header, datagram) {
+        if self.is_disowned_by(datagram) {
             return self.disowned(cx, now);
         }
-        let (task, message) = match self.base.channel.receive_response(header, datagram) {
+        let (task, message) = match self.base.channel.receive_response(datagram) {
             Ok(done) => done,
             Err(OpenFault::Discard(why)) => {
                 return Outcome::discard(cx, why, IkeSa::Established(self));
@@ -158,9 +152,9 @@ impl Established {
 
     /// Whether an answer in clear to our request proves that the peer has lost
     /// the SA (RFC 6290 section 4.5).
-    fn is_disowned_by(&self, header: &Header, datagram: &[u8]) -> bool {
+    fn is_disowned_by(&self, datagram: &Datagram<'_>) -> bool {
         let in_flight = self.base.channel.window.in_flight.as_ref();
-        in_flight.is_some_and(|request| request.id == header.message_id)
+        in_flight.is_some_and(|request| request.id == datagram.header.message_id)
             && self.crash_token.as_ref().is_some_and(|token| token.is_shown_by(datagram))
     }
 
