@@ -95,10 +95,17 @@ fn flipped(datagram: &Datagram, at: usize, bit: usize) -> Datagram {
     datagram.with_ike(&octets)
 }
 
-/// Every bit of the header.
+/// Every bit of the header, and message ids at both ends of their range.
 fn header_flips(_: &mut Chance, sent: &Sent, _: &[Sent]) -> Vec<Datagram> {
     let bits = (0..Header::LEN).flat_map(|at| (0..8).map(move |bit| (at, bit)));
-    bits.map(|(at, bit)| flipped(&sent.datagram, at, bit)).collect()
+    let ids = [0, 1, u32::MAX - 1, u32::MAX].map(|id| with_id(&sent.datagram, id));
+    bits.map(|(at, bit)| flipped(&sent.datagram, at, bit)).chain(ids).collect()
+}
+
+fn with_id(datagram: &Datagram, id: u32) -> Datagram {
+    let mut octets = datagram.ike().unwrap().to_vec();
+    octets[20..24].copy_from_slice(&id.to_be_bytes());
+    datagram.with_ike(&octets)
 }
 
 /// A bit of every octet behind it.
