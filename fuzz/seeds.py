@@ -172,8 +172,24 @@ def endpoints(capture):
                 seed("endpoint", bytes([stage]) + datagram)
 
 
+def framed(message):
+    return struct.pack(">H", 2 + len(message)) + message
+
+
+def streams():
+    """IKE, ESP, keepalives and mistakes in TCP, cut in several ways."""
+    good = (framed(bytes(4) + bytes(range(28))) + framed(b"\xff") + framed(b"")
+            + framed(bytes(range(1, 41))) * 3 + framed(bytes(range(1, 31))))
+    for how in (0x00, 0x06, 0x7f):
+        seed("stream", bytes([how]) + b"IKETCP" + good)
+        seed("stream", bytes([how | 0x80]) + good)
+    for bad in (b"IKETCX", b"IKETCP\0\0", b"IKETCP" + good + b"\0\1", b"IKETCP\xff\xff" + good):
+        seed("stream", bytes([0x10]) + bad)
+
+
 if __name__ == "__main__":
     real_messages(json.loads(CAPTURE.read_text()))
     hand_made()
     tickets()
     endpoints(json.loads(CAPTURE.read_text()))
+    streams()

@@ -10,6 +10,7 @@ use crate::outbound::Outbound;
 use crate::packet;
 use crate::policy::Selectors;
 use crate::spec::{HalfSpec, Selector, Spi};
+use crate::stream::{Content, Corrupt, Decoder, LENGTH_LEN};
 
 /// An inner packet as an application or a peer may have made it.
 pub fn packet(octets: &[u8]) {
@@ -45,6 +46,39 @@ pub fn tunnelled(inner: &[u8]) {
         assert!(inner.starts_with(delivered), "something else came out");
     }
     assert!(inbound.run().open(packet).is_err(), "a packet came through twice");
+}
+
+/// The octets of a TCP connection: wherever they are cut, the same comes out.
+/// The first octet says whether we have opened it, and where to cut.
+pub fn stream(octets: &[u8]) {
+    let Some((&how, octets)) = octets.split_first() else { return };
+    let decoder = || if how & 0x80 == 0 { Decoder::accepted() } else { Decoder::opened() };
+    let piece = usize::from(how & 0x7f) + 1;
+    let whole = contents(decoder(), octets, octets.len().max(1));
+    let cut = contents(decoder(), octets, piece);
+    assert_eq!(whole, cut, "a stream has another meaning when it is cut");
+}
+
+/// All messages of a stream, each behind what it is, and how the stream ends.
+fn contents(
+    mut decoder: Decoder,
+    octets: &[u8],
+    piece: usize,
+) -> (Vec<(char, Vec<u8>)>, Result<(), Corrupt>) {
+    let mut all = Vec::new();
+    let mut octets = octets.to_vec();
+    let ended = octets.chunks_mut(piece).try_for_each(|piece| {
+        decoder.feed(piece, |content| match content {
+            Content::Ike(message) => all.push(('i', message.to_vec())),
+            Content::Esp { frames, stride } => all.extend(frames.chunks(stride).map(|frame| {
+                assert_eq!(frame.len(), stride, "a row of packets ends within one");
+                ('e', frame.get(LENGTH_LEN..).unwrap_or_default().to_vec())
+            })),
+            Content::Keepalive => all.push(('k', Vec::new())),
+            Content::Runt => all.push(('r', Vec::new())),
+        })
+    });
+    (all, ended)
 }
 
 fn halves() -> Option<(Outbound, Inbound)> {

@@ -32,6 +32,7 @@ pub mod policy;
 pub mod replay;
 pub mod segments;
 pub mod spec;
+pub mod stream;
 pub mod waiting;
 
 mod range_index;

@@ -11,6 +11,7 @@ fn the_corpora_of_the_packet_targets_hold_no_surprise() {
     replay("packet", fuzzing::packet);
     replay("esp", fuzzing::esp);
     replay("tunnelled", fuzzing::tunnelled);
+    replay("stream", fuzzing::stream);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
