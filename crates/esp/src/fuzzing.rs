@@ -59,12 +59,10 @@ pub fn stream(octets: &[u8]) {
     assert_eq!(whole, cut, "a stream has another meaning when it is cut");
 }
 
-/// All messages of a stream, each behind what it is, and how the stream ends.
-fn contents(
-    mut decoder: Decoder,
-    octets: &[u8],
-    piece: usize,
-) -> (Vec<(char, Vec<u8>)>, Result<(), Corrupt>) {
+/// Each message of a stream behind what it is, and how the stream ends.
+type Contents = (Vec<(char, Vec<u8>)>, Result<(), Corrupt>);
+
+fn contents(mut decoder: Decoder, octets: &[u8], piece: usize) -> Contents {
     let mut all = Vec::new();
     let mut octets = octets.to_vec();
     let ended = octets.chunks_mut(piece).try_for_each(|piece| {

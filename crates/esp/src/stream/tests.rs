@@ -50,9 +50,9 @@ fn a_stream_carries_ike_and_esp_and_keepalives_in_their_order() {
 
 #[test]
 fn packets_of_one_size_are_handed_out_in_one_row() {
-    let octets = [frame(&[1; 100]), frame(&[2; 100]), frame(&[3; 60]), ike(&[4; 96])].concat();
+    let mut octets = [frame(&[1; 100]), frame(&[2; 100]), frame(&[3; 60]), ike(&[4; 96])].concat();
     let mut rows = Vec::new();
-    let fed = Decoder::opened().feed(&mut octets.clone(), |content| match content {
+    let fed = Decoder::opened().feed(&mut octets, |content| match content {
         Content::Esp { frames, stride } => rows.push((frames.len(), stride)),
         Content::Ike(message) => rows.push((message.len(), 0)),
         Content::Keepalive | Content::Runt => {}
