@@ -172,7 +172,7 @@ impl Fleet {
             }
             let client = self.client(n)?;
             if client.poll_timeout(now).is_some_and(|(due, _)| due <= now.instant) {
-                client.handle_timeout(now);
+                client.handle_timeout(now, |_| None);
                 self.outcome.retransmissions += 1;
                 self.drain(n)?;
             }

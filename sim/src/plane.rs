@@ -124,11 +124,13 @@ impl ModelPlane {
         std::mem::take(&mut self.new)
     }
 
-    /// A packet of a child, sealed.
+    /// A packet of a child, sealed. It is not sent, and not counted.
     pub(crate) fn probe(&mut self, child: ChildId) -> Vec<u8> {
         let child = self.children.get_mut(&child).unwrap();
-        let example = child.example.clone();
-        child.seal(&example)
+        let traffic = child.traffic;
+        let probe = child.seal(&child.example.clone());
+        child.traffic = traffic;
+        probe
     }
 
     /// Time goes on.

@@ -230,7 +230,7 @@ impl World {
         node.plane.set_time(time);
         match node.plane.poll_event() {
             Some(event) => node.endpoint.handle_plane(now, event),
-            None => node.endpoint.handle_timeout(now),
+            None => node.endpoint.handle_timeout(now, |child| node.plane.traffic(child)),
         }
         self.settle(id);
     }

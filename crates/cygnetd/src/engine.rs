@@ -241,7 +241,7 @@ impl Engine {
             self.alarm_at = None;
         }
         if self.endpoint.poll_timeout(now).is_some_and(|(due, _)| due <= now.instant) {
-            self.endpoint.handle_timeout(now);
+            self.endpoint.handle_timeout(now, |child| self.plane.traffic(child));
         }
     }
 

@@ -27,7 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::Provider;
-use esp::plane::{Capabilities, Limit, PlaneEvent};
+use esp::plane::{Capabilities, Limit, PlaneEvent, Traffic};
+use esp::spec::ChildId;
 
 use crate::accept;
 use crate::config::Config;
@@ -111,8 +112,9 @@ impl Endpoint {
         }
     }
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Now) {
+    /// Time has passed. `meter` is [`Dataplane::traffic`](esp::plane::Dataplane::traffic):
+    /// a peer whose packets come in lives.
+    pub fn handle_timeout(&mut self, now: Now, meter: impl Fn(ChildId) -> Option<Traffic>) {
         self.cx.issuer.rotate_if_due(&mut self.cx.provider, now);
         for SessionKey(name) in self.cx.sessions.expire(now.wall) {
             let (connection, why) = (Arc::clone(&name), SessionEnd::Expired);
@@ -128,7 +130,7 @@ impl Endpoint {
         while let Some((due, _, spi)) = self.table.next_due()
             && due <= now.instant
         {
-            self.change(now, spi, |sa, cx| sa.timeout(cx, now));
+            self.change(now, spi, |sa, cx| sa.timeout(cx, now, &meter));
         }
     }
 

@@ -8,7 +8,7 @@ use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
 use ike::wire::{ExchangeType, NotifyType};
 use sim::plane::Outgoing;
-use sim::{Pair, Scene};
+use sim::{NodeId, Pair, Scene, packet};
 
 const SECOND: Duration = Duration::from_secs(1);
 const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
@@ -117,6 +117,50 @@ fn a_silent_peer_is_asked_for_a_sign_of_life() {
     pair.world.run_for(2 * SECOND);
     assert_eq!(pair.exchanges(), [(INFORMATIONAL, false), (INFORMATIONAL, true)]);
     pair.world.run_for(3600 * SECOND);
+    pair.assert_joined();
+}
+
+/// A packet, and what happens in the time until the next.
+fn send_every(pair: &mut Pair, from: NodeId, pause: Duration, count: u32) {
+    let (client, gateway) = ([10, 1, 0, 2].into(), [10, 2, 0, 1].into());
+    let (source, target) = if from == pair.client { (client, gateway) } else { (gateway, client) };
+    for _ in 0..count {
+        pair.world.send_inner(from, &packet::udp(source, target, b"data"));
+        pair.world.run_for(pause);
+    }
+}
+
+#[test]
+fn a_peer_whose_packets_come_in_is_not_asked_whether_it_lives() {
+    for pause in [SECOND, 29 * SECOND] {
+        let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+        let gateway = pair.gateway;
+        send_every(&mut pair, gateway, pause, 100);
+        assert_eq!(pair.exchanges(), []);
+        assert!(pair.world.drive_until(40 * SECOND, |world| world.trace.len() == 1));
+    }
+}
+
+#[test]
+fn packets_that_nobody_answers_make_it_ask_early() {
+    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+    let (client, gateway) = (pair.client, pair.gateway);
+    assert!(pair.ping());
+    pair.world.run_for(15 * SECOND);
+    pair.world.node_mut(gateway).offline = true;
+    send_every(&mut pair, client, SECOND, 10);
+    assert_eq!(pair.exchanges()[0], (INFORMATIONAL, false));
+    assert!(pair.world.trace[0].at < 22 * SECOND);
+    pair.world.run_for(60 * SECOND);
+    assert_eq!(pair.status().stage, Stage::Suspended);
+}
+
+#[test]
+fn packets_that_need_no_answer_end_nothing() {
+    let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+    let client = pair.client;
+    send_every(&mut pair, client, SECOND, 300);
+    assert!(pair.exchanges().len() <= 2 * 30, "{}", pair.exchanges().len());
     pair.assert_joined();
 }
 

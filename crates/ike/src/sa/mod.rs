@@ -24,7 +24,8 @@ pub(crate) mod window;
 use std::sync::Arc;
 
 use crypto::IkeSuite;
-use esp::spec::GroupId;
+use esp::plane::Traffic;
+use esp::spec::{ChildId, GroupId};
 
 use crate::config::Connection;
 use crate::context::Context;
@@ -164,6 +165,10 @@ impl Outcome {
     }
 }
 
+/// What a child has carried so far, as the plane counts it; `None` if it is not
+/// installed.
+pub(crate) type Meter<'a> = &'a dyn Fn(ChildId) -> Option<Traffic>;
+
 /// Why an SA wants to be woken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Why {
@@ -215,13 +220,13 @@ impl IkeSa {
     }
 
     /// Its time has come.
-    pub(crate) fn timeout(self, cx: &mut Context, now: Now) -> Outcome {
+    pub(crate) fn timeout(self, cx: &mut Context, now: Now, meter: Meter<'_>) -> Outcome {
         match self {
             Self::Initiating(sa) => sa.timeout(cx, now),
             Self::Intermediate(sa) => sa.timeout(cx, now),
             Self::Authenticating(sa) => sa.timeout(cx, now),
             Self::HalfOpen(sa) => sa.timeout(cx, now),
-            Self::Established(sa) => sa.timeout(cx, now),
+            Self::Established(sa) => sa.timeout(cx, now, meter),
             Self::Withdrawing(sa) => sa.timeout(cx, now),
             Self::Deleting(sa) => sa.timeout(cx, now),
             Self::Superseded(sa) => sa.timeout(cx, now),

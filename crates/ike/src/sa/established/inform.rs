@@ -11,7 +11,7 @@ use crate::sa::closing::Closed;
 use crate::sa::datagram::Datagram;
 use crate::sa::protection::{OpenFault, Unsendable};
 use crate::sa::window::{Intent, Task};
-use crate::sa::{IkeSa, Outcome, Then, Why};
+use crate::sa::{IkeSa, Meter, Outcome, Then, Why};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Payloads, Protocol};
 
@@ -133,7 +133,7 @@ impl Established {
             }
             Err(OpenFault::Peer(_)) => return self.fault(cx),
         };
-        self.last_heard = now.instant;
+        self.watch.hear(now.instant);
         let payloads = message.payloads();
         match task {
             Task::Liveness | Task::Delete | Task::Reject | Task::Moot(_) => {}
@@ -219,12 +219,12 @@ impl Established {
         }
     }
 
-    fn liveness_due(&self) -> Option<Instant> {
-        let interval = self.base.connection.liveness?;
-        self.base.channel.window.is_idle().then_some(self.last_heard + interval)
-    }
-
-    pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+    pub(crate) fn timeout(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        meter: Meter<'_>,
+    ) -> Outcome {
         if self.base.channel.retransmit(cx, now.instant).is_err() {
             return self.lost(cx, now);
         }
@@ -236,9 +236,7 @@ impl Established {
             self.ask_at = None;
             self.base.channel.window.push(Intent::AskTicket);
         }
-        if self.liveness_due().is_some_and(|due| due <= now.instant) {
-            self.base.channel.window.push(Intent::Liveness);
-        }
+        self.look_if_due(now.instant, meter);
         self.rekey_if_due(cx, now.instant);
         self.go_on(cx, now)
     }

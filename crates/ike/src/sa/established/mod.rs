@@ -4,6 +4,7 @@ mod children;
 mod create;
 mod end;
 mod inform;
+mod liveness;
 mod rekey;
 mod set_up;
 mod show;
@@ -33,6 +34,7 @@ pub(crate) use set_up::{Answer, Awaited};
 pub(crate) use tickets::TicketAnswer;
 
 use children::{ChildSa, Purpose, State};
+use liveness::Watch;
 
 /// How often a NAT mapping is refreshed (RFC 3948 section 4).
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -105,7 +107,7 @@ pub(crate) struct Established {
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
     wanted: [Option<Group>; 2],
-    last_heard: Instant,
+    watch: Watch,
 }
 
 impl Established {
@@ -130,7 +132,7 @@ impl Established {
             crash_token: None,
             rekey_at: None,
             wanted: [None; 2],
-            last_heard: now,
+            watch: Watch::begin(now),
             base,
         });
         if let Some(grant) = grant {
@@ -205,7 +207,7 @@ impl Established {
     /// An authentic and new request has come by this path. A peer behind a NAT
     /// may have another address now (RFC 7296 section 2.23).
     fn heard_from(&mut self, cx: &mut Context, now: Now, path: Path) {
-        self.last_heard = now.instant;
+        self.watch.hear(now.instant);
         self.follow(cx, path);
     }
 
