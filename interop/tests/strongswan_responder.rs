@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
@@ -199,6 +200,34 @@ fn a_delete_from_the_peer_takes_the_connection_down() -> Result<()> {
         assert_eq!(why, Gone::PeerDeleted);
         cygnet.wait_for_state(State::Down)?;
         cygnet.up()?;
+        strongswan.wait_for_established(1)
+    })
+}
+
+#[test]
+fn a_peer_that_vanishes_is_noticed_and_met_again() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+        fs::create_dir_all(dut.dir().join("conf.d"))?;
+        let impatient = "[retransmission]\ninitial = \"200ms\"\ntries = 4\n";
+        fs::write(dut.dir().join("conf.d/impatient.toml"), impatient)?;
+        let extra = "liveness = \"1s\"\nstart = \"on-boot\"";
+        let mut cygnet = Cygnet::start(&dut, &tunnel, extra)?;
+        cygnet.wait_for_state(State::Up)?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+
+        peer.ip("link set eth0 down")?;
+        let why = cygnet.wait_for_event("down", |what| match what {
+            What::Down { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, Gone::Unanswered);
+        peer.ip("link set eth0 up")?;
+        cygnet.wait_for_state(State::Up)?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+        // The new SA has told it that there is no other (INITIAL_CONTACT).
         strongswan.wait_for_established(1)
     })
 }
