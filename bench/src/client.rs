@@ -11,7 +11,7 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
-    Resumption, Retransmission, Shard,
+    Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -125,6 +125,8 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         remote_addrs: Vec::new(),
         remote_port: 500,
         remote_nat_port: 4500,
+        tcp: TcpUse::Never,
+        remote_tcp_port: 4500,
         local_id: GATEWAY_ID.parse()?,
         remote_id: IdPattern::Any,
         auth: Auth::pre_shared(Arc::new(PreShared { keys })),

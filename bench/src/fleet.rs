@@ -195,7 +195,10 @@ impl Fleet {
                     self.outcome.took.push(clock::elapsed() - began);
                 }
                 Output::Event(event) => self.hear(n, &event)?,
-                Output::Keepalive(_) | Output::Inner(..) | Output::Lease(_) => {}
+                Output::Keepalive(_)
+                | Output::Stream(..)
+                | Output::Inner(..)
+                | Output::Lease(_) => {}
             }
         }
         Ok(())

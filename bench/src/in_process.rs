@@ -138,7 +138,10 @@ impl Scene {
                 }
                 Output::Reply(id, result) => drop(self.replies.insert(id, result)),
                 Output::Event(event) => self.hear(&event),
-                Output::Keepalive(_) | Output::Inner(..) | Output::Lease(_) => {}
+                Output::Keepalive(_)
+                | Output::Stream(..)
+                | Output::Inner(..)
+                | Output::Lease(_) => {}
             }
         }
         sent
@@ -208,6 +211,7 @@ impl Gateway {
                     Output::Reply(..)
                     | Output::Event(_)
                     | Output::Keepalive(_)
+                    | Output::Stream(..)
                     | Output::Inner(..)
                     | Output::Lease(_) => {}
                 }

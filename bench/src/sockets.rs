@@ -71,6 +71,7 @@ impl Sockets {
         let marker: &[u8] = match path.port {
             Port::Ike => &[],
             Port::NatTraversal => &MARKER,
+            Port::Tcp(_) => bail!("only UDP is measured"),
         };
         let source = libc::in_pktinfo {
             ipi_ifindex: 0,
@@ -98,7 +99,7 @@ impl Sockets {
                     Port::NatTraversal if received.octets.starts_with(&MARKER) => {
                         received.octets.drain(..MARKER.len());
                     }
-                    Port::NatTraversal => continue,
+                    Port::NatTraversal | Port::Tcp(_) => continue,
                 }
                 return Ok(Some(received));
             }
@@ -109,7 +110,7 @@ impl Sockets {
     const fn of(&self, port: Port) -> &OwnedFd {
         match port {
             Port::Ike => &self.ike,
-            Port::NatTraversal => &self.nat_traversal,
+            Port::NatTraversal | Port::Tcp(_) => &self.nat_traversal,
         }
     }
 }
@@ -146,7 +147,7 @@ fn receive_from(socket: &OwnedFd, port: Port) -> Result<Option<Received>> {
     let local = Ipv4Addr::from(u32::from_be(local.context("a datagram to nowhere")?));
     let number = match port {
         Port::Ike => 500,
-        Port::NatTraversal => 4500,
+        Port::NatTraversal | Port::Tcp(_) => 4500,
     };
     let path = Path {
         local: SocketAddr::new(local.into(), number),

@@ -37,6 +37,7 @@ pub mod pair;
 pub mod plane;
 pub mod profile;
 pub mod script;
+pub mod tcp;
 pub mod wire;
 pub mod world;
 
@@ -48,5 +49,6 @@ pub use node::{Node, NodeId};
 pub use pair::{Pair, Scene};
 pub use plane::ModelPlane;
 pub use profile::Profile;
+pub use tcp::Tcp;
 pub use wire::{Arrival, Content, Datagram, Sent};
 pub use world::World;

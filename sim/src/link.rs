@@ -59,7 +59,9 @@ fn corrupt(chance: &mut Chance, datagram: &mut Datagram) {
             flip(chance, &mut altered);
             *octets = altered.into();
         }
-        Content::EspInUdp(octets) | Content::PlainEsp(octets) => flip(chance, octets),
+        Content::EspInUdp(octets) | Content::EspInTcp(octets) | Content::PlainEsp(octets) => {
+            flip(chance, octets);
+        }
         Content::Keepalive => {}
     }
 }

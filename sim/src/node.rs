@@ -1,11 +1,12 @@
 //! A machine: an endpoint, its plane, its clocks, and what it has told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use esp::spec::StreamId;
 use ike::Endpoint;
-use ike::event::{Command, Event, Output, Path, Port, RequestId};
+use ike::event::{Command, Event, Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
 use ike::inner::Assignment;
 use ike::pool::{Lease, LeaseChange};
@@ -41,16 +42,21 @@ pub struct Node {
     pub delivered: Vec<Vec<u8>>,
     /// What its connections were given.
     pub inner: BTreeMap<Arc<str>, Arc<Assignment>>,
+    /// TCP connections of peers that it was told to keep.
+    pub kept: BTreeSet<StreamId>,
     /// What it keeps over a restart.
     pub leases: BTreeMap<(Arc<str>, IpAddr), Lease>,
     next_request: u64,
 }
 
 /// What a machine puts on the wire.
-pub(crate) struct Outbound {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) content: Content,
+pub(crate) enum Outbound {
+    /// A datagram.
+    Datagram { from: SocketAddr, to: SocketAddr, content: Content },
+    /// A message by a TCP connection.
+    Message { stream: StreamId, path: Path, content: Content },
+    /// A change to a TCP connection.
+    Stream(StreamId, StreamCommand),
 }
 
 impl Node {
@@ -68,6 +74,7 @@ impl Node {
             replies: BTreeMap::new(),
             delivered: Vec::new(),
             inner: BTreeMap::new(),
+            kept: BTreeSet::new(),
             leases: BTreeMap::new(),
             next_request: 0,
         }
@@ -101,6 +108,7 @@ impl Node {
                     sent.extend(self.outbound(transmit.path, Content::Ike(transmit.datagram)));
                 }
                 Output::Keepalive(path) => sent.extend(self.outbound(path, Content::Keepalive)),
+                Output::Stream(id, command) => sent.push(Outbound::Stream(id, command)),
                 Output::Plane(id, command) => self.plane.submit(id, command),
                 Output::Reply(id, result) => {
                     let earlier = self.replies.insert(id, result);
@@ -128,11 +136,14 @@ impl Node {
 
     /// `None` when the address that it is to be sent from is no longer ours.
     pub(crate) fn outbound(&self, path: Path, content: Content) -> Option<Outbound> {
+        if let Some(stream) = path.stream() {
+            return (!self.offline).then_some(Outbound::Message { stream, path, content });
+        }
         let local = path.local.ip();
         if self.offline || !(local.is_unspecified() || local == self.address) {
             return None;
         }
         let from = SocketAddr::new(self.address, path.local.port());
-        Some(Outbound { from, to: path.remote, content })
+        Some(Outbound::Datagram { from, to: path.remote, content })
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use esp::spec::Encapsulation;
 use ike::event::{Command, Event, How, RequestId, SetUp};
 use ike::fault::Refusal;
 use ike::status::{ConnectionStatus, Counters, Holdings, Stage};
@@ -115,6 +116,7 @@ impl Pair {
     /// Forgets all events and datagrams.
     pub fn forget_past(&mut self) {
         self.world.trace.clear();
+        self.world.tcp_trace.clear();
         for id in [self.client, self.gateway] {
             self.world.node_mut(id).events.clear();
         }
@@ -357,7 +359,7 @@ impl Pair {
         self.status().stage == Stage::Up
             && self.served().len() == 1
             && self.world.counterpart(self.client, child).is_some()
-            && ours.path.encapsulation == theirs.path.encapsulation
+            && have_one_form(ours.path.encapsulation, theirs.path.encapsulation)
     }
 
     /// Neither end has an SA or a child.
@@ -394,4 +396,10 @@ pub fn machine(profile: &Profile, address: IpAddr, seed: u64, uptime: u64) -> No
     let mut plane = ModelPlane::new(profile.capabilities());
     plane.holds_first = profile.remote.is_some();
     Node::new(address, endpoint, plane, clock)
+}
+
+/// Whether two ends send in the same form; each has its own name for a stream.
+fn have_one_form(ours: Encapsulation, theirs: Encapsulation) -> bool {
+    use Encapsulation::Tcp;
+    ours == theirs || matches!((ours, theirs), (Tcp(_), Tcp(_)))
 }

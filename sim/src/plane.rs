@@ -2,7 +2,6 @@
 //! endpoint must not give.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,18 +166,21 @@ impl ModelPlane {
     }
 
     /// An ESP packet has come: the inner packet, if it is one.
-    pub fn receive(
-        &mut self,
-        from: SocketAddr,
-        form: Encapsulation,
-        esp: &[u8],
-    ) -> Option<Vec<u8>> {
+    pub fn receive(&mut self, way: OuterPath, esp: &[u8]) -> Option<Vec<u8>> {
         let spi = esp::inbound::spi(esp).ok()?;
         let (&id, child) = self.children.iter_mut().find(|(_, child)| child.spi_in.get() == spi)?;
         let mut octets = esp.to_vec();
         let opened = child.inbound.run().open(&mut octets).ok()?;
-        if form == Encapsulation::Udp && opened.is_newest && from != child.path.remote {
-            self.events.push_back(PlaneEvent::MappingChanged(id, from));
+        if opened.is_newest {
+            match way.encapsulation {
+                Encapsulation::Udp if way.remote != child.path.remote => {
+                    self.events.push_back(PlaneEvent::MappingChanged(id, way.remote));
+                }
+                Encapsulation::Tcp(_) if way.encapsulation != child.path.encapsulation => {
+                    self.events.push_back(PlaneEvent::StreamChanged(id, way));
+                }
+                Encapsulation::Udp | Encapsulation::Tcp(_) | Encapsulation::Plain => {}
+            }
         }
         child.traffic.packets_in += 1;
         child.traffic.bytes_in += opened.range.len() as u64;

@@ -10,7 +10,7 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
-    Resumption, Retransmission, Shard,
+    Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -45,6 +45,8 @@ pub struct Profile {
     pub remote: Option<IpAddr>,
     /// Pretend a NAT.
     pub force_encapsulation: bool,
+    /// Whether TCP takes the place of UDP.
+    pub tcp: TcpUse,
     /// Fragments.
     pub fragmentation: Fragmentation,
     /// Ask for a sign of life.
@@ -89,6 +91,7 @@ impl Profile {
             local_addrs: Vec::new(),
             remote: None,
             force_encapsulation: false,
+            tcp: TcpUse::Never,
             fragmentation: Fragmentation::default(),
             liveness: None,
             resumption: Resumption::default(),
@@ -155,6 +158,8 @@ impl Profile {
             remote_addrs: self.remote.into_iter().collect(),
             remote_port: 500,
             remote_nat_port: 4500,
+            tcp: self.tcp,
+            remote_tcp_port: 4500,
             local_id: self.local_id.parse().unwrap(),
             remote_id: match self.remote_id {
                 "" => IdPattern::Any,

@@ -29,6 +29,8 @@ pub enum Content {
     Keepalive,
     /// ESP in UDP.
     EspInUdp(Vec<u8>),
+    /// ESP in TCP.
+    EspInTcp(Vec<u8>),
     /// IP protocol 50. The ports of the addresses mean nothing.
     PlainEsp(Vec<u8>),
 }
@@ -59,7 +61,10 @@ impl Datagram {
     pub fn ike(&self) -> Option<&Arc<[u8]>> {
         match &self.content {
             Content::Ike(octets) => Some(octets),
-            Content::Keepalive | Content::EspInUdp(_) | Content::PlainEsp(_) => None,
+            Content::Keepalive
+            | Content::EspInUdp(_)
+            | Content::EspInTcp(_)
+            | Content::PlainEsp(_) => None,
         }
     }
 

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use esp::plane::Dataplane;
-use esp::spec::{ChildId, Encapsulation};
-use ike::event::{Command, Path, Port, RequestId};
+use esp::spec::{ChildId, Encapsulation, OuterPath, StreamId};
+use esp::stream::{self, Decoder, LENGTH_LEN};
+use ike::event::{Command, Path, Port, RequestId, StreamCommand, StreamEvent};
 
 use crate::chance::Chance;
 use crate::clock::Time;
@@ -14,10 +15,20 @@ use crate::link::Link;
 use crate::nat::Nat;
 use crate::node::{Node, NodeId, Outbound};
 use crate::plane::Outgoing;
+use crate::tcp::{self, Connection, End, Segment, Tcp};
 use crate::wire::{Arrival, Content, Datagram, Sent};
 
 /// Decides what arrives of a datagram, in place of the link.
 pub type Meddler = Box<dyn FnMut(&Sent) -> Vec<Arrival>>;
+
+/// What comes to a machine.
+enum Arriving {
+    Datagram(Datagram),
+    /// To this end of this connection.
+    Segment(u64, usize, Segment),
+    /// A connection is gone that a machine calls so.
+    Closed(NodeId, StreamId),
+}
 
 /// More steps than this without time going on: somebody wants to be woken for nothing.
 const MAX_STEPS_AT_ONCE: u32 = 20_000;
@@ -30,11 +41,17 @@ pub struct World {
     pub trace: Vec<Sent>,
     /// Whoever meddles with IKE datagrams.
     pub meddler: Option<Meddler>,
+    /// Somebody drops everything but TCP.
+    pub only_tcp: bool,
+    /// The TCP connections.
+    pub tcp: Tcp,
+    /// Every IKE message that was sent by TCP, in the form of a datagram.
+    pub tcp_trace: Vec<Sent>,
     now: Time,
     chance: Chance,
     nodes: Vec<Node>,
     nats: Vec<Nat>,
-    on_the_way: BTreeMap<(Time, u64), Datagram>,
+    on_the_way: BTreeMap<(Time, u64), Arriving>,
     sequence: u64,
     steps_at_once: u32,
 }
@@ -47,6 +64,9 @@ impl World {
             link,
             trace: Vec::new(),
             meddler: None,
+            only_tcp: false,
+            tcp: Tcp::default(),
+            tcp_trace: Vec::new(),
             now: Time::ZERO,
             chance: Chance::new(seed),
             nodes: Vec::new(),
@@ -121,11 +141,12 @@ impl World {
     pub fn send_inner(&mut self, id: NodeId, inner: &[u8]) -> Outgoing {
         let outgoing = self.node_mut(id).plane.send(inner);
         if let Outgoing::Sealed(path, esp) = &outgoing {
-            let content = match path.encapsulation {
-                Encapsulation::Udp => Content::EspInUdp(esp.clone()),
-                Encapsulation::Plain => Content::PlainEsp(esp.clone()),
+            let (content, port) = match path.encapsulation {
+                Encapsulation::Udp => (Content::EspInUdp(esp.clone()), Port::NatTraversal),
+                Encapsulation::Plain => (Content::PlainEsp(esp.clone()), Port::NatTraversal),
+                Encapsulation::Tcp(stream) => (Content::EspInTcp(esp.clone()), Port::Tcp(stream)),
             };
-            let path = Path { local: path.local, remote: path.remote, port: Port::NatTraversal };
+            let path = Path { local: path.local, remote: path.remote, port };
             if let Some(outbound) = self.node(id).outbound(path, content) {
                 self.put(id, outbound);
             }
@@ -136,8 +157,32 @@ impl World {
 
     /// Lets a datagram arrive after some time.
     pub fn inject(&mut self, arrival: Arrival) {
+        self.arrive_at(self.now + arrival.after, Arriving::Datagram(arrival.datagram));
+    }
+
+    fn arrive_at(&mut self, at: Time, arriving: Arriving) {
         self.sequence += 1;
-        self.on_the_way.insert((self.now + arrival.after, self.sequence), arrival.datagram);
+        self.on_the_way.insert((at, self.sequence), arriving);
+    }
+
+    /// Breaks every TCP connection. What is on the way is lost, and each end
+    /// learns of it.
+    pub fn break_tcp(&mut self) {
+        let all: Vec<_> = self.tcp.connections.keys().copied().collect();
+        all.into_iter().for_each(|number| self.break_connection(number));
+    }
+
+    fn break_connection(&mut self, number: u64) {
+        let is_of_it = |arriving: &Arriving| match arriving {
+            Arriving::Segment(of, ..) => *of == number,
+            Arriving::Datagram(_) | Arriving::Closed(..) => false,
+        };
+        self.on_the_way.retain(|_, arriving| !is_of_it(arriving));
+        let Some(connection) = self.tcp.connections.remove(&number) else { return };
+        let at = self.now + self.link.delay;
+        for End { node, id, .. } in connection.ends {
+            self.arrive_at(at, Arriving::Closed(node, id));
+        }
     }
 
     /// Whether nothing is on the way and no plane is busy.
@@ -192,8 +237,11 @@ impl World {
         if let Some(entry) = self.on_the_way.first_entry()
             && entry.key().0 <= time
         {
-            let datagram = entry.remove();
-            self.arrive(datagram);
+            match entry.remove() {
+                Arriving::Datagram(datagram) => self.arrive(datagram),
+                Arriving::Segment(number, end, segment) => self.reach(number, end, segment),
+                Arriving::Closed(node, id) => self.tell(node, id, StreamEvent::Closed),
+            }
             return true;
         }
         let due = |node: &Node| self.next_of(node).is_some_and(|due| due <= time);
@@ -237,7 +285,13 @@ impl World {
 
     /// A machine sends.
     fn put(&mut self, by: NodeId, outbound: Outbound) {
-        let Outbound { mut from, to, content } = outbound;
+        let (mut from, to, content) = match outbound {
+            Outbound::Datagram { from, to, content } => (from, to, content),
+            Outbound::Message { stream, path, content } => {
+                return self.write(by, stream, path, content);
+            }
+            Outbound::Stream(id, command) => return self.change_stream(by, id, command),
+        };
         if let Some(nat) = self.node(by).behind {
             if matches!(content, Content::PlainEsp(_)) {
                 return;
@@ -248,6 +302,7 @@ impl World {
         let sent = Sent { at: self.now, by, datagram: Datagram { from, to, content } };
         let is_ike = sent.datagram.ike().is_some();
         let arrivals = match &mut self.meddler {
+            _ if self.only_tcp => Vec::new(),
             Some(meddler) if is_ike => meddler(&sent),
             _ => self.link.carry(&mut self.chance, &sent.datagram),
         };
@@ -268,21 +323,156 @@ impl World {
             return;
         }
         let now = node.clock.at(time);
+        let way = |encapsulation| OuterPath { local: to, remote: datagram.from, encapsulation };
         match datagram.content {
             Content::Ike(octets) => {
                 let Some(path) = node.path(to, datagram.from) else { return };
                 node.endpoint.handle_datagram(now, path, &mut octets.to_vec());
             }
-            Content::Keepalive => {}
+            Content::Keepalive | Content::EspInTcp(_) => {}
             Content::EspInUdp(esp) => {
-                let inner = node.plane.receive(datagram.from, Encapsulation::Udp, &esp);
+                let inner = node.plane.receive(way(Encapsulation::Udp), &esp);
                 node.delivered.extend(inner);
             }
             Content::PlainEsp(esp) => {
-                let inner = node.plane.receive(datagram.from, Encapsulation::Plain, &esp);
+                let inner = node.plane.receive(way(Encapsulation::Plain), &esp);
                 node.delivered.extend(inner);
             }
         }
+        self.settle(id);
+    }
+
+    /// What an endpoint wants done with a TCP connection.
+    fn change_stream(&mut self, by: NodeId, id: StreamId, command: StreamCommand) {
+        match command {
+            StreamCommand::Dial { remote, .. } => self.dial(by, id, remote),
+            StreamCommand::Keep => {
+                self.node_mut(by).kept.insert(id);
+            }
+            StreamCommand::Leave => {
+                self.node_mut(by).kept.remove(&id);
+                if let (StreamId::Ours(_), Some((number, _))) = (id, self.tcp.find(by, id)) {
+                    // What is on the way still arrives, and then the end of it.
+                    self.send_segment((number, 1), Segment::Closed);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, by: NodeId, id: StreamId, remote: SocketAddr) {
+        let number = self.tcp.next();
+        let node = self.node(by);
+        let local = SocketAddr::new(node.address, 50_000 + number as u16);
+        let public = match node.behind {
+            Some(nat) => self.nats[nat].outbound(local, self.now),
+            None => local,
+        };
+        let listener = self.find(remote.ip(), None).filter(|_| !self.tcp.blocked);
+        let Some(listener) = listener.filter(|_| !self.node(by).offline) else {
+            let at = self.now + self.link.delay * 2;
+            return self.arrive_at(at, Arriving::Closed(by, id));
+        };
+        let end = |node, id, (local, remote), decoder| End {
+            node,
+            id,
+            local,
+            remote,
+            decoder,
+            busy_until: self.now,
+        };
+        let accepted = StreamId::Theirs(number);
+        let ends = [
+            end(by, id, (local, remote), Decoder::opened()),
+            end(listener, accepted, (remote, public), Decoder::accepted()),
+        ];
+        self.tcp.connections.insert(number, Connection { ends });
+        let at = self.now + self.link.delay * 2;
+        self.arrive_at(at, Arriving::Segment(number, 0, Segment::Opened));
+    }
+
+    /// A message goes into a connection, if that is still there.
+    fn write(&mut self, by: NodeId, stream: StreamId, path: Path, content: Content) {
+        let Some((number, end)) = self.tcp.find(by, stream) else { return };
+        let octets = match &content {
+            Content::Ike(message) => {
+                [&stream::ike_head(message.len()).unwrap(), &**message].concat()
+            }
+            Content::EspInTcp(esp) => [&stream::length(esp.len()).unwrap(), &**esp].concat(),
+            Content::Keepalive => panic!("a keepalive by TCP"),
+            Content::EspInUdp(_) | Content::PlainEsp(_) => panic!("a datagram by TCP"),
+        };
+        if let Content::Ike(_) = content {
+            let datagram = Datagram { from: path.local, to: path.remote, content };
+            self.tcp_trace.push(Sent { at: self.now, by, datagram });
+        }
+        self.send_octets((number, 1 - end), &octets);
+    }
+
+    fn send_octets(&mut self, (number, end): (u64, usize), octets: &[u8]) {
+        let (carried, breaks) = self.tcp.spend(octets);
+        for piece in tcp::cut(&mut self.chance, carried) {
+            self.send_segment((number, end), Segment::Octets(piece));
+        }
+        if breaks {
+            // What was carried arrives before the connection breaks.
+            let after = self.tcp.connections[&number].ends[end].busy_until;
+            self.arrive_at(after, Arriving::Segment(number, end, Segment::Closed));
+        }
+    }
+
+    fn send_segment(&mut self, (number, end): (u64, usize), segment: Segment) {
+        let takes = self.link.delay + self.chance.up_to(self.link.jitter);
+        let connection = self.tcp.connections.get_mut(&number).unwrap();
+        let busy_until = &mut connection.ends[end].busy_until;
+        *busy_until = (self.now + takes).max(*busy_until);
+        let at = *busy_until;
+        self.arrive_at(at, Arriving::Segment(number, end, segment));
+    }
+
+    /// A segment has come to an end of a connection.
+    fn reach(&mut self, number: u64, end: usize, segment: Segment) {
+        let Some(connection) = self.tcp.connections.get_mut(&number) else { return };
+        let End { node, id, local, remote, .. } = connection.ends[end];
+        match segment {
+            Segment::Opened => {
+                self.send_octets((number, 1), &stream::PREFIX);
+                self.tell(node, id, StreamEvent::Opened { local, remote });
+            }
+            Segment::Closed => self.break_connection(number),
+            Segment::Octets(octets) => {
+                let taken = take_apart(&mut connection.ends[end].decoder, octets);
+                let way = OuterPath { local, remote, encapsulation: Encapsulation::Tcp(id) };
+                taken.into_iter().for_each(|content| self.take(node, way, content));
+            }
+        }
+    }
+
+    /// A message has come by a connection.
+    fn take(&mut self, id: NodeId, way: OuterPath, content: Content) {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let Encapsulation::Tcp(stream) = way.encapsulation else { return };
+        let path = Path { local: way.local, remote: way.remote, port: Port::Tcp(stream) };
+        let now = node.clock.at(time);
+        match content {
+            Content::Ike(octets) => {
+                node.endpoint.handle_datagram(now, path, &mut octets.to_vec());
+            }
+            Content::EspInTcp(esp) => {
+                let inner = node.plane.receive(way, &esp);
+                node.delivered.extend(inner);
+            }
+            Content::Keepalive | Content::EspInUdp(_) | Content::PlainEsp(_) => {}
+        }
+        self.settle(id);
+    }
+
+    /// A machine learns what became of a connection.
+    fn tell(&mut self, id: NodeId, stream: StreamId, event: StreamEvent) {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let now = node.clock.at(time);
+        node.endpoint.handle_stream(now, stream, event);
         self.settle(id);
     }
 
@@ -324,4 +514,17 @@ impl World {
             Some((NodeId(index), peer))
         })
     }
+}
+
+fn take_apart(decoder: &mut Decoder, mut octets: Vec<u8>) -> Vec<Content> {
+    let mut all = Vec::new();
+    let fed = decoder.feed(&mut octets, |content| match content {
+        stream::Content::Ike(message) => all.push(Content::Ike((&*message).into())),
+        stream::Content::Esp { frames, stride } => {
+            all.extend(frames.chunks(stride).map(|f| Content::EspInTcp(f[LENGTH_LEN..].to_vec())));
+        }
+        stream::Content::Keepalive | stream::Content::Runt => panic!("nobody sends that"),
+    });
+    assert_eq!(fed, Ok(()), "an endpoint's stream is corrupt");
+    all
 }

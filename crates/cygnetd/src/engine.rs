@@ -291,6 +291,8 @@ impl Engine {
                     self.net.send_ike(local, remote, &transmit.datagram);
                 }
                 Output::Keepalive(path) => self.net.send_keepalive(path.local, path.remote),
+                // No connection is configured to use TCP.
+                Output::Stream(..) => {}
                 Output::Plane(id, command) => self.submit(id, command),
                 Output::Reply(id, result) => {
                     if let Some(answer) = self.asked.remove(&id) {
@@ -328,6 +330,7 @@ impl Engine {
         let number = match port {
             Port::Ike => self.net.ike_port(local.ip()).unwrap_or(local.port()),
             Port::NatTraversal => self.net.nat_port(),
+            Port::Tcp(_) => local.port(),
         };
         SocketAddr::new(local.ip(), number)
     }

@@ -234,6 +234,7 @@ impl Net {
         let kind = match path.encapsulation {
             Encapsulation::Udp => Kind::NatT,
             Encapsulation::Plain => Kind::RawEsp,
+            Encapsulation::Tcp(_) => return Err(NotSent),
         };
         let port = self.find_for(kind, path.local.ip(), path.remote.ip()).ok_or(NotSent)?;
         let sent = port.send_segments(path.local.ip(), path.remote, packets, segment, ecn, stop);

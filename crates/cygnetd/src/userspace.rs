@@ -168,6 +168,7 @@ impl Userspace {
         let is_carried = match path.encapsulation {
             Encapsulation::Udp => true,
             Encapsulation::Plain => self.shared.net.has_plain_esp(),
+            Encapsulation::Tcp(_) => false,
         };
         if is_one_family && is_carried { Ok(()) } else { Err(Fault::Unsupported) }
     }

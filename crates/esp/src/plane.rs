@@ -51,6 +51,9 @@ pub enum PlaneEvent {
     Expired(ChildId, Limit),
     /// An authentic packet of this child came from another outer source.
     MappingChanged(ChildId, std::net::SocketAddr),
+    /// An authentic packet of this child came over another TCP connection
+    /// (RFC 9329 section 6.1).
+    StreamChanged(ChildId, OuterPath),
 }
 
 /// Which limit of a child was met.

@@ -52,6 +52,16 @@ impl fmt::Display for Spi {
     }
 }
 
+/// Names a TCP connection that carries IKE and ESP (RFC 9329), for the life of
+/// the process. One of ours keeps its name when it is broken and opened anew.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StreamId {
+    /// One that we open.
+    Ours(u64),
+    /// One that a peer has opened.
+    Theirs(u64),
+}
+
 /// How ESP travels between the gateways.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Encapsulation {
@@ -59,6 +69,8 @@ pub enum Encapsulation {
     Plain,
     /// Inside UDP (RFC 3948), sharing the port with IKE.
     Udp,
+    /// Inside this TCP connection, beside IKE (RFC 9329).
+    Tcp(StreamId),
 }
 
 /// Where a child's packets go on the outside.

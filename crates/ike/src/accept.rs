@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crypto::{CryptoError, Group};
 
-use crate::config::Connection;
+use crate::config::{Connection, TcpUse};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, TicketFault};
 use crate::exchange::certificates::Wanted;
@@ -145,6 +145,10 @@ impl Request<'_> {
     /// is asked to, at no cost to us. That goes for ticket holders, too (B12,
     /// RFC 8019 section 4.5).
     fn check_cookie(&self, endpoint: &mut Endpoint) -> Result<(), Discard> {
+        if self.path.stream().is_some() {
+            // It has shown that by opening the connection (RFC 9329 section 6.3).
+            return Ok(());
+        }
         let is_needed = endpoint.table.half_open() >= endpoint.cx.limits.cookie_threshold;
         if !endpoint.cookies.are_wanted(self.now.instant, is_needed) {
             return Ok(());
@@ -179,7 +183,11 @@ impl Request<'_> {
     fn candidates(&self, endpoint: &Endpoint) -> Vec<Arc<Connection>> {
         let (local, remote) = (self.path.local.ip(), self.source());
         let all = endpoint.cx.connections.iter();
-        all.filter(|connection| connection.serves(local, remote)).map(Arc::clone).collect()
+        let is_udp = self.path.stream().is_none();
+        all.filter(|connection| connection.serves(local, remote))
+            .filter(|connection| is_udp || connection.tcp != TcpUse::Never)
+            .map(Arc::clone)
+            .collect()
     }
 
     /// IKE_SA_INIT.
@@ -346,7 +354,8 @@ impl Request<'_> {
     }
 
     fn room(&self, connection: &Connection) -> Option<usize> {
-        connection.fragmentation.room(sa_init::knows_fragmentation(self.payloads))
+        let knows = sa_init::knows_fragmentation(self.payloads);
+        connection.fragmentation.room_on(&self.path, knows)
     }
 
     /// The hashes of a request are made with our SPI still zero.

@@ -9,6 +9,7 @@ use crypto::{CookieKey, Psk};
 use esp::spec::Selector;
 use pki::{Credential, Trust};
 
+use crate::event::Path;
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
 use crate::pool::PoolConfig;
@@ -52,6 +53,10 @@ pub struct Connection {
     pub remote_port: u16,
     /// The peer's port for UDP encapsulation.
     pub remote_nat_port: u16,
+    /// Whether TCP may take the place of UDP (RFC 9329).
+    pub tcp: TcpUse,
+    /// The peer's TCP port.
+    pub remote_tcp_port: u16,
     /// Who we are.
     pub local_id: Id,
     /// Who the peer may be.
@@ -77,6 +82,19 @@ pub struct Connection {
     pub pools: Vec<Arc<str>>,
 }
 
+/// Whether IKE and ESP may travel in TCP (RFC 9329).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum TcpUse {
+    /// An initiator tries UDP first, and TCP where UDP is not answered; a
+    /// responder takes both.
+    #[default]
+    Auto,
+    /// UDP only.
+    Never,
+    /// An initiator uses TCP only; a responder takes both.
+    Always,
+}
+
 /// IKE fragmentation (RFC 7383).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragmentation {
@@ -95,12 +113,17 @@ impl Default for Fragmentation {
 impl Fragmentation {
     /// Octets of the longest message in one piece, if longer ones go to a peer
     /// in fragments that said so or did not.
-    pub(crate) const fn room(self, peer_knows: bool) -> Option<usize> {
+    const fn room(self, peer_knows: bool) -> Option<usize> {
         match self.mode {
             FragmentationMode::No => None,
             FragmentationMode::Yes if !peer_knows => None,
             FragmentationMode::Yes | FragmentationMode::Force => Some(room(self.size)),
         }
+    }
+
+    /// As [`Self::room`]; over TCP nothing is fragmented (RFC 9329 section 7.5).
+    pub(crate) fn room_on(self, path: &Path, peer_knows: bool) -> Option<usize> {
+        self.room(peer_knows).filter(|_| path.stream().is_none())
     }
 
     /// Whether the peer is told that we know fragments.
@@ -308,6 +331,14 @@ pub struct Retransmission {
     /// Transmissions of `IKE_SESSION_RESUME`, and of `IKE_AUTH` after it,
     /// before a full exchange is tried.
     pub resume_tries: u32,
+}
+
+impl Retransmission {
+    /// How long so many transmissions are waited for in all.
+    pub(crate) fn patience(&self, tries: u32) -> Duration {
+        let wait = |n: u32| self.initial.saturating_mul(1 << n.min(16)).min(self.max);
+        (0..tries).map(wait).sum()
+    }
 }
 
 impl Default for Retransmission {

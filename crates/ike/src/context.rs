@@ -19,6 +19,7 @@ use crate::pool::Pools;
 use crate::sa::fragments::Datagrams;
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
+use crate::streams::Streams;
 use crate::time::Instant;
 use crate::wire::IkeSpi;
 
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) issuer: TicketIssuer,
     pub(crate) crash_tokens: CrashTokens,
     pub(crate) spis: SpiPool,
+    pub(crate) streams: Streams,
     pub(crate) retransmission: Retransmission,
     pub(crate) limits: Limits,
     pub(crate) capabilities: plane::Capabilities,
@@ -85,6 +87,7 @@ impl Context {
             issuer,
             crash_tokens,
             spis: SpiPool::default(),
+            streams: Streams::default(),
             retransmission,
             limits,
             capabilities,

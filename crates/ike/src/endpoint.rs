@@ -9,7 +9,8 @@
 //! - [`handle_timeout`](Endpoint::handle_timeout) is called no earlier than
 //!   [`poll_timeout`](Endpoint::poll_timeout) says;
 //! - what a person wants goes to [`handle_command`](Endpoint::handle_command),
-//!   what the plane tells to [`handle_plane`](Endpoint::handle_plane);
+//!   what the plane tells to [`handle_plane`](Endpoint::handle_plane), what
+//!   becomes of TCP connections to [`handle_stream`](Endpoint::handle_stream);
 //! - after each of these, [`poll_output`](Endpoint::poll_output) is called until
 //!   it gives nothing.
 //!
@@ -28,14 +29,14 @@ use std::time::Duration;
 
 use crypto::Provider;
 use esp::plane::{Capabilities, Limit, PlaneEvent, Traffic};
-use esp::spec::ChildId;
+use esp::spec::{ChildId, StreamId};
 
 use crate::accept;
 use crate::config::Config;
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::crash::CrashTokens;
-use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd};
+use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd, StreamEvent};
 use crate::fault::{Discard, Refusal};
 use crate::pool::{Lease, Pools};
 use crate::sa::datagram::Datagram;
@@ -127,6 +128,7 @@ impl Endpoint {
             self.rearm_if_due(now, index);
             self.return_if_due(now, index);
         }
+        self.cx.redial(now.instant);
         while let Some((due, _, spi)) = self.table.next_due()
             && due <= now.instant
         {
@@ -146,7 +148,8 @@ impl Endpoint {
         let rests = self.lines.iter().filter_map(|line| line.rests_until);
         let rest = rests.min().map(|until| (until, Why::Rest));
         let back = self.next_return().map(|at| (at, Why::Return));
-        [sa, Some(key), session, rest, back].into_iter().flatten().min()
+        let dial = self.cx.streams.due().map(|at| (at, Why::Dial));
+        [sa, Some(key), session, rest, back, dial].into_iter().flatten().min()
     }
 
     /// Somebody wants something.
@@ -195,16 +198,48 @@ impl Endpoint {
             PlaneEvent::MappingChanged(child, remote) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
                 self.change_established(now, spi, |mut sa, cx| {
-                    sa.mapping_changed(cx, remote);
+                    sa.mapping_changed(cx, now, remote);
+                    Outcome::keep(IkeSa::Established(sa))
+                });
+            }
+            PlaneEvent::StreamChanged(child, path) => {
+                let Some(&spi) = self.cx.owners.get(&child) else { return };
+                self.change_established(now, spi, |mut sa, cx| {
+                    sa.stream_changed(cx, now, path);
                     Outcome::keep(IkeSa::Established(sa))
                 });
             }
         }
     }
 
+    /// One of our TCP connections has opened or closed. What becomes of those
+    /// of peers need not be told: their SAs wait for another
+    /// (RFC 9329 section 6.1).
+    pub fn handle_stream(&mut self, now: Now, id: StreamId, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { local, remote } => {
+                let Some(path) = self.cx.opened(now.instant, id, (local, remote)) else { return };
+                for spi in self.table.of_stream(id) {
+                    self.change(now, spi, |sa, cx| sa.opened(cx, now, path));
+                }
+            }
+            StreamEvent::Closed => self.cx.closed(now.instant, id),
+        }
+    }
+
     /// The next thing to do, in the order in which it must be done.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.settle_streams();
         self.cx.outputs.pop_front()
+    }
+
+    /// When all has been said, it is known which TCP connections are in use.
+    fn settle_streams(&mut self) {
+        while self.cx.outputs.is_empty()
+            && let Some((stream, is_used)) = self.table.next_unsettled()
+        {
+            self.cx.settle_stream(stream, is_used);
+        }
     }
 
     /// Takes up leases of an earlier life, before anything else is done. Those

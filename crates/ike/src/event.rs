@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crypto::{EspSuite, IkeSuite};
 use esp::plane;
-use esp::spec::{Selector, Spi};
+use esp::spec::{Selector, Spi, StreamId};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fault::{Failure, Refusal};
@@ -23,6 +23,9 @@ pub enum Port {
     Ike,
     /// UDP 4500, or what was configured for it.
     NatTraversal,
+    /// This TCP connection (RFC 9329). Its framing and the marker are the
+    /// caller's, too.
+    Tcp(StreamId),
 }
 
 /// The way of a datagram.
@@ -35,6 +38,50 @@ pub struct Path {
     pub remote: SocketAddr,
     /// Our socket.
     pub port: Port,
+}
+
+impl Path {
+    /// The TCP connection that it is.
+    #[must_use]
+    pub const fn stream(&self) -> Option<StreamId> {
+        match self.port {
+            Port::Tcp(stream) => Some(stream),
+            Port::Ike | Port::NatTraversal => None,
+        }
+    }
+}
+
+/// What is to be done with a TCP connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamCommand {
+    /// Open it, and tell of the end by one [`StreamEvent`]. What is sent over it
+    /// before is lost.
+    Dial {
+        /// From this address; unspecified leaves the choice to the system.
+        local: SocketAddr,
+        /// To this one.
+        remote: SocketAddr,
+    },
+    /// A peer has opened it and proved who it is: it is not a stranger's any more.
+    Keep,
+    /// No SA uses it any more. One of ours is to be closed when all is sent; a
+    /// peer may need one of its own for a while.
+    Leave,
+}
+
+/// What became of a TCP connection of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamEvent {
+    /// It is open.
+    Opened {
+        /// Our address and port.
+        local: SocketAddr,
+        /// The peer's.
+        remote: SocketAddr,
+    },
+    /// It is broken, or could not be opened. Told once for each
+    /// [`StreamCommand::Dial`], and not after [`StreamCommand::Leave`].
+    Closed,
 }
 
 /// A datagram to send. Its octets are shared with the retransmission cache.
@@ -85,6 +132,8 @@ pub enum Output {
     /// Send one octet 0xff by this path, so that a NAT keeps its mapping
     /// (RFC 3948 section 2.3).
     Keepalive(Path),
+    /// Do this with a TCP connection.
+    Stream(StreamId, StreamCommand),
     /// Have the plane do this and report the end of it.
     Plane(plane::CommandId, plane::Command),
     /// A connection of ours has these inner addresses and name servers from now

@@ -20,6 +20,7 @@ mod sa;
 pub use sa::fragments::fuzzing;
 pub mod session;
 pub mod status;
+mod streams;
 mod table;
 pub mod time;
 pub mod wire;

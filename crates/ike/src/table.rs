@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
 use std::net::IpAddr;
 
+use esp::spec::StreamId;
+
 use crate::identity::Id;
 use crate::sa::{IkeSa, Why};
 use crate::time::Instant;
@@ -22,6 +24,9 @@ pub(crate) struct Table {
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
     peers: BTreeSet<(PeerHash, IkeSpi)>,
+    streams: BTreeSet<(StreamId, IkeSpi)>,
+    /// Streams that an SA has come to or has gone from.
+    unsettled: Vec<StreamId>,
 }
 
 /// Values by SPIs that we have drawn at random ourselves, so that they are their
@@ -78,6 +83,7 @@ struct Marks {
     /// The stranger's address, as long as it is one.
     half_open: Option<IpAddr>,
     peer: Option<PeerHash>,
+    stream: Option<StreamId>,
 }
 
 impl Marks {
@@ -87,6 +93,7 @@ impl Marks {
             due: sa.due(),
             half_open: asker.filter(|_| is_half_open).map(|(_, source)| source),
             peer: sa.peer().map(PeerHash::of),
+            stream: sa.stream(),
         }
     }
 }
@@ -138,7 +145,26 @@ impl Table {
 
     /// Entries of everything that helps to find an SA.
     pub(crate) fn index_entries(&self) -> usize {
-        self.due.len() + self.askers.len() + self.half_open.len() + self.peers.len()
+        self.due.len()
+            + self.askers.len()
+            + self.half_open.len()
+            + self.peers.len()
+            + self.streams.len()
+    }
+
+    /// The SAs that use a TCP connection.
+    pub(crate) fn of_stream(&self, stream: StreamId) -> Vec<IkeSpi> {
+        let first = (stream, IkeSpi::ZERO);
+        let own = self.streams.range(first..).take_while(|(other, _)| *other == stream);
+        own.map(|&(_, spi)| spi).collect()
+    }
+
+    /// A TCP connection whose use may have begun or ended, and whether one of
+    /// the SAs uses it now.
+    pub(crate) fn next_unsettled(&mut self) -> Option<(StreamId, bool)> {
+        let stream = self.unsettled.pop()?;
+        let next = self.streams.range((stream, IkeSpi::ZERO)..).next();
+        Some((stream, next.is_some_and(|(other, _)| *other == stream)))
     }
 
     /// Whether there is an authenticated peer.
@@ -211,6 +237,15 @@ impl Table {
             if let Some(peer) = new.peer {
                 self.peers.insert((peer, spi));
             }
+        }
+        if old.stream != new.stream {
+            if let Some(stream) = old.stream {
+                self.streams.remove(&(stream, spi));
+            }
+            if let Some(stream) = new.stream {
+                self.streams.insert((stream, spi));
+            }
+            self.unsettled.extend([old.stream, new.stream].into_iter().flatten());
         }
     }
 

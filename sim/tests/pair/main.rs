@@ -25,3 +25,4 @@ mod scenarios;
 mod schedules;
 mod set_up;
 mod single_use;
+mod tcp;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use esp::spec::Selector;
 use ike::config::{
     Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, RemoteAuth,
-    ResumeAuth, ResumeTrigger, Resumption,
+    ResumeAuth, ResumeTrigger, Resumption, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -73,6 +73,8 @@ pub(super) fn read(
             remote_addrs: addresses.remote,
             remote_port: addresses.port,
             remote_nat_port: addresses.nat_port,
+            tcp: TcpUse::Never,
+            remote_tcp_port: 4500,
             local_id,
             remote_id,
             auth,

@@ -8,6 +8,7 @@ use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
 use crate::inner::Addresses;
+use crate::sa::dialing::{Dialing, Transport};
 use crate::sa::initiating::{Initiating, first_path};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
 use crate::session::{ResumeAttempt, SessionKey, SuspendedSession};
@@ -59,6 +60,7 @@ impl Endpoint {
         let Some(line) = self.lines.get_mut(index) else { return };
         line.rests_until = None;
         let (connection, group) = (Arc::clone(&line.connection), line.group);
+        let transport = Transport::first(connection.tcp, line.needed_tcp);
         let Some(path) = first_path(&connection, self.port) else {
             return self.cx.reply(waiting, Err(Refusal::CannotInitiate));
         };
@@ -81,6 +83,7 @@ impl Endpoint {
             round_trips: 0,
             wanted,
             retries_left: Attempt::RETRIES,
+            transport,
         };
         self.hold(index, false);
         self.launch(now, path, attempt, start);
@@ -117,6 +120,14 @@ impl Endpoint {
     pub(super) fn launch(&mut self, now: Now, path: Path, attempt: Attempt, start: Start) {
         let index = attempt.line;
         let spi = self.new_spi();
+        if attempt.transport == Transport::Dial {
+            let sa = Dialing::start(&mut self.cx, now, path, attempt, start);
+            self.table.insert(spi, sa, None);
+            if let Some(line) = self.lines.get_mut(index) {
+                line.sa = Some(spi);
+            }
+            return;
+        }
         match Initiating::start(&mut self.cx, now, spi, path, attempt, start) {
             Ok(sa) => {
                 self.table.insert(spi, IkeSa::Initiating(sa), None);

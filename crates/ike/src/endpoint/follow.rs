@@ -9,6 +9,7 @@ use super::Endpoint;
 use crate::context::Context;
 use crate::identity::Id;
 use crate::inner::Addresses;
+use crate::sa::dialing::Transport;
 use crate::sa::established::Established;
 use crate::sa::initiating::first_path;
 use crate::sa::{IkeSa, Outcome, Supersedes, Then};
@@ -30,6 +31,9 @@ impl Endpoint {
         let Some(sa) = self.table.take(spi) else { return };
         let (line, was_young) = (sa.line(), sa.young().is_some());
         let Outcome { sa, then } = step(sa, &mut self.cx);
+        if was_young {
+            self.remember_transport(line, sa.as_ref());
+        }
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
         self.table.put(spi, sa);
         let then = self.inherit(then);
@@ -45,6 +49,14 @@ impl Endpoint {
             }
             self.plan_return(now, index, was_young);
             self.settle(index);
+        }
+    }
+
+    /// Whether an SA that has just come up has needed TCP.
+    fn remember_transport(&mut self, line: Option<usize>, sa: Option<&IkeSa>) {
+        let line = line.and_then(|index| self.lines.get_mut(index));
+        if let (Some(line), Some(IkeSa::Established(sa))) = (line, sa) {
+            line.needed_tcp = sa.path().stream().is_some();
         }
     }
 
@@ -65,7 +77,13 @@ impl Endpoint {
             Then::Nothing | Then::Rekeyed(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
             Then::Restart(attempt, start) => {
-                if let Some(path) = first_path(&attempt.connection, self.port) {
+                let path = match attempt.transport {
+                    Transport::Stream(path) => Some(path),
+                    Transport::Udp(_) | Transport::Dial => {
+                        first_path(&attempt.connection, self.port)
+                    }
+                };
+                if let Some(path) = path {
                     self.launch(now, path, *attempt, *start);
                 }
             }

@@ -21,6 +21,8 @@ pub(super) struct Line {
     pub(super) held: Option<bool>,
     /// Its last attempt has failed: packets do not begin another before this.
     pub(super) rests_until: Option<Instant>,
+    /// Whether its last SA came about by TCP, since UDP was not answered.
+    pub(super) needed_tcp: bool,
     /// Whether and how it is kept up.
     pub(super) keeping: Option<Keeping>,
 }
@@ -34,6 +36,7 @@ impl Line {
             armed: false,
             held: None,
             rests_until: None,
+            needed_tcp: false,
             keeping: None,
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Nat {
 pub(crate) struct Way {
     pub(crate) path: Path,
     pub(crate) nat: Nat,
+    /// As long as the path is not a TCP connection, which carries ESP anyway
+    /// (RFC 9329 section 6.5).
     pub(crate) encapsulation: Encapsulation,
 }
 
@@ -67,7 +69,10 @@ impl Way {
 /// encapsulates: because we are told to, because our plane carries nothing
 /// else, or because we do not know our own address yet.
 pub(crate) fn pretends(cx: &Context, connection: &Connection, path: &Path) -> bool {
-    connection.force_encapsulation || !cx.capabilities.plain_esp || path.local.ip().is_unspecified()
+    path.stream().is_none()
+        && (connection.force_encapsulation
+            || !cx.capabilities.plain_esp
+            || path.local.ip().is_unspecified())
 }
 
 /// Appends both notifies. Who pretends a NAT gives a random value as the hash
@@ -125,7 +130,8 @@ const fn float(
     encapsulation: Encapsulation,
 ) -> Path {
     match (encapsulation, path.port) {
-        (Encapsulation::Plain, _) | (Encapsulation::Udp, Port::NatTraversal) => path,
+        (Encapsulation::Plain | Encapsulation::Tcp(_), _)
+        | (Encapsulation::Udp, Port::NatTraversal | Port::Tcp(_)) => path,
         (Encapsulation::Udp, Port::Ike) => Path {
             local: SocketAddr::new(path.local.ip(), cx.nat_port),
             remote: SocketAddr::new(path.remote.ip(), connection.remote_nat_port),

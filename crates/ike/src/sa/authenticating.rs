@@ -134,6 +134,12 @@ impl Authenticating {
         self.basis.way.path
     }
 
+    /// Goes on over another TCP connection.
+    pub(crate) fn rejoin(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.basis.way.path = path;
+        self.flight.resend(cx, now, path);
+    }
+
     pub(crate) const fn suite(&self) -> IkeSuite {
         self.suite
     }

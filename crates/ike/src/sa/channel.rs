@@ -98,6 +98,15 @@ impl Channel {
         }
     }
 
+    /// Goes on over another TCP connection: what was asked may have been lost
+    /// with the former (RFC 9329 section 6.2).
+    pub(crate) fn rejoin(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.path = path;
+        if let Some(in_flight) = &mut self.window.in_flight {
+            in_flight.flight.resend(cx, now, path);
+        }
+    }
+
     /// When to call [`Self::retransmit`].
     pub(crate) fn due(&self) -> Option<Instant> {
         self.window.in_flight.as_ref().map(|in_flight| in_flight.flight.due())

@@ -65,6 +65,12 @@ impl Withdrawing {
         Outcome { sa, then: Then::Nothing }
     }
 
+    /// Goes on over another TCP connection.
+    pub(crate) fn rejoin(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.path = path;
+        self.flight.resend(cx, now, path);
+    }
+
     pub(crate) const fn due(&self) -> (Instant, Why) {
         (self.flight.due(), Why::Retransmit)
     }
@@ -102,6 +108,15 @@ impl Deleting {
 
     pub(crate) const fn connection(&self) -> &Arc<str> {
         &self.connection
+    }
+
+    pub(crate) const fn path(&self) -> &Path {
+        &self.channel.path
+    }
+
+    /// Goes on over another TCP connection.
+    pub(crate) fn rejoin(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.channel.rejoin(cx, now, path);
     }
 
     /// Whoever else wants to know of the end.
@@ -208,6 +223,15 @@ impl Superseded {
     pub(crate) fn begin(mut channel: Channel, now: Now) -> IkeSa {
         channel.window.clear_queue();
         IkeSa::Superseded(Box::new(Self { channel, until: now.instant + PATIENCE }))
+    }
+
+    pub(crate) const fn path(&self) -> &Path {
+        &self.channel.path
+    }
+
+    /// Goes on over another TCP connection.
+    pub(crate) fn rejoin(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.channel.rejoin(cx, now, path);
     }
 
     pub(crate) fn receive(

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
+use esp::spec::StreamId;
 
+use crate::config::TcpUse;
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
 use crate::exchange::auth::{self, Expectation};
@@ -15,13 +17,14 @@ use crate::identity::IdPattern;
 use crate::proposal::group_of;
 use crate::sa::authenticating::{Authenticating, Basis, Origin};
 use crate::sa::datagram::Datagram;
+use crate::sa::dialing::{Transport, tcp_path};
 use crate::sa::intermediate::Intermediate;
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, Header, IkeSpi, Message, NotifyType};
+use crate::wire::{ExchangeType, IkeSpi, Message, NotifyType};
 
 /// Cookies and group corrections that an attempt follows; anybody can send them.
 const MAX_HINTS: u8 = 4;
@@ -47,6 +50,8 @@ pub(crate) struct Initiating {
     flight: Flight,
     hints_left: u8,
     doubt: Option<(Failure, Instant)>,
+    /// A TCP connection that is being opened, while UDP goes on.
+    dialled: Option<StreamId>,
 }
 
 /// How the SA begins. This is the one place that decides between a full
@@ -107,7 +112,8 @@ impl Initiating {
         };
         let connection = Arc::clone(&attempt.connection.name);
         cx.emit(Event::Started { connection, how, remote: path.remote });
-        let flight = Flight::launch(cx, now.instant, path, request, tries(cx, &bootstrap));
+        let tries = tries(cx, &attempt, &bootstrap);
+        let flight = Flight::launch(cx, now.instant, path, request, tries);
         Ok(Box::new(Self {
             attempt,
             spi,
@@ -118,11 +124,40 @@ impl Initiating {
             flight,
             hints_left: MAX_HINTS,
             doubt: None,
+            dialled: None,
         }))
     }
 
     pub(crate) const fn path(&self) -> Path {
         self.path
+    }
+
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        self.path.stream().or(self.dialled)
+    }
+
+    /// A TCP connection is open. UDP was not answered before it was, so that the
+    /// attempt goes on by it, with another SPI (RFC 9329 section 5.1). What was
+    /// asked by TCP already is asked again.
+    pub(crate) fn opened(mut self: Box<Self>, cx: &mut Context, now: Now, path: Path) -> Outcome {
+        if self.path.stream().is_some() {
+            self.path = path;
+            self.flight.resend(cx, now.instant, path);
+            return Outcome::keep(IkeSa::Initiating(self));
+        }
+        let Self { mut attempt, bootstrap, .. } = *self;
+        attempt.transport = Transport::Stream(path);
+        Outcome::restart(attempt, bootstrap.into_start())
+    }
+
+    /// UDP was not answered: after some time TCP is tried beside it.
+    fn dial_if_unheard(&mut self, cx: &mut Context) {
+        let Transport::Udp(Some(left)) = &mut self.attempt.transport else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 && self.dialled.is_none() {
+            let path = tcp_path(&self.attempt, self.path);
+            self.dialled = Some(cx.dial(path.local, path.remote));
+        }
     }
 
     pub(crate) fn receive(
@@ -131,7 +166,7 @@ impl Initiating {
         now: Now,
         datagram: &Datagram<'_>,
     ) -> Outcome {
-        if let Err(why) = self.check_answer(&datagram.header) {
+        if let Err(why) = self.check_answer(datagram) {
             return Outcome::discard(cx, why, IkeSa::Initiating(self));
         }
         let Ok(message) = Message::parse(datagram) else {
@@ -147,11 +182,14 @@ impl Initiating {
         }
     }
 
-    fn check_answer(&self, header: &Header) -> Result<(), Discard> {
+    fn check_answer(&self, datagram: &Datagram<'_>) -> Result<(), Discard> {
+        let Datagram { header, path, .. } = datagram;
         if !header.flags.response {
             return Err(Discard::Reflected);
         }
-        let fits = header.exchange == self.bootstrap.exchange() && header.message_id == 0;
+        let fits = header.exchange == self.bootstrap.exchange()
+            && header.message_id == 0
+            && path.stream() == self.path.stream();
         if fits { Ok(()) } else { Err(Discard::Unexpected) }
     }
 
@@ -173,37 +211,37 @@ impl Initiating {
                 NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoIkeProposal,
                 other => Failure::Notify(other.0),
             };
-            return self.doubt(now, failure);
+            return self.doubt(cx, now, failure);
         }
         if let Err(why) = sa_init::RESPONSE.check(payloads) {
             return Outcome::discard(cx, why, IkeSa::Initiating(self));
         }
         let accepted =
             payloads.sa().and_then(|sa| sa_init::accepted(&self.attempt.connection.proposals, sa));
-        let Some(suite) = accepted else { return self.doubt(now, Failure::NoIkeProposal) };
+        let Some(suite) = accepted else { return self.doubt(cx, now, Failure::NoIkeProposal) };
         if !suite.additional.is_empty() && !sa_init::knows_intermediate(payloads) {
-            return self.doubt(now, Failure::Protocol);
+            return self.doubt(cx, now, Failure::Protocol);
         }
         let (Some((group, public)), Some(nonce)) = (sa_init::key_share(payloads), payloads.nonce())
         else {
-            return self.doubt(now, Failure::Protocol);
+            return self.doubt(cx, now, Failure::Protocol);
         };
         let Bootstrap::Fresh { key_exchange, parked } = self.bootstrap else {
             return Outcome::keep(IkeSa::Initiating(self));
         };
         if group != suite.group || group != key_exchange.group() || message.header.spi_r.is_zero() {
             self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
-            return self.doubt(now, Failure::Protocol);
+            return self.doubt(cx, now, Failure::Protocol);
         }
         let shared = match key_exchange.try_agree(public) {
             Ok(shared) => shared,
             Err(key_exchange) => {
                 self.bootstrap = Bootstrap::Fresh { key_exchange, parked };
-                return self.doubt(now, Failure::BadKeyExchange);
+                return self.doubt(cx, now, Failure::BadKeyExchange);
             }
         };
-        let room =
-            self.attempt.connection.fragmentation.room(sa_init::knows_fragmentation(payloads));
+        let knows = sa_init::knows_fragmentation(payloads);
+        let room = self.attempt.connection.fragmentation.room_on(&self.path, knows);
         let agreed = Agreed { suite, responder: message.header.spi_r, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(self.spi, self.flight.datagram(), &self.nonce);
         let seed = Skeyseed::initial(suite.prf, transcript.nonces(), shared);
@@ -245,7 +283,8 @@ impl Initiating {
         let Bootstrap::Resumed(resume) = bootstrap else { return Outcome::gone() };
         let state = &resume.session().state;
         let (suite, responder) = (state.suite, message.header.spi_r);
-        let room = attempt.connection.fragmentation.room(sa_init::knows_fragmentation(payloads));
+        let knows = sa_init::knows_fragmentation(payloads);
+        let room = attempt.connection.fragmentation.room_on(&asked, knows);
         let agreed = Agreed { suite, responder, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(spi, flight.datagram(), &ni);
         let keys = agreed.keys(spis, state.sk_d.resume(transcript.nonces()), &transcript);
@@ -299,7 +338,7 @@ impl Initiating {
         let Ok(request) = first.build(cx, &self.bootstrap) else {
             return self.fail(cx, Failure::Protocol);
         };
-        let tries = tries(cx, &self.bootstrap);
+        let tries = tries(cx, &self.attempt, &self.bootstrap);
         self.flight = Flight::launch(cx, now.instant, self.path, request, tries);
         Outcome::keep(IkeSa::Initiating(self))
     }
@@ -316,7 +355,7 @@ impl Initiating {
             self.attempt.connection.proposals.iter().any(|p| p.groups().contains(group))
         };
         let Some(wanted) = wanted.filter(is_offered) else {
-            return self.doubt(now, Failure::NoIkeProposal);
+            return self.doubt(cx, now, Failure::NoIkeProposal);
         };
         let is_sent = self.bootstrap.group() == Some(wanted);
         if is_sent || !self.spend_hint() {
@@ -332,8 +371,11 @@ impl Initiating {
     }
 
     /// Anybody may have sent this refusal: it is believed when nothing better
-    /// comes for a while.
-    fn doubt(mut self: Box<Self>, now: Now, failure: Failure) -> Outcome {
+    /// comes for a while. By TCP nothing better can come (RFC 9329 section 6.4).
+    fn doubt(mut self: Box<Self>, cx: &mut Context, now: Now, failure: Failure) -> Outcome {
+        if self.path.stream().is_some() {
+            return self.fail(cx, failure);
+        }
         self.doubt.get_or_insert((failure, now.instant + DOUBT));
         Outcome::keep(IkeSa::Initiating(self))
     }
@@ -352,9 +394,19 @@ impl Initiating {
         {
             return self.fail(cx, failure);
         }
+        let is_due = self.flight.due() <= now.instant;
         if self.flight.retransmit(cx, now.instant, self.path).is_ok() {
             self.hints_left = self.hints_left.max(1);
+            if is_due {
+                self.dial_if_unheard(cx);
+            }
             return Outcome::keep(IkeSa::Initiating(self));
+        }
+        if self.path.stream().is_some() && self.attempt.connection.tcp == TcpUse::Auto {
+            // Whoever takes the connection is not the peer, or cannot reach it.
+            let Self { mut attempt, bootstrap, .. } = *self;
+            attempt.transport = Transport::Udp(None);
+            return Outcome::restart(attempt, bootstrap.into_start());
         }
         match self.bootstrap {
             Bootstrap::Fresh { .. } => self.fail(cx, Failure::Unanswered),
@@ -386,6 +438,14 @@ impl Initiating {
 }
 
 impl Bootstrap {
+    /// For another attempt of the same kind.
+    fn into_start(self) -> Start {
+        match self {
+            Self::Fresh { parked, .. } => Start::Fresh { parked },
+            Self::Resumed(resume) => Start::Resume(resume),
+        }
+    }
+
     /// The session that is given back when nothing came of it.
     fn into_session(self) -> Option<SuspendedSession> {
         match self {
@@ -515,8 +575,13 @@ fn key_exchange(cx: &mut Context, attempt: &Attempt, wanted: Option<Group>) -> O
     cx.provider.key_exchange(*group).ok()
 }
 
-fn tries(cx: &Context, bootstrap: &Bootstrap) -> u32 {
+fn tries(cx: &Context, attempt: &Attempt, bootstrap: &Bootstrap) -> u32 {
+    // Where there is something else to try, it is tried earlier.
+    let is_over_tcp = matches!(attempt.transport, Transport::Stream(_));
     match bootstrap {
+        Bootstrap::Fresh { .. } if is_over_tcp && attempt.connection.tcp == TcpUse::Auto => {
+            cx.retransmission.resume_tries
+        }
         Bootstrap::Fresh { .. } => cx.retransmission.tries,
         Bootstrap::Resumed(_) => cx.retransmission.resume_tries,
     }

@@ -12,6 +12,7 @@ pub(crate) mod authenticating;
 pub(crate) mod channel;
 pub(crate) mod closing;
 pub(crate) mod datagram;
+pub(crate) mod dialing;
 pub(crate) mod established;
 pub(crate) mod fragments;
 pub(crate) mod half_open;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use crypto::IkeSuite;
 use esp::plane::Traffic;
-use esp::spec::{ChildId, GroupId};
+use esp::spec::{ChildId, GroupId, StreamId};
 
 use crate::config::Connection;
 use crate::context::Context;
@@ -40,6 +41,7 @@ use crate::wire::IkeSpi;
 use authenticating::Authenticating;
 use closing::{Closed, Deleting, Superseded, Withdrawing};
 use datagram::Datagram;
+use dialing::{Dialing, Transport};
 use established::Established;
 use half_open::HalfOpen;
 use initiating::Initiating;
@@ -47,6 +49,8 @@ use intermediate::Intermediate;
 
 /// An IKE SA in one of its stages.
 pub(crate) enum IkeSa {
+    /// We open a TCP connection, to ask by it.
+    Dialing(Box<Dialing>),
     /// We asked, in `IKE_SA_INIT` or `IKE_SESSION_RESUME`.
     Initiating(Box<Initiating>),
     /// We asked, in `IKE_INTERMEDIATE`.
@@ -85,6 +89,7 @@ pub(crate) struct Attempt {
     /// How often it may still begin anew, because what it went by was not
     /// authentic and may have been forged.
     pub(crate) retries_left: u8,
+    pub(crate) transport: Transport,
 }
 
 impl Attempt {
@@ -196,6 +201,8 @@ pub enum Why {
     Rest,
     /// A connection that is kept up is to come back.
     Return,
+    /// A TCP connection is to be opened again.
+    Dial,
 }
 
 impl IkeSa {
@@ -207,6 +214,7 @@ impl IkeSa {
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
         match self {
+            Self::Dialing(_) => Outcome::discard(cx, Discard::Unexpected, self),
             Self::Initiating(sa) => sa.receive(cx, now, datagram),
             Self::Intermediate(sa) => sa.receive(cx, now, datagram),
             Self::Authenticating(sa) => sa.receive(cx, now, datagram),
@@ -222,6 +230,7 @@ impl IkeSa {
     /// Its time has come.
     pub(crate) fn timeout(self, cx: &mut Context, now: Now, meter: Meter<'_>) -> Outcome {
         match self {
+            Self::Dialing(sa) => sa.timeout(cx, now),
             Self::Initiating(sa) => sa.timeout(cx, now),
             Self::Intermediate(sa) => sa.timeout(cx, now),
             Self::Authenticating(sa) => sa.timeout(cx, now),
@@ -237,6 +246,7 @@ impl IkeSa {
     /// When [`Self::timeout`] has something to do.
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {
         match self {
+            Self::Dialing(sa) => Some(sa.due()),
             Self::Initiating(sa) => Some(sa.due()),
             Self::Intermediate(sa) => Some(sa.due()),
             Self::Authenticating(sa) => Some(sa.due()),
@@ -253,6 +263,7 @@ impl IkeSa {
     /// request back: it already can.
     pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
         match self {
+            Self::Dialing(sa) => sa.attempt.waiting.push(id),
             Self::Initiating(sa) => sa.attempt.waiting.push(id),
             Self::Intermediate(sa) => sa.attempt.waiting.push(id),
             Self::Authenticating(sa) => sa.attempt.waiting.push(id),
@@ -277,6 +288,10 @@ impl IkeSa {
                 sa.wait(waiting);
                 return Outcome::keep(Self::Deleting(sa));
             }
+            Self::Dialing(sa) => {
+                sa.abandon(cx);
+                None
+            }
             Self::Initiating(sa) => {
                 sa.abandon(cx);
                 None
@@ -297,6 +312,7 @@ impl IkeSa {
     /// The way and the suite of an SA that we are setting up.
     pub(crate) fn young(&self) -> Option<(Path, Option<IkeSuite>)> {
         match self {
+            Self::Dialing(sa) => Some((sa.path(), None)),
             Self::Initiating(sa) => Some((sa.path(), None)),
             Self::Intermediate(sa) => Some((sa.path(), Some(sa.suite()))),
             Self::Authenticating(sa) => Some((sa.path(), Some(sa.suite()))),
@@ -312,6 +328,7 @@ impl IkeSa {
     /// The line that it serves.
     pub(crate) fn line(&self) -> Option<usize> {
         match self {
+            Self::Dialing(sa) => Some(sa.attempt.line),
             Self::Initiating(sa) => Some(sa.attempt.line),
             Self::Intermediate(sa) => Some(sa.attempt.line),
             Self::Authenticating(sa) => Some(sa.attempt.line),
@@ -328,7 +345,8 @@ impl IkeSa {
     pub(crate) fn peer(&self) -> Option<&Id> {
         match self {
             Self::Established(sa) => Some(sa.peer()),
-            Self::Initiating(_)
+            Self::Dialing(_)
+            | Self::Initiating(_)
             | Self::Intermediate(_)
             | Self::Authenticating(_)
             | Self::HalfOpen(_)
@@ -337,5 +355,53 @@ impl IkeSa {
             | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
+    }
+
+    /// The TCP connection that is kept for it. A stranger's is not, and a last
+    /// answer goes back the way of the question.
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Dialing(sa) => Some(sa.stream()),
+            Self::Initiating(sa) => sa.stream(),
+            Self::Intermediate(sa) => sa.path().stream(),
+            Self::Authenticating(sa) => sa.path().stream(),
+            Self::Established(sa) => sa.path().stream(),
+            Self::Withdrawing(sa) => sa.path.stream(),
+            Self::Deleting(sa) => sa.path().stream(),
+            Self::Superseded(sa) => sa.path().stream(),
+            Self::HalfOpen(_) | Self::Closed(_) => None,
+        }
+    }
+
+    /// Its TCP connection is open, for the first time or once more: what is not
+    /// answered goes out by it (RFC 9329 section 6.2).
+    pub(crate) fn opened(self, cx: &mut Context, now: Now, path: Path) -> Outcome {
+        let sa = match self {
+            Self::Dialing(sa) => return sa.opened(path),
+            Self::Initiating(sa) => return sa.opened(cx, now, path),
+            Self::Established(sa) => return sa.opened(cx, now, path),
+            Self::Intermediate(mut sa) => {
+                sa.rejoin(cx, now.instant, path);
+                Self::Intermediate(sa)
+            }
+            Self::Authenticating(mut sa) => {
+                sa.rejoin(cx, now.instant, path);
+                Self::Authenticating(sa)
+            }
+            Self::Withdrawing(mut sa) => {
+                sa.rejoin(cx, now.instant, path);
+                Self::Withdrawing(sa)
+            }
+            Self::Deleting(mut sa) => {
+                sa.rejoin(cx, now.instant, path);
+                Self::Deleting(sa)
+            }
+            Self::Superseded(mut sa) => {
+                sa.rejoin(cx, now.instant, path);
+                Self::Superseded(sa)
+            }
+            other @ (Self::HalfOpen(_) | Self::Closed(_)) => other,
+        };
+        Outcome::keep(sa)
     }
 }

@@ -57,7 +57,15 @@ impl Flight {
         self.message.first()
     }
 
-    /// Sends once more if it is time.
+    /// Sends at once, because the way has changed, and waits as long again.
+    pub(crate) fn resend(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.next = now + cx.jittered(self.wait);
+        cx.counters.retransmissions += 1;
+        cx.transmit_all(path, &self.message);
+    }
+
+    /// Sends once more if it is time. A TCP connection does that by itself
+    /// (RFC 9329 section 6.2).
     pub(crate) fn retransmit(
         &mut self,
         cx: &mut Context,
@@ -70,8 +78,10 @@ impl Flight {
         self.tries_left = self.tries_left.checked_sub(1).ok_or(Unanswered)?;
         self.wait = (self.wait * 2).min(cx.retransmission.max);
         self.next = now + cx.jittered(self.wait);
-        cx.counters.retransmissions += 1;
-        cx.transmit_all(path, &self.message);
+        if path.stream().is_none() {
+            cx.counters.retransmissions += 1;
+            cx.transmit_all(path, &self.message);
+        }
         Ok(())
     }
 }

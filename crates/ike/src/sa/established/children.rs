@@ -280,7 +280,7 @@ impl Established {
             spi_out: Shown(child.terms.spi_out),
             local_ts: shown(&child.terms.local_ts),
             remote_ts: shown(&child.terms.remote_ts),
-            udp: self.base.encapsulation == Encapsulation::Udp,
+            udp: self.outer_path().encapsulation == Encapsulation::Udp,
         }
     }
 

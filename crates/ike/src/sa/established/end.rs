@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::event::{Event, Gone, RequestId};
 use crate::fault::{Failure, Refusal};
 use crate::sa::closing::Deleting;
+use crate::sa::dialing::Transport;
 use crate::sa::window::{Intent, Task};
 use crate::sa::{Attempt, Outcome, Start, Then};
 use crate::session::{Grant, Resumable, ResumeAttempt, SessionKey, SuspendedSession};
@@ -141,6 +142,7 @@ impl Established {
             initial_contact: false,
             wanted: self.base.connection.vips.preferring(self.base.inner),
             retries_left: Attempt::RETRIES,
+            transport: Transport::first(self.base.connection.tcp, self.path().stream().is_some()),
         })
     }
 

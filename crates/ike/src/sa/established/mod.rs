@@ -21,12 +21,14 @@ use esp::spec::{Encapsulation, GroupId, OuterPath};
 use crate::config::Connection;
 use crate::context::Context;
 use crate::crash::PeerToken;
-use crate::event::{Event, How, Path, RequestId, Role, SaId, SetUp};
+use crate::event::{Event, How, Path, Port, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
+use crate::sa::Outcome;
 use crate::sa::channel::Channel;
+use crate::sa::window::Intent;
 use crate::session::{AuthForm, AuthMethod, Grant};
 use crate::time::{Instant, Now};
 
@@ -118,7 +120,9 @@ impl Established {
         grant: Option<Grant>,
         now: Instant,
     ) -> Box<Self> {
-        let behind_nat = matches!(base.nat, Nat::Detected { ours: true });
+        // A NAT keeps TCP longer (RFC 9329 section 6.6).
+        let needs_keepalive =
+            base.nat == (Nat::Detected { ours: true }) && base.channel.path.stream().is_none();
         let mut sa = Box::new(Self {
             peer: peer.id().clone(),
             holder: SaId(u64::from_be_bytes(base.channel.protection.our_spi().0)),
@@ -128,7 +132,7 @@ impl Established {
             grant: None,
             issued_until: None,
             ask_at: None,
-            keepalive_at: behind_nat.then_some(now + KEEPALIVE),
+            keepalive_at: needs_keepalive.then_some(now + KEEPALIVE),
             crash_token: None,
             rekey_at: None,
             wanted: [None; 2],
@@ -201,28 +205,66 @@ impl Established {
 
     fn outer_path(&self) -> OuterPath {
         let Path { local, remote, .. } = self.base.channel.path;
-        OuterPath { local, remote, encapsulation: self.base.encapsulation }
+        let stream = self.base.channel.path.stream();
+        let encapsulation = stream.map_or(self.base.encapsulation, Encapsulation::Tcp);
+        OuterPath { local, remote, encapsulation }
+    }
+
+    pub(crate) const fn path(&self) -> &Path {
+        &self.base.channel.path
     }
 
     /// An authentic and new request has come by this path. A peer behind a NAT
     /// may have another address now (RFC 7296 section 2.23).
     fn heard_from(&mut self, cx: &mut Context, now: Now, path: Path) {
         self.watch.hear(now.instant);
-        self.follow(cx, path);
+        self.follow(cx, now, path);
     }
 
     /// Packets of the child come from another address.
-    pub(crate) fn mapping_changed(&mut self, cx: &mut Context, remote: SocketAddr) {
-        self.follow(cx, Path { remote, ..self.base.channel.path });
+    pub(crate) fn mapping_changed(&mut self, cx: &mut Context, now: Now, remote: SocketAddr) {
+        if self.base.channel.path.stream().is_none() {
+            self.follow(cx, now, Path { remote, ..self.base.channel.path });
+        }
     }
 
-    fn follow(&mut self, cx: &mut Context, path: Path) {
-        // A side that is itself behind a NAT would follow only its own mapping.
-        let is_behind_nat = self.base.nat == (Nat::Detected { ours: false });
-        if !is_behind_nat || path == self.base.channel.path {
-            return;
+    /// Packets of the child come over another TCP connection.
+    pub(crate) fn stream_changed(&mut self, cx: &mut Context, now: Now, path: OuterPath) {
+        if let OuterPath { local, remote, encapsulation: Encapsulation::Tcp(stream) } = path {
+            self.follow(cx, now, Path { local, remote, port: Port::Tcp(stream) });
         }
-        self.base.channel.path = path;
+    }
+
+    /// Our TCP connection is open again. The peer learns so by a new request,
+    /// which is more than an old one that it may have answered already (RFC 9329
+    /// section 6.1).
+    pub(crate) fn opened(mut self: Box<Self>, cx: &mut Context, now: Now, path: Path) -> Outcome {
+        self.base.channel.window.push(Intent::Liveness);
+        self.go_by(cx, now, path);
+        self.go_on(cx, now)
+    }
+
+    fn follow(&mut self, cx: &mut Context, now: Now, path: Path) {
+        let former = &self.base.channel.path;
+        let follows = match (former.stream(), path.stream()) {
+            // A side that is itself behind a NAT would follow only its own mapping.
+            (None, None) => self.base.nat == (Nat::Detected { ours: false }) && path != *former,
+            // Who began the first SA opens them, and says which (RFC 9329 section 6.1).
+            (Some(former), Some(new)) => self.role() == Role::Responder && former != new,
+            // Nothing that we know says so: an SA keeps its transport (section 5).
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if follows {
+            self.go_by(cx, now, path);
+        }
+    }
+
+    fn go_by(&mut self, cx: &mut Context, now: Now, path: Path) {
+        if path.stream().is_some() {
+            self.base.channel.rejoin(cx, now.instant, path);
+        } else {
+            self.base.channel.path = path;
+        }
         for sa in &self.children {
             cx.submit(Command::Move(sa.child.id, self.outer_path()));
         }
