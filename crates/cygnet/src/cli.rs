@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::certificates::PkiCommand;
+
 /// Controls cygnetd: a VPN whose tunnels come back by themselves.
 #[derive(Debug, Parser)]
 #[command(
@@ -99,6 +101,18 @@ Examples:
         /// The files; each is one whole configuration.
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Make certificates for a first set-up, and explain those of others.
+    #[command(after_help = "\
+Examples:
+  cygnet pki ca                                    an authority: ca.pem, ca.key
+  cygnet pki issue --id gateway.example.org        a peer: gateway.example.org.pem and .key
+  cygnet pki issue --id alice@example.org
+  cygnet pki show alice@example.org.pem --ca ca.pem
+  cygnet pki revoke alice@example.org.pem          a revocation list: ca.crl")]
+    Pki {
+        #[command(subcommand)]
+        command: PkiCommand,
     },
     /// Print a completion script for a shell.
     #[command(after_help = "\

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod check;
 mod cli;
 mod commands;
@@ -43,6 +44,8 @@ enum Problem {
     Output(#[from] io::Error),
     #[error("interrupted: the daemon goes on trying (end that with \"cygnet down {0}\")")]
     Interrupted(String),
+    #[error(transparent)]
+    Certificates(#[from] certificates::Problem),
     #[error("cannot run {program}: {error}")]
     Program { program: String, error: io::Error },
 }
@@ -59,6 +62,10 @@ impl From<ClientError> for Problem {
 fn run(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
         Command::Check { files } => check::run(&files),
+        Command::Pki { command } => {
+            format::write(certificates::run(&command)?.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cygnet", &mut script);
@@ -83,6 +90,6 @@ async fn talk(socket: &std::path::Path, command: Command) -> Result<(), Problem>
         Command::Suspend { name } => commands::suspend(client, &name).await,
         Command::Status { name, json } => status::run(client, name.as_deref(), json).await,
         Command::Monitor { json } => monitor::run(client, json).await,
-        Command::Check { .. } | Command::Completions { .. } => Ok(()),
+        Command::Check { .. } | Command::Pki { .. } | Command::Completions { .. } => Ok(()),
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crypto::PublicKey;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
+use x509_parser::extensions::{
+    DistributionPointName, ExtendedKeyUsage, GeneralName, KeyUsage, ParsedExtension,
+};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
 
@@ -34,6 +36,16 @@ pub struct Certificate {
     is_authority: bool,
     usage: Usage,
     crl_uris: Vec<String>,
+}
+
+/// What the extensions of a certificate allow its key, for people to read;
+/// `None` where there is no such extension.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Usages {
+    /// KeyUsage, in the words of RFC 5280 section 4.2.1.3.
+    pub key: Option<Vec<&'static str>>,
+    /// ExtendedKeyUsage: words, or OIDs of those without one.
+    pub extended: Option<Vec<String>>,
 }
 
 /// The KeyUsage extension; all may be done without it.
@@ -184,10 +196,39 @@ impl Certificate {
         self.is_authority && self.usage.may_issue
     }
 
+    /// What its key may be used for.
+    #[must_use]
+    pub fn usages(&self) -> Usages {
+        let mut usages = Usages::default();
+        let Ok((_, x509)) = X509Certificate::from_der(&self.der) else { return usages };
+        for extension in x509.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::KeyUsage(usage) => usages.key = Some(key_usages(usage)),
+                ParsedExtension::ExtendedKeyUsage(usage) => {
+                    usages.extended = Some(extended_key_usages(usage));
+                }
+                _ => {}
+            }
+        }
+        usages
+    }
+
     /// Where its revocation list can be had.
     #[must_use]
     pub fn crl_uris(&self) -> &[String] {
         &self.crl_uris
+    }
+
+    /// A name that it is for: the first alternative one, or the subject.
+    #[must_use]
+    pub fn first_name(&self) -> Name<'_> {
+        let AlternativeNames { dns, emails, addresses } = &self.names;
+        match (dns.as_slice(), emails.as_slice(), addresses.as_slice()) {
+            ([name, ..], ..) => Name::Dns(name),
+            ([], [email, ..], _) => Name::Email(email),
+            ([], [], [address, ..]) => Name::Address(*address),
+            ([], [], []) => Name::Dn(self.subject.clone()),
+        }
     }
 
     /// Its alternative names, as text.
@@ -216,6 +257,40 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.subject)
     }
+}
+
+fn key_usages(usage: &KeyUsage) -> Vec<&'static str> {
+    let all = [
+        (usage.digital_signature(), "digitalSignature"),
+        (usage.non_repudiation(), "nonRepudiation"),
+        (usage.key_encipherment(), "keyEncipherment"),
+        (usage.data_encipherment(), "dataEncipherment"),
+        (usage.key_agreement(), "keyAgreement"),
+        (usage.key_cert_sign(), "keyCertSign"),
+        (usage.crl_sign(), "cRLSign"),
+        (usage.encipher_only(), "encipherOnly"),
+        (usage.decipher_only(), "decipherOnly"),
+    ];
+    all.into_iter().filter_map(|(is_set, word)| is_set.then_some(word)).collect()
+}
+
+fn extended_key_usages(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
+    let known = [
+        (usage.any, "any"),
+        (usage.server_auth, "serverAuth"),
+        (usage.client_auth, "clientAuth"),
+        (usage.code_signing, "codeSigning"),
+        (usage.email_protection, "emailProtection"),
+        (usage.time_stamping, "timeStamping"),
+        (usage.ocsp_signing, "OCSPSigning"),
+    ];
+    let words = known.into_iter().filter_map(|(is_set, word)| is_set.then(|| word.to_owned()));
+    let others = usage.other.iter().map(|oid| match oid.to_id_string().as_str() {
+        "1.3.6.1.5.5.7.3.17" => "ipsecIKE".to_owned(),
+        "1.3.6.1.5.5.8.2.2" => "ikeIntermediate".to_owned(),
+        other => other.to_owned(),
+    });
+    words.chain(others).collect()
 }
 
 /// Dates before 1970 are as good as 1970.

@@ -82,22 +82,32 @@ pub(crate) fn signature_algorithms() -> Vec<&'static dyn SignatureVerificationAl
     WAYS.iter().map(|way| way as &dyn SignatureVerificationAlgorithm).collect()
 }
 
-/// RFC 4945 section 5.1.3.12: no extended key usage, or ipsecIKE, or any. In
-/// practice gateways have certificates for TLS servers and people those for TLS
-/// clients, which other implementations accept; so do we.
-pub(crate) struct ForIke;
+/// Which extended key usages are good for IKE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExtendedKeyUsage {
+    /// None at all, or ipsecIKE or any among them (RFC 4945 section 5.1.3.12).
+    #[default]
+    Ike,
+    /// Those of TLS servers and clients, too: many gateways have the
+    /// certificate of a web server, and other implementations take it.
+    Tls,
+}
 
 const IPSEC_IKE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x11";
 const ANY: &[u8] = b"\x55\x1d\x25\x00";
 const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
 const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
 
-impl ExtendedKeyUsageValidator for ForIke {
+impl ExtendedKeyUsageValidator for ExtendedKeyUsage {
     fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
-        let good = [IPSEC_IKE, ANY, SERVER_AUTH, CLIENT_AUTH].map(KeyPurposeId::new);
+        let good: &[&[u8]] = match self {
+            Self::Ike => &[IPSEC_IKE, ANY],
+            Self::Tls => &[IPSEC_IKE, ANY, SERVER_AUTH, CLIENT_AUTH],
+        };
         let mut is_absent = true;
         for purpose in purposes {
-            if good.contains(&purpose?) {
+            let purpose = purpose?;
+            if good.iter().any(|oid| purpose == KeyPurposeId::new(oid)) {
                 return Ok(());
             }
             is_absent = false;

@@ -10,8 +10,10 @@ use rcgen::{
     RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
 use time::OffsetDateTime;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, system_time};
 use crate::crl::Crl;
 use crate::der::{IA5_STRING, PRINTABLE_STRING};
 use crate::dn::Dn;
@@ -76,12 +78,41 @@ pub enum CannotIssue {
     /// Keys of this kind are not issued for.
     #[error("certificates with keys of this kind are not made here")]
     Kind,
+    /// The authority's name does not come out as it is in its certificate, so
+    /// that nobody would find the one by the other.
+    #[error("the name of the authority is one that cannot be written as it is")]
+    Issuer,
 }
 
 impl From<rcgen::Error> for CannotIssue {
     fn from(error: rcgen::Error) -> Self {
         Self::Request(error.to_string())
     }
+}
+
+/// A certificate that a list revokes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Revoked {
+    /// Its serial number, as in DER.
+    pub serial: Vec<u8>,
+    /// When it was revoked.
+    pub since: SystemTime,
+}
+
+/// What a list revokes, and its number: what the next one is to follow.
+///
+/// # Errors
+/// [`BadCertificate::RevocationList`].
+pub fn entries(list: &[u8]) -> Result<(Vec<Revoked>, u64), BadCertificate> {
+    let read = CertificateRevocationList::from_der(list);
+    let (_, read) = read.map_err(|_| BadCertificate::RevocationList)?;
+    let mut revoked = Vec::new();
+    for entry in read.iter_revoked_certificates() {
+        let since = system_time(entry.revocation_date)?;
+        revoked.push(Revoked { serial: entry.raw_serial().to_vec(), since });
+    }
+    let number = read.crl_number().and_then(|number| number.to_string().parse().ok());
+    Ok((revoked, number.unwrap_or(0)))
 }
 
 /// A certificate of an authority with its key.
@@ -119,23 +150,40 @@ impl Authority<'_> {
         let parameters = parameters(request, key, provider)?;
         let own = self.parameters();
         let issuer = Issuer::from_params(&own, Key::new(self.key)?);
-        let made = parameters.signed_by(&Key::new(key)?, &issuer)?;
-        Ok(Certificate::from_der(made.der())?)
+        let made = Certificate::from_der(parameters.signed_by(&Key::new(key)?, &issuer)?.der())?;
+        let is_findable = made.issuer().as_der() == self.certificate.subject().as_der();
+        if is_findable { Ok(made) } else { Err(CannotIssue::Issuer) }
     }
 
-    /// A list that revokes these certificates.
+    /// A list that revokes these certificates as of its making.
     ///
     /// # Errors
     /// [`CannotIssue`].
     pub fn revoke(
         &self,
-        revoked: &[&Certificate],
+        certificates: &[&Certificate],
         updates: (SystemTime, SystemTime),
         number: u64,
     ) -> Result<(Crl, Vec<u8>), CannotIssue> {
-        let entry = |certificate: &&Certificate| RevokedCertParams {
-            serial_number: SerialNumber::from_slice(certificate.serial()),
-            revocation_time: date(updates.0),
+        let since = updates.0;
+        let revoked =
+            |certificate: &&Certificate| Revoked { serial: certificate.serial().to_vec(), since };
+        self.list(&certificates.iter().map(revoked).collect::<Vec<_>>(), updates, number)
+    }
+
+    /// A list of these entries.
+    ///
+    /// # Errors
+    /// [`CannotIssue`].
+    pub fn list(
+        &self,
+        revoked: &[Revoked],
+        updates: (SystemTime, SystemTime),
+        number: u64,
+    ) -> Result<(Crl, Vec<u8>), CannotIssue> {
+        let entry = |revoked: &Revoked| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&revoked.serial),
+            revocation_time: date(revoked.since),
             reason_code: None,
             invalidity_date: None,
         };

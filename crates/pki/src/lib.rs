@@ -21,7 +21,8 @@ pub mod pem;
 mod refusal;
 mod trust;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Usages};
+pub use chain::ExtendedKeyUsage;
 pub use credential::{BadCredential, Credential, LocalKey};
 pub use crl::Crl;
 pub use dn::{Dn, DnPattern};

@@ -85,8 +85,9 @@ fn push_group(group: &[u8], out: &mut String) {
     }
 }
 
-/// RFC 4648 section 4, with its padding.
-fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+/// The octets of a text in base64 (RFC 4648 section 4), with or without padding.
+#[must_use]
+pub fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let digits = text.trim_end_matches('=').as_bytes();
     let mut octets = Zeroizing::new(Vec::with_capacity(digits.len()));
     for group in digits.chunks(4) {
@@ -125,5 +126,25 @@ mod tests {
         assert!(sections("-----BEGIN A-----\nAA*A\n-----END A-----\n").is_err());
         assert!(sections("-----BEGIN A-----\nAAAA\n-----END B-----\n").is_err());
         assert!(sections("nothing").unwrap().is_empty());
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648_section_10() {
+        let decoded = |text| base64(text).map(|octets| octets.to_vec());
+        for (text, octets) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9vYmE=", "fooba"),
+            ("Zm9vYmFy", "foobar"),
+            ("Zm9vYmE", "fooba"),
+        ] {
+            assert_eq!(decoded(text), Some(octets.as_bytes().to_vec()), "{text}");
+        }
+        for bad in ["Z", "Zm9vY", "Zm 9v", "Zm9-"] {
+            assert_eq!(decoded(bad), None, "{bad}");
+        }
     }
 }

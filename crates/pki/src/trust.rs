@@ -12,7 +12,7 @@ use webpki::{
 };
 
 use crate::certificate::Certificate;
-use crate::chain::{ForIke, refusal, signature_algorithms};
+use crate::chain::{ExtendedKeyUsage, refusal, signature_algorithms};
 use crate::crl::Crl;
 use crate::dn::Dn;
 use crate::name::Name;
@@ -44,6 +44,7 @@ pub struct Trust {
     keys: Vec<PublicKey>,
     crls: Vec<Crl>,
     revocation: Revocation,
+    extended_key_usage: ExtendedKeyUsage,
 }
 
 /// What a peer has shown, as in its CERT payloads.
@@ -71,6 +72,12 @@ impl Trust {
     #[must_use]
     pub fn new(revocation: Revocation) -> Self {
         Self { revocation, ..Self::default() }
+    }
+
+    /// Says which extended key usages are good.
+    #[must_use]
+    pub fn with_extended_key_usage(self, extended_key_usage: ExtendedKeyUsage) -> Self {
+        Self { extended_key_usage, ..self }
     }
 
     /// Believes whom this authority vouches for.
@@ -214,7 +221,7 @@ impl Trust {
             &anchors,
             &others,
             unix_time(time),
-            ForIke,
+            self.extended_key_usage,
             revocation_options(&lists),
             Some(&accept),
         )

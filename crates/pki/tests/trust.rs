@@ -8,7 +8,9 @@ use pki::issue::{
     AlternativeName, Authority, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, Request,
     Role, self_signed,
 };
-use pki::{Certificate, Dn, Name, Presented, Refusal, Revocation, Trust, Verified};
+use pki::{
+    Certificate, Dn, ExtendedKeyUsage, Name, Presented, Refusal, Revocation, Trust, Verified,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const GATEWAY: Name<'static> = Name::Dns("gateway.example.org");
@@ -185,21 +187,23 @@ fn key_usage_and_extended_key_usage_must_allow_it() {
     let trust = trusting(&root);
     let encipherment = Request { role: Role::Encipherment, ..peer() };
     assert_eq!(why(&trust, &[&root.issue(&encipherment, KeyKind::Rsa)]), Refusal::KeyUsage);
-    let with = |purpose: ExtendedKeyUsagePurpose| {
+    let with = |trust: &Trust, purpose: ExtendedKeyUsagePurpose| {
         let request = Request { extended_key_usages: vec![purpose], ..peer() };
-        verify(&trust, &[&root.issue(&request, KeyKind::EcdsaP256)], &GATEWAY).map(|_| ())
+        verify(trust, &[&root.issue(&request, KeyKind::EcdsaP256)], &GATEWAY).map(|_| ())
     };
+    let tls = trusting(&root).with_extended_key_usage(ExtendedKeyUsage::Tls);
     let ipsec_ike = ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
-    for good in [
-        ipsec_ike,
-        ExtendedKeyUsagePurpose::Any,
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ] {
-        assert_eq!(with(good.clone()), Ok(()), "{good:?}");
+    for good in [ipsec_ike, ExtendedKeyUsagePurpose::Any] {
+        assert_eq!(with(&trust, good.clone()), Ok(()), "{good:?}");
+        assert_eq!(with(&tls, good.clone()), Ok(()), "{good:?}");
+    }
+    for tls_only in [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth] {
+        assert_eq!(with(&trust, tls_only.clone()), Err(Refusal::ExtendedKeyUsage));
+        assert_eq!(with(&tls, tls_only), Ok(()));
     }
     for bad in [ExtendedKeyUsagePurpose::CodeSigning, ExtendedKeyUsagePurpose::TimeStamping] {
-        assert_eq!(with(bad), Err(Refusal::ExtendedKeyUsage));
+        assert_eq!(with(&trust, bad.clone()), Err(Refusal::ExtendedKeyUsage));
+        assert_eq!(with(&tls, bad), Err(Refusal::ExtendedKeyUsage));
     }
 }
 

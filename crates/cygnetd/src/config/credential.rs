@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crypto::{PublicKey, SigningKey};
-use pki::{Certificate, Credential, Crl, Revocation, Trust, pem, private_key};
+use pki::{Certificate, Credential, Crl, ExtendedKeyUsage, Revocation, Trust, pem, private_key};
 use zeroize::Zeroizing;
 
 use super::diagnostic::Findings;
@@ -23,7 +23,8 @@ const MAX_KEY: usize = 64 * 1024;
 /// Settings of `local` that count with `auth = "pubkey"` only.
 pub(super) const LOCAL: [&str; 3] = ["certs", "key", "passphrase_file"];
 /// Settings of `remote` that count with `auth = "pubkey"` only.
-pub(super) const REMOTE: [&str; 4] = ["cacerts", "certs", "crls", "revocation"];
+pub(super) const REMOTE: [&str; 5] =
+    ["cacerts", "certs", "crls", "revocation", "extended_key_usage"];
 
 /// What we prove ourselves with. `None` when something is wrong with it.
 pub(super) fn local(
@@ -71,6 +72,8 @@ pub(super) fn remote(
         ("relaxed", Revocation::Relaxed),
     ];
     let revocation = section.get(findings, "revocation", |item| item.word(&words));
+    let usages = [("ike", ExtendedKeyUsage::Ike), ("tls", ExtendedKeyUsage::Tls)];
+    let usage = section.get(findings, "extended_key_usage", |item| item.word(&usages));
     let given: Vec<_> = REMOTE.into_iter().filter(|key| section.has(key)).collect();
     let authorities = section.list(findings, "cacerts", |item| authorities(item, environment));
     let peers = section.list(findings, "certs", |item| peers(item, environment));
@@ -81,7 +84,8 @@ pub(super) fn remote(
         findings.error(&section.place, message, help);
         return None;
     }
-    let mut trust = Trust::new(revocation.unwrap_or_default());
+    let mut trust = Trust::new(revocation.unwrap_or_default())
+        .with_extended_key_usage(usage.unwrap_or_default());
     for certificate in authorities.unwrap_or_default().into_iter().flatten() {
         // That it is one was seen when it was read.
         let _ = trust.add_authority(certificate);

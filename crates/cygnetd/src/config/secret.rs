@@ -8,6 +8,7 @@ use std::path::Path;
 use crypto::Psk;
 use ike::config::{PreShared, PreSharedKey};
 use ike::identity::{Id, IdPattern};
+use pki::pem;
 use toml::de::{DeTable, DeValue};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -97,7 +98,7 @@ fn inline(item: Item<'_>, is_open: bool) -> Result<Loaded, Wrong> {
     let octets = if let Some(digits) = text.strip_prefix("0x") {
         hexadecimal(digits).ok_or_else(|| Wrong::new("what follows 0x is not hexadecimal", ""))?
     } else if let Some(digits) = text.strip_prefix("0s") {
-        base64(digits).ok_or_else(|| Wrong::new("what follows 0s is not base64", ""))?
+        pem::base64(digits).ok_or_else(|| Wrong::new("what follows 0s is not base64", ""))?
     } else {
         Zeroizing::new(text.as_bytes().to_vec())
     };
@@ -116,35 +117,6 @@ fn hexadecimal(text: &str) -> Option<Zeroizing<Vec<u8>>> {
         octets.push(digit(high)? << 4 | digit(low)?);
     }
     rest.is_empty().then_some(octets)
-}
-
-/// RFC 4648 section 4, with or without padding.
-fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    let mut octets = Zeroizing::new(Vec::with_capacity(digits.len()));
-    for group in digits.chunks(4) {
-        let mut bits = 0u32;
-        for &digit in group {
-            bits = bits << 6 | u32::from(base64_digit(digit)?);
-        }
-        bits <<= 6 * (4 - group.len());
-        let [_, first, second, third] = bits.to_be_bytes();
-        // One digit alone is less than an octet.
-        let len = group.len().checked_sub(1).filter(|&len| len > 0)?;
-        octets.extend([first, second, third].iter().take(len));
-    }
-    Some(octets)
-}
-
-const fn base64_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
 }
 
 fn from_file(item: Item<'_>, environment: &Environment) -> Result<Loaded, Wrong> {
@@ -243,26 +215,6 @@ fn wipe_value(value: &mut DeValue<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_rfc_4648_section_10() {
-        let decoded = |text| base64(text).map(|octets| octets.to_vec());
-        for (text, octets) in [
-            ("", ""),
-            ("Zg==", "f"),
-            ("Zm8=", "fo"),
-            ("Zm9v", "foo"),
-            ("Zm9vYg==", "foob"),
-            ("Zm9vYmE=", "fooba"),
-            ("Zm9vYmFy", "foobar"),
-            ("Zm9vYmE", "fooba"),
-        ] {
-            assert_eq!(decoded(text), Some(octets.as_bytes().to_vec()), "{text}");
-        }
-        for bad in ["Z", "Zm9vY", "Zm 9v", "Zm9-"] {
-            assert_eq!(decoded(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn hexadecimal_has_two_digits_an_octet() {

@@ -736,6 +736,7 @@ fn a_mistake_with_certificates_says_what_it_is() {
         (OWN, "cacerts = [\"own.key\"]", "there is no certificate in it"),
         (OWN, "cacerts = [\"ca.pem\"]\ncrls = [\"ca.pem\"]", "no revocation list in it"),
         (OWN, "cacerts = [\"ca.pem\"]\nrevocation = \"ifurl\"", "did you mean \"ifuri\"?"),
+        (OWN, "cacerts = [\"ca.pem\"]\nextended_key_usage = \"tsl\"", "did you mean \"tls\"?"),
         (OWN, raw, "whose public key this is must be said"),
         ("certs = [\"own.pem\"]\nkey = \"ca.key\"", TRUST, "not that of the private key"),
         ("certs = [\"own.pem\"]\nkey = \"ca.pem\"", TRUST, "there is no private key in it"),
