@@ -10,7 +10,7 @@
 # The tree lives in ${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}.
 set -euo pipefail
 
-tools=(iproute2 iputils-ping nftables tcpdump util-linux)
+tools=(iproute2 iputils-ping nftables openssl tcpdump util-linux)
 peers=(
 	charon-systemd strongswan-swanctl strongswan-pki
 	libcharon-extra-plugins libcharon-extauth-plugins

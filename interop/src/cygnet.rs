@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Proof, Tunnel};
 use crate::wait::{PATIENCE, until};
 
 /// A running `cygnetd` with one connection.
@@ -212,6 +212,14 @@ impl Cygnet {
         Ok(format!("{} --socket {}", program.display(), socket(namespace).display()))
     }
 
+    /// The command, for what asks no daemon.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn program() -> Result<PathBuf> {
+        program("CYGNET", "cygnet")
+    }
+
     /// Leaves the daemon running; its monitor ends.
     pub fn leave(self) {
         std::mem::forget(self.daemon);
@@ -292,10 +300,23 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
 }
 
 fn config(tunnel: &Tunnel, extra: &str) -> String {
-    let Tunnel { local, remote, ike, esp, secret } = tunnel;
+    let Tunnel { local, remote, ike, esp, proof } = tunnel;
     let proposals = match ike.as_str() {
         Tunnel::DEFAULT => String::new(),
         ike => format!("proposals = [\"{ike}\"]"),
+    };
+    let (auth, own, others, secret) = match proof {
+        Proof::Secret(secret) => {
+            let owners = format!("id = [\"{}\", \"{}\"]", local.id, remote.id);
+            let secret = format!("[secrets.psk]\n{owners}\nsecret = \"{secret}\"\n");
+            ("psk", "", "", secret)
+        }
+        Proof::Certificates => (
+            "pubkey",
+            "certs = [\"x509/own.pem\"]\nkey = \"pkcs8/own.pem\"",
+            "cacerts = [\"x509ca/root.pem\"]",
+            String::new(),
+        ),
     };
     format!(
         r#"[daemon]
@@ -309,22 +330,21 @@ inner_addrs = ["{}/24"]
 {extra}
 
 [connections.dut.local]
-auth = "psk"
+auth = "{auth}"
 id = "{}"
+{own}
 
 [connections.dut.remote]
-auth = "psk"
+auth = "{auth}"
 id = "{}"
+{others}
 
 [connections.dut.children.net]
 local_ts = ["{}"]
 remote_ts = ["{}"]
 esp_proposals = ["{esp}"]
 
-[secrets.psk]
-id = ["{}", "{}"]
-secret = "{secret}"
-"#,
+{secret}"#,
         local.outer,
         local.outer,
         remote.outer,
@@ -333,7 +353,5 @@ secret = "{secret}"
         remote.id,
         local.network(),
         remote.network(),
-        local.id,
-        remote.id
     )
 }

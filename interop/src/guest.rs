@@ -72,10 +72,10 @@ impl Guest {
     ///
     /// # Errors
     /// When there is a file of that name.
-    pub fn put(&self, name: &str, text: &str) -> Result<String> {
+    pub fn put(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<String> {
         let path = self.dir.join(name);
         ensure!(!path.exists(), "{name} has been put before");
-        fs::write(path, text)?;
+        fs::write(path, contents)?;
         Ok(format!("/host/{name}"))
     }
 

@@ -1,10 +1,13 @@
 //! libreswan 5.2 in a guest, with that kernel's ESP.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use crate::guest::Guest;
 use crate::namespace::Namespace;
-use crate::tunnel::Tunnel;
+use crate::papers::Papers;
+use crate::tunnel::{Proof, Side, Tunnel};
 use crate::wait::{PATIENCE, until};
 
 /// A running pluto with one connection, `dut`, that is loaded and waits.
@@ -25,6 +28,28 @@ impl Libreswan {
     /// # Errors
     /// When the guest or pluto does not come up, or the connection is refused.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
+        Self::boot(namespace, tunnel, None, extra)
+    }
+
+    /// As [`Libreswan::start`], with certificates for both ends.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_certified(
+        namespace: &Namespace,
+        tunnel: &Tunnel,
+        papers: &Papers,
+        extra: &str,
+    ) -> Result<Self> {
+        Self::boot(namespace, tunnel, Some(papers), extra)
+    }
+
+    fn boot(
+        namespace: &Namespace,
+        tunnel: &Tunnel,
+        papers: Option<&Papers>,
+        extra: &str,
+    ) -> Result<Self> {
         let Tunnel { local, remote, .. } = tunnel;
         let mut guest = Guest::boot(namespace, "tap0", &format!("{}/24", local.outer))?;
         namespace.address("tap0", &format!("{}/24", remote.outer))?;
@@ -37,12 +62,20 @@ impl Libreswan {
             remote.network(),
             remote.outer
         ))?;
-        let conf = guest.put("ipsec.conf", &ipsec_conf(tunnel, extra))?;
-        let secrets = guest.put("ipsec.secrets", &format!(": PSK \"{}\"\n", tunnel.secret))?;
+        let conf = guest.put("ipsec.conf", ipsec_conf(tunnel, extra))?;
+        let secrets = match &tunnel.proof {
+            Proof::Secret(secret) => format!(": PSK \"{secret}\"\n"),
+            Proof::Certificates => String::new(),
+        };
+        let secrets = guest.put("ipsec.secrets", secrets)?;
+        let import = papers
+            .map(|papers| import(&guest, papers, local, &namespace.dir().join("papers")))
+            .transpose()?;
+        let import = import.unwrap_or_default();
         // Its log goes to the console, which is the guest's log on the host.
         guest.run(&format!(
             "mkdir -p /run/pluto /run/nss && cp /var/lib/ipsec/nss/* /run/nss &&
-             mount --bind /run/nss /var/lib/ipsec/nss &&
+             mount --bind /run/nss /var/lib/ipsec/nss && {import}
              mount --bind {conf} /etc/ipsec.conf && mount --bind {secrets} /etc/ipsec.secrets &&
              {{ /usr/libexec/ipsec/pluto --nofork --stderrlog --config /etc/ipsec.conf \
                 </dev/null >/dev/console 2>&1 & }}
@@ -132,8 +165,24 @@ impl Libreswan {
     }
 }
 
+/// What fills the certificate database, before pluto opens it.
+fn import(guest: &Guest, papers: &Papers, side: &Side, dir: &Path) -> Result<String> {
+    const DATABASE: &str = "-d sql:/var/lib/ipsec/nss";
+    let bundle = guest.put("own.p12", papers.pkcs12(&side.id, dir)?)?;
+    let root = guest.put("root.pem", papers.root())?;
+    Ok(format!(
+        "pk12util -i {bundle} {DATABASE} -W '{}' &&
+         certutil -A -n root -t CT,, -a -i {root} {DATABASE} &&",
+        Papers::PASSPHRASE
+    ))
+}
+
 fn ipsec_conf(tunnel: &Tunnel, extra: &str) -> String {
-    let Tunnel { local, remote, .. } = tunnel;
+    let Tunnel { local, remote, proof, .. } = tunnel;
+    let auth = match proof {
+        Proof::Secret(_) => "authby=secret",
+        Proof::Certificates => "leftcert=own\n\tleftsendcert=always",
+    };
     let extra: String = extra.lines().map(|line| format!("\t{}\n", line.trim())).collect();
     format!(
         "config setup
@@ -146,7 +195,7 @@ conn dut
 \tright={}
 \trightid={}
 \trightsubnet={}
-\tauthby=secret
+\t{auth}
 \tsession-resumption=yes
 \tauto=ignore
 {extra}",

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::namespace::Namespace;
 use crate::process::{Process, run};
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Proof, Tunnel};
 use crate::vici::Section;
 use crate::wait::{PATIENCE, until};
 
@@ -139,7 +139,13 @@ fn daemon_conf(namespace: &Namespace) -> String {
 }
 
 fn swanctl_conf(tunnel: &Tunnel) -> String {
-    let Tunnel { local, remote, ike, esp, secret } = tunnel;
+    let Tunnel { local, remote, ike, esp, proof } = tunnel;
+    let (auth, own, secrets) = match proof {
+        Proof::Secret(secret) => {
+            ("psk", "", format!("secrets {{ ike-dut {{ secret = \"{secret}\" }} }}"))
+        }
+        Proof::Certificates => ("pubkey", "certs = own.pem", String::new()),
+    };
     format!(
         "connections {{ dut {{
             version = 2
@@ -148,16 +154,17 @@ fn swanctl_conf(tunnel: &Tunnel) -> String {
             proposals = {ike}
             encap = yes
             mobike = no
-            local {{ auth = psk
+            local {{ auth = {auth}
+                     {own}
                      id = {} }}
-            remote {{ auth = psk
+            remote {{ auth = {auth}
                       id = {} }}
             children {{ net {{ local_ts = {}
                                remote_ts = {}
                                esp_proposals = {esp}
                                mode = tunnel }} }}
         }} }}
-        secrets {{ ike-dut {{ secret = \"{secret}\" }} }}\n",
+        {secrets}\n",
         local.outer,
         remote.outer,
         local.id,

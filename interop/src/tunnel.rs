@@ -21,7 +21,16 @@ impl Side {
     }
 }
 
-/// A connection with one child and a shared secret, as seen from `local`.
+/// How both ends prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By this shared secret.
+    Secret(String),
+    /// By the certificates of [`Papers`](crate::Papers), which are in their folders.
+    Certificates,
+}
+
+/// A connection with one child, as seen from `local`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// This end.
@@ -32,8 +41,8 @@ pub struct Tunnel {
     pub ike: String,
     /// ESP proposal in strongSwan's (and cygnet's) spelling.
     pub esp: String,
-    /// The shared secret.
-    pub secret: String,
+    /// How both ends prove who they are.
+    pub proof: Proof,
 }
 
 impl Tunnel {
@@ -56,8 +65,16 @@ impl Tunnel {
             },
             ike: ike.into(),
             esp: esp.into(),
-            secret: "correct horse battery staple".into(),
+            proof: Proof::Secret("correct horse battery staple".into()),
         }
+    }
+
+    /// The same with certificates, for names that a certificate can hold.
+    pub fn certified(ike: &str, esp: &str) -> Self {
+        let mut tunnel = Self { proof: Proof::Certificates, ..Self::new(ike, esp) };
+        tunnel.local.id = "@dut.example.org".into();
+        tunnel.remote.id = "@peer.example.org".into();
+        tunnel
     }
 
     /// The same tunnel from its other end.
@@ -69,6 +86,6 @@ impl Tunnel {
     /// The same tunnel with another secret.
     #[must_use]
     pub fn with_secret(self, secret: &str) -> Self {
-        Self { secret: secret.into(), ..self }
+        Self { proof: Proof::Secret(secret.into()), ..self }
     }
 }

@@ -112,7 +112,7 @@ Examples:
   cygnet pki revoke alice@example.org.pem          a revocation list: ca.crl")]
     Pki {
         #[command(subcommand)]
-        command: PkiCommand,
+        command: Box<PkiCommand>,
     },
     /// Print a completion script for a shell.
     #[command(after_help = "\

@@ -284,7 +284,7 @@ fn extended_key_usages(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
         (usage.time_stamping, "timeStamping"),
         (usage.ocsp_signing, "OCSPSigning"),
     ];
-    let words = known.into_iter().filter_map(|(is_set, word)| is_set.then(|| word.to_owned()));
+    let words = known.into_iter().filter(|&(is_set, _)| is_set).map(|(_, word)| word.to_owned());
     let others = usage.other.iter().map(|oid| match oid.to_id_string().as_str() {
         "1.3.6.1.5.5.7.3.17" => "ipsecIKE".to_owned(),
         "1.3.6.1.5.5.8.2.2" => "ikeIntermediate".to_owned(),

@@ -79,7 +79,7 @@ impl Scheme {
             Self::RsaPkcs1(HashAlg::Sha256) => RSA_SHA256,
             Self::RsaPkcs1(HashAlg::Sha384) => RSA_SHA384,
             Self::RsaPkcs1(HashAlg::Sha512) => RSA_SHA512,
-            Self::RsaPss(hash) => return Some(pss(hash, Trailer::Written)),
+            Self::RsaPss(hash) => return Some(pss(hash, Trailer::Left)),
             Self::Ecdsa(HashAlg::Sha256, EcdsaForm::Asn1) => ECDSA_SHA256,
             Self::Ecdsa(HashAlg::Sha384, EcdsaForm::Asn1) => ECDSA_SHA384,
             Self::Ecdsa(HashAlg::Sha512, EcdsaForm::Asn1) => ECDSA_SHA512,
@@ -91,7 +91,8 @@ impl Scheme {
 
     /// The scheme of an AlgorithmIdentifier. Only exact octets are known:
     /// RFC 7427 section 3 has one encoding of each but PSS, whose trailer field
-    /// is the default and is written (appendix A.4.3) or left out (DER).
+    /// is the default: left out in DER, which section 3 asks for and libreswan
+    /// insists on; written in appendix A.4.3.
     #[must_use]
     pub fn from_algorithm_identifier(der: &[u8]) -> Option<Self> {
         let plain = HASHES
@@ -142,7 +143,8 @@ mod tests {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// RFC 7427 appendices A.1.2, A.3.2 and A.4.3, RFC 8420 appendix A.
+    /// RFC 7427 appendices A.1.2 and A.3.2, A.4.3 without what DER leaves out,
+    /// RFC 8420 appendix A.
     #[test]
     fn the_names_are_those_of_the_rfcs() {
         let known = [
@@ -151,9 +153,9 @@ mod tests {
             (Scheme::Ed25519, "3005 0603 2b65 70"),
             (
                 Scheme::RsaPss(HashAlg::Sha256),
-                "3046 0609 2a86 4886 f70d 0101 0a30 39a0 0f30 0d06 0960 8648 0165 0304 0201 0500 \
+                "3041 0609 2a86 4886 f70d 0101 0a30 34a0 0f30 0d06 0960 8648 0165 0304 0201 0500 \
                  a11c 301a 0609 2a86 4886 f70d 0101 0830 0d06 0960 8648 0165 0304 0201 0500 a203 \
-                 0201 20a3 0302 0101",
+                 0201 20",
             ),
         ];
         for (scheme, octets) in known {
@@ -162,10 +164,18 @@ mod tests {
         }
     }
 
+    /// RFC 7427 appendix A.4.3, to the letter.
     #[test]
-    fn pss_is_known_without_its_default_trailer_too() {
+    fn pss_is_known_with_its_default_trailer_too() {
+        let octets = "3046 0609 2a86 4886 f70d 0101 0a30 39a0 0f30 0d06 0960 8648 0165 0304 0201 \
+             0500 a11c 301a 0609 2a86 4886 f70d 0101 0830 0d06 0960 8648 0165 0304 0201 0500 a203 \
+             0201 20a3 0302 0101";
+        assert_eq!(
+            Scheme::from_algorithm_identifier(&hex(octets)),
+            Some(Scheme::RsaPss(HashAlg::Sha256))
+        );
         for hash in HASHES {
-            let der = pss(hash, Trailer::Left);
+            let der = pss(hash, Trailer::Written);
             assert_eq!(Scheme::from_algorithm_identifier(&der), Some(Scheme::RsaPss(hash)));
         }
     }
