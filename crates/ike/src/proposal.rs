@@ -37,6 +37,54 @@ pub struct EspProposal {
     extended: Vec<bool>,
     /// For a key exchange of the child's own; none in IKE_AUTH.
     groups: Vec<Group>,
+    /// For those after it.
+    additional: Additional,
+}
+
+/// The key exchanges of a child's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChildGroups {
+    /// In CREATE_CHILD_SA.
+    pub first: Group,
+    /// In IKE_FOLLOWUP_KE (RFC 9370 section 2.2.4).
+    pub additional: AdditionalGroups,
+    /// Those that are not made.
+    pub declined: Declined,
+}
+
+impl ChildGroups {
+    /// As an answer names them.
+    fn transforms(self) -> impl Iterator<Item = Transform> {
+        let additional = ADDITIONAL.into_iter().enumerate().filter_map(move |(i, kind)| {
+            Some(additional_transform(kind, Some(self.additional.get(i)?)))
+        });
+        std::iter::once(Transform::ke(group_number(self.first)))
+            .chain(additional)
+            .chain(self.declined.transforms())
+    }
+}
+
+/// The additional key exchanges that were on offer and are not made. An answer
+/// says so of each (RFC 9370 section 2.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Declined([bool; AdditionalGroups::MAX]);
+
+impl Declined {
+    /// Those of `offered` that have not become one of `agreed`.
+    #[must_use]
+    pub fn of(offered: &[Transform], agreed: AdditionalGroups) -> Self {
+        Self(std::array::from_fn(|i| {
+            let kind = ADDITIONAL.get(i);
+            let is_offered = offered.iter().any(|transform| Some(&transform.kind) == kind);
+            is_offered && agreed.get(i).is_none()
+        }))
+    }
+
+    /// NONE for each of them.
+    pub fn transforms(self) -> impl Iterator<Item = Transform> {
+        let kinds = ADDITIONAL.into_iter().zip(self.0).filter(|(_, declined)| *declined);
+        kinds.map(|(kind, _)| additional_transform(kind, None))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,6 +234,13 @@ pub const ESP_KEYWORDS: &[&str] = &[
     "modp2048",
     "modp3072",
     "modp4096",
+    "mlkem512",
+    "mlkem768",
+    "mlkem1024",
+    "ke1_mlkem512",
+    "ke1_mlkem768",
+    "ke1_mlkem1024",
+    "ke1_none",
     "esn",
     "noesn",
 ];
@@ -274,10 +329,7 @@ impl IkeProposal {
         let integrity = self.integrity.iter().map(|&i| integrity_transform(i));
         let prfs = self.prfs.iter().map(|&p| prf_transform(p));
         let groups = self.groups.iter().map(|&g| Transform::ke(group_number(g)));
-        let additional = ADDITIONAL.into_iter().zip(&self.additional);
-        let additional = additional.flat_map(|(kind, groups)| {
-            groups.iter().map(move |&group| additional_transform(kind, group))
-        });
+        let additional = additional_transforms(&self.additional);
         ciphers.chain(prfs).chain(integrity).chain(groups).chain(additional)
     }
 
@@ -286,6 +338,8 @@ impl IkeProposal {
     /// sent if both sides accept it: that saves a round trip.
     #[must_use]
     pub fn agree(&self, offered: &[Transform], keyed: Option<Group>) -> Option<IkeSuite> {
+        // One with a type of transform that we do not know is not acceptable
+        // (RFC 7296 section 3.3.6).
         if !offered.iter().all(|t| IKE_KINDS.contains(&t.kind) || ADDITIONAL.contains(&t.kind)) {
             return None;
         }
@@ -301,40 +355,68 @@ impl IkeProposal {
         let group = keyed
             .filter(|&g| in_common(g))
             .or_else(|| self.groups.iter().copied().find(|&g| in_common(g)))?;
-        let additional = self.agree_additional(offered, group)?;
+        let additional = agree_additional(Some(&self.additional), offered, group)?;
         Some(IkeSuite { cipher, prf, group, additional })
     }
+}
 
-    /// One of the alternatives for each further key exchange. None takes place
-    /// twice with one method (RFC 9370 section 2.2.1).
-    fn agree_additional(&self, offered: &[Transform], first: Group) -> Option<AdditionalGroups> {
-        let mut agreed = AdditionalGroups::NONE;
-        for (i, (kind, ours)) in ADDITIONAL.into_iter().zip(&self.additional).enumerate() {
-            let may_be_none = absent_or_none(offered, additional_transform(kind, None));
-            let fits = |group: &Option<Group>| match group {
-                None => may_be_none,
-                Some(group) => {
-                    let is_new = *group != first && agreed.iter().all(|other| other != *group);
-                    is_new && offered.contains(&additional_transform(kind, Some(*group)))
-                }
-            };
-            match ours.iter().find(|group| fits(group)) {
-                Some(Some(group)) => agreed = agreed.with(i, *group),
-                Some(None) => {}
-                None if ours.is_empty() && may_be_none => {}
-                None => return None,
+/// One of the alternatives for each further key exchange, or of what is offered
+/// to who has no opinion. None takes place twice with one method (RFC 9370
+/// section 2.2.1).
+fn agree_additional(
+    ours: Option<&Additional>,
+    offered: &[Transform],
+    first: Group,
+) -> Option<AdditionalGroups> {
+    let mut agreed = AdditionalGroups::NONE;
+    for (i, kind) in ADDITIONAL.into_iter().enumerate() {
+        let may_be_none = absent_or_none(offered, additional_transform(kind, None));
+        let fits = |group: &Option<Group>| match group {
+            None => may_be_none,
+            Some(group) => {
+                let is_new = *group != first && agreed.iter().all(|other| other != *group);
+                is_new && offered.contains(&additional_transform(kind, Some(*group)))
             }
+        };
+        let alternatives = match ours.and_then(|ours| ours.get(i)) {
+            Some(ours) if ours.is_empty() => vec![None],
+            Some(ours) => ours.clone(),
+            None => std::iter::once(None).chain(Group::ALL.map(Some)).collect(),
+        };
+        if let Some(group) = alternatives.into_iter().find(fits)? {
+            agreed = agreed.with(i, group);
         }
-        Some(agreed)
     }
+    Some(agreed)
+}
+
+fn additional_transforms(additional: &Additional) -> impl Iterator<Item = Transform> {
+    ADDITIONAL.into_iter().zip(additional).flat_map(|(kind, groups)| {
+        groups.iter().map(move |&group| additional_transform(kind, group))
+    })
+}
+
+/// As in `ke1_mlkem768` or `ke1_none`.
+fn additional_words(additional: &Additional) -> impl Iterator<Item = String> {
+    (1..).zip(additional).flat_map(|(number, groups)| {
+        groups.iter().map(move |group| match group {
+            Some(group) => format!("ke{number}_{group}"),
+            None => format!("ke{number}_none"),
+        })
+    })
 }
 
 impl EspProposal {
     /// What is offered where nothing is configured.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        let (extended, groups) = (vec![false], Vec::new());
-        let aead = Self { ciphers: AEAD.to_vec(), integrity: Vec::new(), extended, groups };
+        let aead = Self {
+            ciphers: AEAD.to_vec(),
+            integrity: Vec::new(),
+            extended: vec![false],
+            groups: Vec::new(),
+            additional: Additional::default(),
+        };
         let cbc = Self { ciphers: CBC.to_vec(), integrity: INTEGRITY.to_vec(), ..aead.clone() };
         vec![aead, cbc]
     }
@@ -352,6 +434,7 @@ impl EspProposal {
             integrity,
             extended: vec![suite.extended],
             groups: Vec::new(),
+            additional: Additional::default(),
         }
     }
 
@@ -362,36 +445,46 @@ impl EspProposal {
         &self.groups
     }
 
-    /// As [`Self::transforms`], with a key exchange in one of `groups`.
-    pub fn transforms_with(&self, groups: &[Group]) -> impl Iterator<Item = Transform> {
-        self.transforms().chain(groups.iter().map(|&g| Transform::ke(group_number(g))))
+    /// As [`Self::transforms`], with the key exchanges of a child that is not the
+    /// first of its SA.
+    pub fn keyed_transforms(&self) -> impl Iterator<Item = Transform> {
+        let groups = self.groups.iter().map(|&g| Transform::ke(group_number(g)));
+        self.transforms().chain(groups).chain(additional_transforms(&self.additional))
     }
 
-    /// As [`Self::agree`], of a child that may have a key exchange of its own.
+    /// As [`Self::transforms`], with exactly these key exchanges.
+    pub fn transforms_with(&self, groups: Option<ChildGroups>) -> impl Iterator<Item = Transform> {
+        self.transforms().chain(groups.into_iter().flat_map(ChildGroups::transforms))
+    }
+
+    /// As [`Self::agree`], of a child that may have key exchanges of its own.
     /// The group `keyed` is one that the peer has sent a value for. A peer that
-    /// insists on a key exchange where we have no opinion gets it.
+    /// insists on key exchanges where we have no opinion gets them.
     #[must_use]
-    pub fn agree_with_group(
+    pub fn agree_with_groups(
         &self,
         offered: &[Transform],
         keyed: Option<Group>,
-    ) -> Option<(EspSuite, Option<Group>)> {
-        let (groups, others): (Vec<_>, Vec<_>) =
-            offered.iter().copied().partition(|t| t.kind == TransformType::KE);
+    ) -> Option<(EspSuite, Option<ChildGroups>)> {
+        let is_method = |kind| kind == TransformType::KE || ADDITIONAL.contains(&kind);
+        let (methods, others): (Vec<_>, Vec<_>) =
+            offered.iter().copied().partition(|t| is_method(t.kind));
         let suite = self.agree(&others)?;
-        let is_offered = |g: &Group| groups.contains(&Transform::ke(group_number(*g)));
-        if self.groups.is_empty() {
-            let is_left_out = groups.is_empty() || groups.contains(&Transform::ke(KeMethod::NONE));
-            if is_left_out {
-                return Some((suite, None));
-            }
-            let supported = groups.iter().find_map(|t| group_of(KeMethod(t.id)));
-            return keyed.filter(is_offered).or(supported).map(|group| (suite, Some(group)));
+        let is_offered = |g: &Group| methods.contains(&Transform::ke(group_number(*g)));
+        let has_opinion = !self.groups.is_empty();
+        if !has_opinion && needs_none(&methods) {
+            return Some((suite, None));
         }
-        let in_common = |g: &Group| self.groups.contains(g) && is_offered(g);
-        let group =
-            keyed.filter(in_common).or_else(|| self.groups.iter().copied().find(in_common))?;
-        Some((suite, Some(group)))
+        let in_common = |g: &Group| is_offered(g) && (!has_opinion || self.groups.contains(g));
+        let supported = || methods.iter().filter(|t| t.kind == TransformType::KE);
+        let first = keyed
+            .filter(in_common)
+            .or_else(|| self.groups.iter().copied().find(in_common))
+            .or_else(|| supported().filter_map(|t| group_of(KeMethod(t.id))).find(in_common))?;
+        let ours = has_opinion.then_some(&self.additional);
+        let additional = agree_additional(ours, &methods, first)?;
+        let declined = Declined::of(&methods, additional);
+        Some((suite, Some(ChildGroups { first, additional, declined })))
     }
 
     /// Its transforms, in the order in which they are offered.
@@ -405,9 +498,9 @@ impl EspProposal {
     /// The suite that this proposal and `offered` have in common, by our preference.
     #[must_use]
     pub fn agree(&self, offered: &[Transform]) -> Option<EspSuite> {
-        let acceptable = only_kinds(offered, &ESP_KINDS)
-            // The first child has no key exchange of its own (RFC 7296 section 1.2).
-            && absent_or_none(offered, Transform::ke(KeMethod::NONE));
+        let is_known = |kind| ESP_KINDS.contains(&kind) || ADDITIONAL.contains(&kind);
+        // The first child has no key exchange of its own (RFC 7296 section 1.2).
+        let acceptable = offered.iter().all(|t| is_known(t.kind)) && needs_none(offered);
         if !acceptable {
             return None;
         }
@@ -428,6 +521,9 @@ impl EspProposal {
         }
         if !is_aead && self.integrity.is_empty() {
             return Err(BadProposal::Missing("integrity"));
+        }
+        if self.groups.is_empty() && self.additional.iter().any(|groups| !groups.is_empty()) {
+            return Err(BadProposal::Missing("key exchange"));
         }
         if self.extended.is_empty() {
             self.extended.push(false);
@@ -456,10 +552,10 @@ pub(crate) const ADDITIONAL: [TransformType; AdditionalGroups::MAX] = [
     TransformType::ADDKE7,
 ];
 
-/// A proposal with a type of transform that we do not know is not acceptable
-/// (RFC 7296 section 3.3.6).
-fn only_kinds(offered: &[Transform], kinds: &[TransformType]) -> bool {
-    offered.iter().all(|transform| kinds.contains(&transform.kind))
+/// Whether there may be no key exchange at all.
+fn needs_none(offered: &[Transform]) -> bool {
+    absent_or_none(offered, Transform::ke(KeMethod::NONE))
+        && ADDITIONAL.iter().all(|&kind| absent_or_none(offered, additional_transform(kind, None)))
 }
 
 /// Whether an optional kind of transform is left out, or "none" is on offer.
@@ -637,13 +733,13 @@ const fn prf_beside(integrity: CbcIntegrity) -> PrfAlg {
 }
 
 /// As in `aes256gcm16`, `aes256gcm16-chacha20poly1305-esn-noesn`,
-/// `aes256-sha256` or `aes256gcm16-x25519`.
+/// `aes256-sha256`, `aes256gcm16-x25519` or `aes256gcm16-x25519-ke1_mlkem768`.
 impl FromStr for EspProposal {
     type Err = BadProposal;
 
     fn from_str(text: &str) -> Result<Self, BadProposal> {
-        let (ciphers, integrity, extended, groups) = Default::default();
-        let mut proposal = Self { ciphers, integrity, extended, groups };
+        let (ciphers, integrity, extended, groups, additional) = Default::default();
+        let mut proposal = Self { ciphers, integrity, extended, groups, additional };
         for word in text.split('-') {
             match keyword(word).ok_or_else(|| BadProposal::Unknown(word.to_owned()))? {
                 Keyword::Cipher(Cipher::Gcm(len)) => {
@@ -658,9 +754,10 @@ impl FromStr for EspProposal {
                 Keyword::Integrity(integrity) => proposal.integrity.push(integrity),
                 Keyword::Extended(extended) => proposal.extended.push(extended),
                 Keyword::Group(group) => proposal.groups.push(group),
-                Keyword::Prf(_) | Keyword::Additional(..) => {
-                    return Err(BadProposal::Misplaced(word.to_owned()));
+                Keyword::Additional(index, group) => {
+                    proposal.additional.iter_mut().skip(index).take(1).for_each(|a| a.push(group));
                 }
+                Keyword::Prf(_) => return Err(BadProposal::Misplaced(word.to_owned())),
             }
         }
         proposal.complete()
@@ -673,12 +770,7 @@ impl fmt::Display for IkeProposal {
         let integrity = self.integrity.iter().map(ToString::to_string);
         let prfs = self.prfs.iter().map(|prf| format!("prfsha{}", prf.output_len() * 8));
         let groups = self.groups.iter().map(ToString::to_string);
-        let additional = (1..).zip(&self.additional).flat_map(|(number, groups)| {
-            groups.iter().map(move |group| match group {
-                Some(group) => format!("ke{number}_{group}"),
-                None => format!("ke{number}_none"),
-            })
-        });
+        let additional = additional_words(&self.additional);
         let words: Vec<_> =
             ciphers.chain(integrity).chain(prfs).chain(groups).chain(additional).collect();
         f.write_str(&words.join("-"))
@@ -694,7 +786,9 @@ impl fmt::Display for EspProposal {
         let extended = self.extended.iter().filter(|_| !is_usual);
         let extended = extended.map(|&e| if e { "esn" } else { "noesn" }.to_owned());
         let groups = self.groups.iter().map(ToString::to_string);
-        let words: Vec<_> = ciphers.chain(integrity).chain(groups).chain(extended).collect();
+        let additional = additional_words(&self.additional);
+        let words: Vec<_> =
+            ciphers.chain(integrity).chain(groups).chain(additional).chain(extended).collect();
         f.write_str(&words.join("-"))
     }
 }
@@ -856,9 +950,9 @@ mod tests {
         let with: EspProposal = "aes256gcm16-x25519-ecp256".parse().unwrap();
         let without: EspProposal = "aes256gcm16".parse().unwrap();
         assert_eq!(with.to_string(), "aes256gcm16-x25519-ecp256");
-        let offer = |p: &EspProposal| p.transforms_with(p.groups()).collect::<Vec<_>>();
+        let offer = |p: &EspProposal| p.keyed_transforms().collect::<Vec<_>>();
         let group = |ours: &EspProposal, theirs, keyed| {
-            ours.agree_with_group(theirs, keyed).map(|(_, group)| group)
+            ours.agree_with_groups(theirs, keyed).map(|(_, groups)| groups.map(|g| g.first))
         };
         let (keyed, plain) = (offer(&with), offer(&without));
         assert_eq!(group(&without, &plain, None), Some(None));
@@ -868,5 +962,35 @@ mod tests {
         assert_eq!(group(&with, &plain, None), None);
         // IKE_AUTH has no key exchange for the child.
         assert_eq!(with.transforms().collect::<Vec<_>>(), plain);
+    }
+
+    #[test]
+    fn a_child_s_additional_key_exchanges_are_agreed_on_like_its_first() {
+        let text = "aes256gcm16-x25519-ke1_mlkem768-ke1_none-ke2_mlkem1024";
+        let with: EspProposal = text.parse().unwrap();
+        assert_eq!(with.to_string(), text);
+        let answer = |ours: &EspProposal, theirs: &EspProposal| {
+            let offered: Vec<_> = theirs.keyed_transforms().collect();
+            let (suite, groups) = ours.agree_with_groups(&offered, None)?;
+            let answer: Vec<_> = EspProposal::of(suite).transforms_with(groups).collect();
+            Some((groups.map(|g| g.additional.iter().collect::<Vec<_>>()), answer))
+        };
+        let (both, _) = answer(&with, &with).unwrap();
+        assert_eq!(both, Some(vec![Group::MlKem768, Group::MlKem1024]));
+        // Who has no opinion makes as few as it may.
+        let (few, said) = answer(&esp("aes256gcm16"), &with).unwrap();
+        assert_eq!(few, Some(vec![Group::MlKem1024]));
+        assert!(said.contains(&additional_transform(TransformType::ADDKE1, None)));
+        assert_eq!(answer(&with, &esp("aes256gcm16-x25519-ke1_mlkem768")), None);
+        let (none, said) =
+            answer(&esp("aes256gcm16-x25519"), &esp("aes256gcm16-x25519-ke1_none")).unwrap();
+        assert_eq!(none, Some(Vec::new()));
+        assert!(said.contains(&additional_transform(TransformType::ADDKE1, None)));
+        assert_eq!(
+            "aes256gcm16-ke1_mlkem768".parse::<EspProposal>(),
+            Err(BadProposal::Missing("key exchange"))
+        );
+        // In IKE_AUTH there are none.
+        assert!(esp("aes256gcm16").agree(&with.keyed_transforms().collect::<Vec<_>>()).is_none());
     }
 }

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crypto::SkD;
+use crypto::{Group, Provider, SkD};
 use ike::event::{Command, Event, FallBack, Gone, How, RequestId, Role, SessionEnd};
 use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
+use ike::proposal::{EspProposal, group_number};
 use ike::status::Stage;
 use ike::wire::{
-    CertEncoding, ExchangeType, MessageBuilder, Notify, NotifyType, PayloadType, Protected,
-    Protocol,
+    CertEncoding, ExchangeType, MessageBuilder, NewProposal, Notify, NotifyType, PayloadType,
+    Protected, Protocol,
 };
 use sim::pair::CLIENT;
 use sim::profile::{GATEWAY, subnet};
@@ -319,6 +320,82 @@ fn a_request_to_rekey_what_is_not_there_is_told_so() {
     let notify = answer.payloads().notify(NotifyType::CHILD_SA_NOT_FOUND).unwrap();
     assert_eq!(notify.esp_spi(), Some(0x4711));
     assert_eq!(client.pair.status().stage, Stage::Up);
+}
+
+/// Asks for a child with an additional key exchange. The link of the answer.
+fn ask_for_hybrid_child(client: &mut Client, id: u32) -> Vec<u8> {
+    let esp: EspProposal = "aes256gcm16-x25519-ke1_mlkem768".parse().unwrap();
+    let transforms: Vec<_> = esp.keyed_transforms().collect();
+    let own = Provider::seeded(1).key_exchange(Group::X25519).unwrap();
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, id), |builder| {
+        let (protocol, spi) = (Protocol::ESP, &[0, 0, 0x20, 0]);
+        builder.sa(&[NewProposal { number: 1, protocol, spi, transforms: &transforms }]);
+        builder.nonce(&[1; 32]).ke(group_number(Group::X25519), own.public());
+        builder.ts_i(&[subnet("10.2.0.0/16")]).ts_r(&[subnet("10.1.0.2/32")]);
+    });
+    answer.payloads().notify(NotifyType::ADDITIONAL_KEY_EXCHANGE).unwrap().data.to_vec()
+}
+
+/// IKE_FOLLOWUP_KE by this link with this value of ML-KEM-768.
+fn follow_up(client: &mut Client, id: u32, link: &[u8], value: &[u8]) -> Opened {
+    client.asked((ExchangeType::FOLLOWUP_KE, id), |builder| {
+        builder.ke(group_number(Group::MlKem768), value);
+        builder.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE, link);
+    })
+}
+
+fn ml_kem_value() -> Vec<u8> {
+    Provider::seeded(2).key_exchange(Group::MlKem768).unwrap().public().to_vec()
+}
+
+/// RFC 9370 section 2.2.4.
+#[test]
+fn a_key_exchange_that_follows_nothing_is_told_so() {
+    let (mut client, value) = (Client::up(), ml_kem_value());
+    let children =
+        |client: &Client| client.pair.world.node(client.pair.client).plane.children().len();
+    let unknown = follow_up(&mut client, 0, b"link", &value);
+    assert!(has(&unknown, NotifyType::STATE_NOT_FOUND));
+    let link = ask_for_hybrid_child(&mut client, 1);
+    // Another link changes nothing for the right one.
+    let unknown = follow_up(&mut client, 2, b"link", &value);
+    assert!(has(&unknown, NotifyType::STATE_NOT_FOUND));
+    assert_eq!(children(&client), 1);
+    let last = follow_up(&mut client, 3, &link, &value);
+    assert!(last.payloads().ke().is_some());
+    assert!(!has(&last, NotifyType::ADDITIONAL_KEY_EXCHANGE));
+    assert_eq!(children(&client), 2);
+    // It was the last.
+    let over = follow_up(&mut client, 4, &link, &value);
+    assert!(has(&over, NotifyType::STATE_NOT_FOUND));
+    assert_eq!(client.pair.status().stage, Stage::Up);
+}
+
+#[test]
+fn who_asks_for_another_has_given_up_what_is_unfinished() {
+    let (mut client, value) = (Client::up(), ml_kem_value());
+    let spis =
+        |client: &Client| client.pair.world.node(client.pair.client).endpoint.holdings().spis;
+    let first = ask_for_hybrid_child(&mut client, 0);
+    let second = ask_for_hybrid_child(&mut client, 1);
+    assert_eq!(spis(&client), 2);
+    let answer = follow_up(&mut client, 2, &first, &value);
+    assert!(has(&answer, NotifyType::STATE_NOT_FOUND));
+    let answer = follow_up(&mut client, 3, &second, &value);
+    assert!(answer.payloads().ke().is_some());
+}
+
+#[test]
+fn a_follow_up_without_a_value_of_its_group_breaks_the_protocol() {
+    for value in [vec![], vec![0; 1184 - 1], vec![0xff; 1184]] {
+        let mut client = Client::up();
+        let link = ask_for_hybrid_child(&mut client, 0);
+        let answer = follow_up(&mut client, 1, &link, &value);
+        assert!(has(&answer, NotifyType::INVALID_SYNTAX));
+        assert_eq!(client.pair.status().stage, Stage::Down);
+        client.pair.world.run_for(SECOND);
+        assert_eq!(client.pair.world.node(client.pair.client).endpoint.holdings().spis, 0);
+    }
 }
 
 #[test]

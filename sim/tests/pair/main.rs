@@ -11,6 +11,7 @@ mod addresses;
 mod authentic;
 mod certificates;
 mod corpus;
+mod follow_up;
 mod fragments;
 mod hostile;
 mod keeping;

@@ -12,20 +12,20 @@ use sim::world::Meddler;
 use sim::{NodeId, Pair, Scene};
 
 const SECOND: Duration = Duration::from_secs(1);
-const BOTH: [RekeyWhat; 2] = [RekeyWhat::Children, RekeyWhat::IkeSa];
+pub(crate) const BOTH: [RekeyWhat; 2] = [RekeyWhat::Children, RekeyWhat::IkeSa];
 
 fn name_of(pair: &Pair, id: NodeId) -> Arc<str> {
     if id == pair.client { pair.name() } else { "clients".into() }
 }
 
-fn rekey(pair: &mut Pair, id: NodeId, what: RekeyWhat) {
+pub(crate) fn rekey(pair: &mut Pair, id: NodeId, what: RekeyWhat) {
     let command = Command::Rekey(name_of(pair, id), what);
     let request = pair.world.command(id, command);
     assert_eq!(pair.world.node(id).replies[&request], Ok(()));
 }
 
 /// How often an end has told of new keys.
-fn told(pair: &Pair, id: NodeId, what: RekeyWhat) -> usize {
+pub(crate) fn told(pair: &Pair, id: NodeId, what: RekeyWhat) -> usize {
     let is_it = |event: &Event| match event {
         Event::ChildRekeyed { .. } => what == RekeyWhat::Children,
         Event::Rekeyed { .. } => what == RekeyWhat::IkeSa,
@@ -35,14 +35,14 @@ fn told(pair: &Pair, id: NodeId, what: RekeyWhat) -> usize {
 }
 
 /// What is to be seen of the keys that are in use: SPIs.
-fn keys(pair: &Pair) -> (String, u32) {
+pub(crate) fn keys(pair: &Pair) -> (String, u32) {
     let sa = pair.status().sa.unwrap();
     (sa.id.to_string(), sa.children[0].spi_in.get())
 }
 
 /// Both ends agree, nobody has more than one SA and one child, packets flow,
 /// and after the end nothing is left.
-fn check(mut pair: Pair) {
+pub(crate) fn check(mut pair: Pair) {
     pair.world.meddler = None;
     pair.world.run_for(120 * SECOND);
     let ends = pair.client_events().chain(pair.gateway_events());

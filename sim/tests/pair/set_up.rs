@@ -5,7 +5,7 @@ use std::time::Duration;
 use ike::event::{Command, Event, Gone, How, Role};
 use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
-use ike::wire::{ExchangeType, Message, NotifyType};
+use ike::wire::{ExchangeType, KeMethod, Message, NotifyType, TransformType};
 use sim::profile::subnet;
 use sim::{Pair, Scene};
 
@@ -401,6 +401,28 @@ fn ml_kem_is_used_if_both_sides_have_it_and_missed_by_nobody_if_not() {
         assert!(!pair.exchanges().contains(&(ExchangeType::INTERMEDIATE, false)));
         pair.assert_up_by(How::Resumed);
     }
+}
+
+/// RFC 9370 section 2.2.1.
+#[test]
+fn a_responder_says_which_additional_key_exchange_it_does_not_make() {
+    let mut pair = Pair::with(|scene| {
+        scene.client.ike = vec!["aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none-ke2_mlkem1024"];
+        scene.gateway.ike = vec!["aes256gcm16-prfsha384-x25519-ke2_mlkem1024"];
+    });
+    assert_eq!(pair.up(), Ok(()));
+    let response = pair.world.trace[1].datagram.ike().unwrap().clone();
+    let response = Message::parse(&response).unwrap();
+    let chosen = response.payloads.sa().unwrap().accepted().unwrap();
+    let additional: Vec<_> = chosen
+        .transforms()
+        .filter(|t| [TransformType::ADDKE1, TransformType::ADDKE2].contains(&t.kind))
+        .map(|t| (t.kind, KeMethod(t.id)))
+        .collect();
+    assert_eq!(additional.len(), 2);
+    assert!(additional.contains(&(TransformType::ADDKE1, KeMethod::NONE)));
+    assert!(additional.contains(&(TransformType::ADDKE2, KeMethod::ML_KEM_1024)));
+    pair.assert_joined();
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A child in IKE_AUTH and CREATE_CHILD_SA: proposals, traffic selectors, keys
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
-use crypto::{EspSuite, Group, Nonces, SharedSecret, SkD};
+use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
 use crate::config::{ChildConfig, narrowed};
 use crate::event::Role;
 use crate::fault::Failure;
 use crate::inner::Addresses;
-use crate::proposal::EspProposal;
+use crate::proposal::{ChildGroups, EspProposal};
 use crate::wire::{
     MessageBuilder, NewProposal, NotifyType, Payloads, Proposal, Protected, Protocol, TsPayload,
 };
@@ -31,12 +31,24 @@ pub(crate) struct Terms {
     /// The number of the accepted proposal.
     pub(crate) number: u8,
     pub(crate) suite: EspSuite,
-    /// Of the key exchange of its own, if it has one.
-    pub(crate) group: Option<Group>,
+    /// Of the key exchanges of its own, if it has any.
+    pub(crate) groups: Option<ChildGroups>,
     /// The SPI of packets to the peer.
     pub(crate) spi_out: Spi,
     pub(crate) local_ts: Box<[Selector]>,
     pub(crate) remote_ts: Box<[Selector]>,
+}
+
+impl Terms {
+    /// Of the key exchange in CREATE_CHILD_SA.
+    pub(crate) fn first_group(&self) -> Option<Group> {
+        self.groups.map(|groups| groups.first)
+    }
+
+    /// Of those that follow it.
+    pub(crate) fn additional(&self) -> AdditionalGroups {
+        self.groups.map_or(AdditionalGroups::NONE, |groups| groups.additional)
+    }
 }
 
 /// What one side wants of a child.
@@ -82,10 +94,10 @@ impl<'a> Wish<'a> {
         ours: &EspProposal,
         theirs: &Proposal<'_>,
         keyed: Option<Group>,
-    ) -> Option<(EspSuite, Option<Group>)> {
+    ) -> Option<(EspSuite, Option<ChildGroups>)> {
         let transforms: Vec<_> = theirs.transforms().collect();
         if self.keyed {
-            ours.agree_with_group(&transforms, keyed)
+            ours.agree_with_groups(&transforms, keyed)
         } else {
             Some((ours.agree(&transforms)?, None))
         }
@@ -95,9 +107,10 @@ impl<'a> Wish<'a> {
 /// Appends SA of a request.
 pub(crate) fn offer_sa(builder: &mut MessageBuilder<Protected>, wish: Wish<'_>, spi: Spi) {
     let spi = spi.get().to_be_bytes();
-    let groups = |p: &'_ EspProposal| if wish.keyed { p.groups().to_vec() } else { Vec::new() };
-    let transforms: Vec<Vec<_>> =
-        wish.proposals.iter().map(|p| p.transforms_with(&groups(p)).collect()).collect();
+    let offer = |p: &EspProposal| -> Vec<_> {
+        if wish.keyed { p.keyed_transforms().collect() } else { p.transforms().collect() }
+    };
+    let transforms: Vec<Vec<_>> = wish.proposals.iter().map(offer).collect();
     let proposals: Vec<_> = (1..)
         .zip(&transforms)
         .map(|(number, transforms)| NewProposal {
@@ -133,21 +146,21 @@ pub(crate) fn choose_for(
     payloads: &Payloads<'_>,
     keyed: Option<Group>,
 ) -> Result<Terms, NotifyType> {
-    let (number, (suite, group), spi_out) =
+    let (number, (suite, groups), spi_out) =
         choose_suite(wish, payloads, keyed).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
     let remote_ts = narrow(wish.remote_ts, payloads.ts_i());
     let local_ts = narrow(wish.local_ts, payloads.ts_r());
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
     }
-    Ok(Terms { number, suite, group, spi_out, local_ts, remote_ts })
+    Ok(Terms { number, suite, groups, spi_out, local_ts, remote_ts })
 }
 
 fn choose_suite(
     wish: Wish<'_>,
     payloads: &Payloads<'_>,
     keyed: Option<Group>,
-) -> Option<(u8, (EspSuite, Option<Group>), Spi)> {
+) -> Option<(u8, (EspSuite, Option<ChildGroups>), Spi)> {
     let offered = payloads.sa()?;
     let agree = |ours: &EspProposal| {
         offered.offered().ok()?.filter(|p| p.protocol == Protocol::ESP).find_map(|theirs| {
@@ -165,17 +178,28 @@ pub(crate) fn answer(builder: &mut MessageBuilder<Protected>, child: &Child) {
 
 /// Appends TSi and TSr of a response.
 pub(crate) fn answer_ts(builder: &mut MessageBuilder<Protected>, child: &Child) {
-    builder.ts_i(&child.terms.remote_ts).ts_r(&child.terms.local_ts);
+    answer_ts_for(builder, &child.terms);
+}
+
+/// See [`answer_sa_for`].
+pub(crate) fn answer_ts_for(builder: &mut MessageBuilder<Protected>, terms: &Terms) {
+    builder.ts_i(&terms.remote_ts).ts_r(&terms.local_ts);
 }
 
 /// Appends SA of a response.
 pub(crate) fn answer_sa(builder: &mut MessageBuilder<Protected>, child: &Child) {
-    let Terms { suite, group, .. } = child.terms;
-    let transforms: Vec<_> = EspProposal::of(suite).transforms_with(group.as_slice()).collect();
+    answer_sa_for(builder, &child.terms, child.spi_in);
+}
+
+/// Appends SA of a response about a child with these terms, which may not be
+/// there yet.
+pub(crate) fn answer_sa_for(builder: &mut MessageBuilder<Protected>, terms: &Terms, spi_in: Spi) {
+    let Terms { suite, groups, .. } = *terms;
+    let transforms: Vec<_> = EspProposal::of(suite).transforms_with(groups).collect();
     let proposal = NewProposal {
-        number: child.terms.number,
+        number: terms.number,
         protocol: Protocol::ESP,
-        spi: &child.spi_in.get().to_be_bytes(),
+        spi: &spi_in.get().to_be_bytes(),
         transforms: &transforms,
     };
     builder.sa(&[proposal]);
@@ -203,7 +227,7 @@ pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Term
         .checked_sub(1)
         .and_then(|index| wish.proposals.get(index))
         .ok_or(Failure::Protocol)?;
-    let (suite, group) = wish.agree(offered, &chosen, None).ok_or(Failure::NoEspProposal)?;
+    let (suite, groups) = wish.agree(offered, &chosen, None).ok_or(Failure::NoEspProposal)?;
     let spi_out = spi_of(&chosen).ok_or(Failure::Protocol)?;
     // Narrowed to what we asked for; a peer that widens gets only that.
     let local_ts = narrow(wish.local_ts, Some(ts_i));
@@ -211,7 +235,7 @@ pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Term
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
     }
-    Ok(Terms { number: chosen.number, suite, group, spi_out, local_ts, remote_ts })
+    Ok(Terms { number: chosen.number, suite, groups, spi_out, local_ts, remote_ts })
 }
 
 /// Why a response without a child has none.
@@ -263,11 +287,12 @@ pub(crate) struct KeySource<'a> {
     /// Who sent the request of the exchange that makes it.
     pub(crate) role: Role,
     pub(crate) nonces: Nonces<'a>,
-    pub(crate) shared: Option<SharedSecret>,
+    pub(crate) shared: Option<SharedSecrets>,
 }
 
 impl Child {
-    /// The child with its keys, to be installed: KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr).
+    /// The child with its keys, to be installed: KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr),
+    /// and then the secrets of additional key exchanges.
     pub(crate) fn spec(
         &self,
         sk_d: &SkD,
@@ -276,7 +301,7 @@ impl Child {
         standby: bool,
     ) -> Box<ChildSpec> {
         let KeySource { role, nonces, shared } = source;
-        let keys = sk_d.child_keys(self.terms.suite, shared.map(Into::into), nonces);
+        let keys = sk_d.child_keys(self.terms.suite, shared, nonces);
         let (outgoing, incoming) = match role {
             Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
             Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),

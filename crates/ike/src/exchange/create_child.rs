@@ -8,9 +8,9 @@
 use crypto::{Group, KeyExchange, Nonces, SharedSecret};
 use esp::spec::Spi;
 
-use crate::exchange::Shape;
-use crate::exchange::child::{self, Child, Wish};
+use crate::exchange::child::{self, Child, Terms, Wish};
 use crate::exchange::sa_init::key_share;
+use crate::exchange::{Shape, follow_up};
 use crate::proposal::group_number;
 use crate::wire::{MessageBuilder, Notify, NotifyType, PayloadType, Payloads, Protected, Protocol};
 
@@ -96,22 +96,41 @@ impl Request<'_> {
     }
 }
 
-/// What a responder says that accepts.
-pub(crate) struct Answer {
-    pub(crate) nonce: Box<[u8]>,
-    /// Our public value.
-    pub(crate) value: Option<(Group, Box<[u8]>)>,
+/// A public value in a group.
+pub(crate) type Value = (Group, Box<[u8]>);
+
+/// What a responder says that accepts, once the child is there.
+pub(crate) enum Answer {
+    /// To CREATE_CHILD_SA: our nonce, and our public value.
+    Created(Box<[u8]>, Option<Value>),
+    /// To the last IKE_FOLLOWUP_KE.
+    FollowUp(Value),
 }
 
 impl Answer {
     pub(crate) fn push(&self, builder: &mut MessageBuilder<Protected>, child: &Child) {
-        child::answer_sa(builder, child);
-        builder.nonce(&self.nonce);
-        if let Some((group, public)) = &self.value {
-            builder.ke(group_number(*group), public);
+        match self {
+            Self::Created(nonce, value) => {
+                push_created(builder, (&child.terms, child.spi_in), nonce, value.as_ref());
+            }
+            Self::FollowUp((group, public)) => follow_up::push(builder, (*group, public), None),
         }
-        child::answer_ts(builder, child);
     }
+}
+
+/// Appends what a responder says that accepts.
+pub(crate) fn push_created(
+    builder: &mut MessageBuilder<Protected>,
+    (terms, spi_in): (&Terms, Spi),
+    nonce: &[u8],
+    value: Option<&Value>,
+) {
+    child::answer_sa_for(builder, terms, spi_in);
+    builder.nonce(nonce);
+    if let Some((group, public)) = value {
+        builder.ke(group_number(*group), public);
+    }
+    child::answer_ts_for(builder, terms);
 }
 
 /// Appends our public value, if there is one.
@@ -131,8 +150,8 @@ pub(crate) fn about_child(builder: &mut MessageBuilder<Protected>, kind: NotifyT
     builder.notify_about(&Notify { protocol: Protocol::ESP, spi: &spi, kind, data: &[] });
 }
 
-/// The secret that both sides share after the response, if there was to be a
-/// key exchange.
+/// The secret that both sides share after the response, for who asked, if there
+/// was to be a key exchange.
 pub(crate) fn agreed(
     own: Option<KeyExchange>,
     group: Option<Group>,

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod configuration;
 pub(crate) mod create_child;
+pub(crate) mod follow_up;
 pub(crate) mod informational;
 pub(crate) mod intermediate;
 pub(crate) mod nat;

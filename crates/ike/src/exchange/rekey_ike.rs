@@ -5,12 +5,12 @@
 //!                      <-- HDR, SK { SA, Nr, KEr }
 //! ```
 
-use crypto::{Group, IkeSpis, IkeSuite, KeyExchange, SharedSecret, SkD};
+use crypto::{Group, IkeSpis, IkeSuite, KeyExchange, SharedSecrets, SkD};
 
 use crate::event::Role;
 use crate::exchange::Shape;
 use crate::exchange::create_child::{BothNonces, push_value};
-use crate::proposal::{IkeProposal, group_number};
+use crate::proposal::{Declined, IkeProposal, group_number};
 use crate::sa::protection::{Keys, Spis};
 use crate::wire::{
     IkeSpi, MessageBuilder, NewProposal, NotifyType, PayloadType, Payloads, Protected, Protocol,
@@ -31,14 +31,14 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// SKEYSEED = prf(SK_d, g^ir | Ni | Nr), with the PRF of the SA before;
-    /// the rest with its own. Fragmentation is as before (RFC 7383 section 2.3),
+    /// SKEYSEED = prf(SK_d, g^ir | Ni | Nr), with the PRF of the SA before and the
+    /// secrets of additional key exchanges behind; the rest with its own. Fragmentation is as before (RFC 7383 section 2.3),
     /// for messages longer than `room`.
     pub(crate) fn new(
         (role, spis, room): (Role, Spis, Option<usize>),
         suite: IkeSuite,
         sk_d: &SkD,
-        shared: SharedSecret,
+        shared: SharedSecrets,
         nonces: BothNonces,
     ) -> Self {
         let on_wire = IkeSpis { initiator: spis.initiator.0, responder: spis.responder.0 };
@@ -72,6 +72,7 @@ impl Request<'_> {
 pub(crate) struct Chosen {
     pub(crate) number: u8,
     pub(crate) suite: IkeSuite,
+    pub(crate) declined: Declined,
     /// The peer's SPI of the new SA.
     pub(crate) spi: IkeSpi,
 }
@@ -87,7 +88,8 @@ pub(crate) fn choose(
         offered.offered().ok()?.filter(|p| p.protocol == Protocol::IKE).find_map(|theirs| {
             let transforms: Vec<_> = theirs.transforms().collect();
             let suite = ours.agree(&transforms, keyed)?;
-            Some(Chosen { number: theirs.number, suite, spi: spi_of(theirs.spi)? })
+            let declined = Declined::of(&transforms, suite.additional);
+            Some(Chosen { number: theirs.number, suite, declined, spi: spi_of(theirs.spi)? })
         })
     };
     ours.iter().find_map(agree).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)
@@ -101,7 +103,8 @@ pub(crate) fn answer(
     nonce: &[u8],
     value: &[u8],
 ) {
-    let transforms: Vec<_> = IkeProposal::of(chosen.suite).transforms().collect();
+    let proposal_of = IkeProposal::of(chosen.suite);
+    let transforms: Vec<_> = proposal_of.transforms().chain(chosen.declined.transforms()).collect();
     builder
         .sa(&[proposal(chosen.number, &own_spi, &transforms)])
         .nonce(nonce)

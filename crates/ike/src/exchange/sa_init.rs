@@ -14,7 +14,7 @@ use crate::event::Path;
 use crate::exchange::certificates::Wanted;
 use crate::exchange::signature::HASHES;
 use crate::exchange::{Shape, nat};
-use crate::proposal::{IkeProposal, group_number, group_of};
+use crate::proposal::{Declined, IkeProposal, group_number, group_of};
 use crate::sa::protection::{Spis, Unsendable};
 use crate::wire::{
     ExchangeType, Flags, Header, Ke, MessageBuilder, NewProposal, NotifyType, PayloadType,
@@ -81,7 +81,9 @@ impl Response<'_> {
     pub(crate) fn build(&self, provider: &mut Provider) -> Result<Arc<[u8]>, Unsendable> {
         let flags = Flags { initiator: false, response: true };
         let mut builder = start(self.spis, ExchangeType::SA_INIT, flags);
-        let transforms: Vec<_> = IkeProposal::of(self.chosen.suite).transforms().collect();
+        let proposal = IkeProposal::of(self.chosen.suite);
+        let declined = self.chosen.declined.transforms();
+        let transforms: Vec<_> = proposal.transforms().chain(declined).collect();
         builder
             .sa(&[ike_proposal(self.chosen.number, &transforms)])
             .ke(group_number(self.chosen.suite.group), self.key_answer.public())
@@ -102,6 +104,7 @@ impl Response<'_> {
 pub(crate) struct Chosen {
     pub(crate) number: u8,
     pub(crate) suite: IkeSuite,
+    pub(crate) declined: Declined,
 }
 
 /// The suite that a responder chooses: the best of ours that is on offer.
@@ -117,7 +120,8 @@ pub(crate) fn choose(
             let transforms: Vec<_> = theirs.transforms().collect();
             let suite = ours.agree(&transforms, keyed)?;
             (intermediate || suite.additional.is_empty()).then_some(())?;
-            Some(Chosen { number: theirs.number, suite })
+            let declined = Declined::of(&transforms, suite.additional);
+            Some(Chosen { number: theirs.number, suite, declined })
         })
     };
     ours.iter().find_map(agree)

@@ -169,6 +169,7 @@ impl Deleting {
                 | Task::DeleteChild(_)
                 | Task::DeleteLoser(_)
                 | Task::RekeyIke(_)
+                | Task::FollowUp(_)
                 | Task::Moot(_),
                 _,
             )) => Outcome { sa: self.go_on(cx, now), then: Then::Nothing },

@@ -11,6 +11,7 @@ use esp::spec::{ChildId, Selector, Spi};
 use crate::context::Context;
 use crate::event::Path;
 use crate::exchange::create_child::BothNonces;
+use crate::exchange::follow_up::Unfinished;
 use crate::exchange::rekey_ike::Successor;
 use crate::fault::Discard;
 use crate::sa::datagram::Datagram;
@@ -129,6 +130,8 @@ pub(crate) enum Task {
     DeleteLoser(Spi),
     /// A successor of the IKE SA.
     RekeyIke(Box<IkeTask>),
+    /// An additional key exchange of a child or a successor.
+    FollowUp(Box<FollowUpTask>),
     /// Whoever asked does not care any more.
     Moot(ExchangeType),
 }
@@ -157,10 +160,30 @@ pub(crate) struct IkeTask {
     pub(crate) rival: Option<Box<Successor>>,
 }
 
+/// What we have asked for, in the middle of its key exchanges.
+pub(crate) struct FollowUpTask {
+    pub(crate) of: Unfinished,
+    pub(crate) key_exchange: KeyExchange,
+    /// The child that the peer has made meanwhile for the same purpose, and
+    /// which has lost.
+    pub(crate) rival: Option<ChildId>,
+}
+
 impl Task {
     /// Whether it asks for a successor of the IKE SA.
     pub(crate) const fn is_rekey_ike(&self) -> bool {
-        matches!(self, Self::RekeyIke(_))
+        match self {
+            Self::RekeyIke(_) => true,
+            Self::FollowUp(task) => task.of.is_ike(),
+            Self::Liveness
+            | Self::Delete
+            | Self::Reject
+            | Self::AskTicket
+            | Self::CreateChild(_)
+            | Self::DeleteChild(_)
+            | Self::DeleteLoser(_)
+            | Self::Moot(_) => false,
+        }
     }
 
     /// The exchange that its request belongs to.
@@ -173,6 +196,7 @@ impl Task {
             | Self::DeleteChild(_)
             | Self::DeleteLoser(_) => ExchangeType::INFORMATIONAL,
             Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
+            Self::FollowUp(_) => ExchangeType::FOLLOWUP_KE,
             Self::Moot(exchange) => *exchange,
         }
     }

@@ -118,7 +118,7 @@ impl Established {
     /// would disturb (RFC 7296 section 2.25.2).
     pub(super) fn is_changing_children(&self) -> bool {
         let is_changing = |sa: &ChildSa| sa.is_installing() || matches!(sa.state, State::Deleting);
-        self.children.iter().any(is_changing)
+        self.children.iter().any(is_changing) || self.is_child_pending()
     }
 
     /// Has the plane install a child.
@@ -216,9 +216,12 @@ impl Established {
         let named: Vec<_> = self.children.iter().filter(is_named).map(|sa| sa.child.id).collect();
         let mut deleted = Deleted { spis: Vec::new(), unused: false };
         for id in named {
+            let is_unconfirmed = self.is_unconfirmed(id);
             let Some(sa) = self.find(id) else { continue };
             let spi = sa.child.spi_in;
             match sa.state {
+                // It has lost against what we are making ourselves.
+                State::Up if is_unconfirmed => self.withdraw(cx, id),
                 State::Up => self.remove(cx, id, Gone::PeerDeleted),
                 State::Replaced { by } => {
                     // The peer is ready to receive by the new one now.

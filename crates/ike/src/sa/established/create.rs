@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use crypto::{Group, KeyExchange};
+use crypto::Group;
 use esp::plane::Fault;
 use esp::spec::{ChildId, Spi};
 
 use super::Established;
 use super::children::{Purpose, State};
+use super::follow_up::{PATIENCE, answer_value};
 use crate::context::Context;
 use crate::event::{Event, Gone, RekeyWhat, Role};
-use crate::exchange::child::{self, KeySource, Wish};
+use crate::exchange::child::{self, KeySource, Terms, Wish};
 use crate::exchange::create_child::{self, BothNonces, NoSecret, about_child, agreed};
+use crate::exchange::follow_up::{self, NewSa, Unfinished};
 use crate::exchange::sa_init::key_share;
 use crate::fault::{Failure, PeerFault};
 use crate::proposal::{group_number, group_of};
@@ -98,7 +100,8 @@ impl Established {
         if gone || self.up.is_none() || !self.has_room() {
             return Ok(());
         }
-        if replaces.is_some_and(|id| self.is_unconfirmed(id)) {
+        let is_theirs = self.pending_for(replaces).is_some();
+        if is_theirs || replaces.is_some_and(|id| self.is_unconfirmed(id)) {
             self.rekey_later(cx, now, replaces, BUSY);
             return Ok(());
         }
@@ -153,19 +156,20 @@ impl Established {
         };
         let ChildTask { replaces, spi_in, traffic, nonce, key_exchange, rival } = task;
         let nonces = BothNonces::new(&nonce, nr);
-        if let Some((_, rival)) = &rival
-            && nonces.loses_against(rival)
-        {
-            self.base.channel.window.push(Intent::DeleteLoser(spi_in));
-            return Ok(());
-        }
         let [local_ts, remote_ts] = &traffic;
         let further = Wish::further(&self.base.connection.child);
         let wish = Wish { local_ts, remote_ts, ..further };
         let accepted = child::accept_for(wish, payloads).and_then(|terms| {
-            let shared = agreed(key_exchange, terms.group, payloads);
+            let shared = agreed(key_exchange, terms.first_group(), payloads);
             shared.map(|shared| (terms, shared)).map_err(|NoSecret| Failure::BadKeyExchange)
         });
+        let is_over = accepted.as_ref().is_ok_and(|(terms, _)| terms.additional().is_empty());
+        let theirs = rival.as_ref().map(|(_, nonces)| nonces);
+        let theirs = theirs.or_else(|| self.pending_for(replaces).map(|of| &of.nonces));
+        if theirs.is_some_and(|theirs| nonces.loses_against(theirs)) {
+            self.lose(cx, now, replaces, spi_in, is_over);
+            return Ok(());
+        }
         let (terms, shared) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
@@ -175,9 +179,36 @@ impl Established {
                 return Ok(());
             }
         };
-        let source = KeySource { role: Role::Initiator, nonces: nonces.both(), shared };
-        let by = self.submit(cx, (spi_in, terms), source, Purpose::Ours(replaces));
-        for replaced in [replaces, rival.map(|(id, _)| id)].into_iter().flatten() {
+        if self.pending_for(replaces).is_some() {
+            self.drop_pending(cx);
+        }
+        let rival = rival.map(|(id, _)| id);
+        match shared {
+            Some(shared) if !is_over => {
+                let what = NewSa::Child { replaces, spi_in, terms };
+                self.follow_up(cx, now, Unfinished::new(what, nonces, shared), rival, payloads)
+            }
+            shared => {
+                let (role, shared) = (Role::Initiator, shared.map(Into::into));
+                let source = KeySource { role, nonces: nonces.both(), shared };
+                self.install_ours(cx, (spi_in, terms), source, replaces, rival);
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the plane install what we have asked for, in place of the old one and
+    /// of what the peer has made meanwhile.
+    pub(super) fn install_ours(
+        &mut self,
+        cx: &mut Context,
+        agreed: (Spi, Terms),
+        source: KeySource<'_>,
+        replaces: Option<ChildId>,
+        rival: Option<ChildId>,
+    ) {
+        let by = self.submit(cx, agreed, source, Purpose::Ours(replaces));
+        for replaced in [replaces, rival].into_iter().flatten() {
             if let Some(sa) = self.find(replaced)
                 && sa.is_up()
             {
@@ -185,13 +216,36 @@ impl Established {
                 sa.rekey_at = None;
             }
         }
-        Ok(())
+    }
+
+    /// What the peer makes for the same purpose wins. Ours is deleted if it is
+    /// there, which it is not before its last key exchange is over.
+    fn lose(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        replaces: Option<ChildId>,
+        spi_in: Spi,
+        is_over: bool,
+    ) {
+        if is_over {
+            self.base.channel.window.push(Intent::DeleteLoser(spi_in));
+        } else {
+            cx.spis.free(spi_in);
+        }
+        if self.pending_for(replaces).is_some() {
+            self.rekey_later(cx, now, replaces, PATIENCE + BUSY);
+        }
     }
 
     /// What follows from an error of the peer. What it has made itself in the
     /// meantime serves as well.
     fn child_refused(&mut self, cx: &mut Context, now: Now, task: &ChildTask, error: Notify<'_>) {
         if task.rival.is_some() {
+            return;
+        }
+        if self.pending_for(task.replaces).is_some() {
+            self.rekey_later(cx, now, task.replaces, PATIENCE + BUSY);
             return;
         }
         match (error.kind, task.replaces) {
@@ -231,7 +285,7 @@ impl Established {
     }
 
     /// A successor was not to be had. The old child goes on, for now.
-    fn rekey_failed(
+    pub(super) fn rekey_failed(
         &mut self,
         cx: &mut Context,
         now: Now,
@@ -244,7 +298,13 @@ impl Established {
         cx.emit(Event::RekeyFailed { connection, sa, child, why });
     }
 
-    fn rekey_later(&mut self, cx: &mut Context, now: Now, child: Option<ChildId>, wait: Duration) {
+    pub(super) fn rekey_later(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        child: Option<ChildId>,
+        wait: Duration,
+    ) {
         let wait = cx.jittered(wait);
         if let Some(sa) = child.and_then(|id| self.find(id)) {
             sa.rekey_at = Some(now.instant + wait);
@@ -329,9 +389,9 @@ impl Established {
                 return self.receive_rekey_ike(cx, now, ticket, payloads);
             }
             create_child::Purpose::RekeyChild(spi) => {
-                self.rekey_for_peer(cx, ticket, spi, payloads)
+                self.rekey_for_peer(cx, now, ticket, spi, payloads)
             }
-            create_child::Purpose::Child => self.child_for_peer(cx, ticket, None, payloads),
+            create_child::Purpose::Child => self.child_for_peer(cx, now, ticket, None, payloads),
         };
         match accepted {
             Ok(()) => Outcome::keep(IkeSa::Established(self)),
@@ -373,6 +433,7 @@ impl Established {
     fn rekey_for_peer(
         &mut self,
         cx: &mut Context,
+        now: Now,
         ticket: AnswerTicket,
         spi: u32,
         payloads: &Payloads<'_>,
@@ -380,9 +441,12 @@ impl Established {
         let named = self.children.iter().find(|sa| sa.child.terms.spi_out.get() == spi);
         let Some(old) = named else { return Err(Refused::NotFound(spi)) };
         match old.state {
+            State::Up if self.is_following_up(old.child.id) => {
+                Err(Refused::With(NotifyType::TEMPORARY_FAILURE))
+            }
             State::Up => {
                 let old = old.child.id;
-                self.child_for_peer(cx, ticket, Some(old), payloads)
+                self.child_for_peer(cx, now, ticket, Some(old), payloads)
             }
             State::Installing(..) | State::Replaced { .. } | State::Deleting => {
                 Err(Refused::With(NotifyType::TEMPORARY_FAILURE))
@@ -394,12 +458,13 @@ impl Established {
     fn child_for_peer(
         &mut self,
         cx: &mut Context,
+        now: Now,
         ticket: AnswerTicket,
         replaces: Option<ChildId>,
         payloads: &Payloads<'_>,
     ) -> Result<(), Refused> {
         let is_rekeying = self.base.channel.window.task().is_some_and(Task::is_rekey_ike);
-        if is_rekeying || self.up.is_none() {
+        if is_rekeying || self.pending_successor().is_some() || self.up.is_none() {
             return Err(Refused::With(NotifyType::TEMPORARY_FAILURE));
         }
         if !self.has_room() {
@@ -416,23 +481,48 @@ impl Established {
         };
         let keyed = key_share(payloads).map(|(group, _)| group);
         let terms = child::choose_for(wish, payloads, keyed).map_err(Refused::With)?;
-        let own = own_half(cx, terms.group, keyed)?;
-        let value = own.as_ref().map(|own| (own.group(), own.public().into()));
-        let shared = agreed(own, terms.group, payloads)?;
+        let answer = terms.first_group().map(|group| answer_value(cx, group, payloads));
+        let (value, shared) = answer.transpose()?.unzip();
         let nonce: [u8; NONCE_LEN] = cx.provider.array();
         let nonces = BothNonces::new(ni, &nonce);
         let spi_in = cx.new_spi();
-        let source = KeySource { role: Role::Responder, nonces: nonces.both(), shared };
-        let answer = create_child::Answer { nonce: nonce.into(), value };
-        let purpose = Purpose::Theirs(ticket, answer, replaces);
-        let id = self.submit(cx, (spi_in, terms), source, purpose);
+        match shared {
+            Some(shared) if !terms.additional().is_empty() => {
+                let link = cx.provider.array();
+                let sent = self.base.channel.answer(cx, ticket, |builder| {
+                    let child = (&terms, spi_in);
+                    create_child::push_created(builder, child, &nonce, value.as_ref());
+                    follow_up::push_link(builder, Some(&link));
+                });
+                let what = NewSa::Child { replaces, spi_in, terms };
+                self.keep_pending(cx, now, Unfinished::new(what, nonces, shared), link);
+                sent.map_err(|Unsendable| Refused::Malformed)
+            }
+            shared => {
+                let (role, shared) = (Role::Responder, shared.map(Into::into));
+                let source = KeySource { role, nonces: nonces.both(), shared };
+                let answer = create_child::Answer::Created(nonce.into(), value);
+                let purpose = Purpose::Theirs(ticket, answer, replaces);
+                let id = self.submit(cx, (spi_in, terms), source, purpose);
+                self.note_rival(replaces, id, nonces);
+                Ok(())
+            }
+        }
+    }
+
+    /// Remembers what the peer has made, if we have asked for the same.
+    pub(super) fn note_rival(
+        &mut self,
+        replaces: Option<ChildId>,
+        id: ChildId,
+        nonces: BothNonces,
+    ) {
         if let Some(Task::CreateChild(task)) = self.base.channel.window.task_mut()
             && replaces.is_some()
             && task.replaces == replaces
         {
             task.rival = Some((id, nonces));
         }
-        Ok(())
     }
 
     /// The plane has installed what the peer has asked for, or could not.
@@ -464,22 +554,5 @@ impl Established {
             Ok(()) => self.go_on(cx, now),
             Err(Unsendable) => self.fault(cx),
         }
-    }
-}
-
-/// Our half of a key exchange in the group that was chosen, if the peer has
-/// sent a value of that group.
-fn own_half(
-    cx: &mut Context,
-    chosen: Option<Group>,
-    keyed: Option<Group>,
-) -> Result<Option<KeyExchange>, Refused> {
-    match chosen {
-        Some(group) if keyed != Some(group) => Err(Refused::WrongGroup(group)),
-        Some(group) => {
-            let own = cx.provider.key_exchange(group);
-            own.map(Some).map_err(|_| Refused::With(NotifyType::TEMPORARY_FAILURE))
-        }
-        None => Ok(None),
     }
 }

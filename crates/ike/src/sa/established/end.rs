@@ -5,6 +5,7 @@ use std::sync::Arc;
 use esp::plane::Command;
 
 use super::children::{Purpose, State};
+use super::follow_up::abandon;
 use super::set_up::Awaited;
 use super::{Established, Founded, Side};
 use crate::context::Context;
@@ -208,8 +209,10 @@ impl Established {
                 cx.spis.free(spi);
             }
         }
+        self.drop_pending(cx);
         match self.base.channel.window.disown() {
             Some(Task::CreateChild(task)) => cx.spis.free(task.spi_in),
+            Some(Task::FollowUp(task)) => abandon(cx, task.of),
             Some(Task::DeleteLoser(spi)) => cx.spis.free(spi),
             Some(
                 Task::Liveness

@@ -61,6 +61,9 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => {
                 return self.receive_create_child(cx, now, ticket, message.payloads());
             }
+            ExchangeType::FOLLOWUP_KE => {
+                return self.answer_follow_up(cx, now, ticket, message.payloads());
+            }
             _ => {
                 let answered = self.base.channel.answer_fault(cx, ticket, PeerFault::InvalidSyntax);
                 answered.and(Err(Unsendable))
@@ -146,6 +149,7 @@ impl Established {
                 }
             }
             Task::RekeyIke(task) => return self.receive_successor(cx, now, *task, payloads),
+            Task::FollowUp(task) => return self.receive_follow_up(cx, now, *task, payloads),
         }
         self.go_on(cx, now)
     }
@@ -167,6 +171,10 @@ impl Established {
     }
 
     fn pump(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
+        if self.pending_successor().is_some() {
+            // What waits is for the successor to ask (RFC 7296 section 2.25.2).
+            return Ok(());
+        }
         let tries = cx.retransmission.tries;
         while let Some(intent) = self.base.channel.pump(cx, now.instant, tries)? {
             self.ask(cx, now, intent)?;
@@ -203,11 +211,12 @@ impl Established {
             State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => None,
         };
         let children = self.children.iter().flat_map(|sa| [sa.rekey_at, late(sa)]);
-        children.chain([self.rekey_at]).flatten().min()
+        children.chain([self.rekey_at, self.pending_until()]).flatten().min()
     }
 
     fn rekey_if_due(&mut self, cx: &mut Context, now: Instant) {
         self.remove_late(cx, Some(now));
+        self.drop_overdue(cx, now);
         let window = &mut self.base.channel.window;
         for sa in &mut self.children {
             if sa.rekey_at.take_if(|due| *due <= now).is_some() {

@@ -3,6 +3,7 @@
 mod children;
 mod create;
 mod end;
+mod follow_up;
 mod inform;
 mod liveness;
 mod rekey;
@@ -36,6 +37,7 @@ pub(crate) use set_up::{Answer, Awaited};
 pub(crate) use tickets::TicketAnswer;
 
 use children::{ChildSa, Purpose, State};
+use follow_up::Pending;
 use liveness::Watch;
 
 /// How often a NAT mapping is refreshed (RFC 3948 section 4).
@@ -109,6 +111,8 @@ pub(crate) struct Established {
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
     wanted: [Option<Group>; 2],
+    /// What the peer has asked for, in the middle of its key exchanges.
+    pending: Option<Box<Pending>>,
     watch: Watch,
 }
 
@@ -136,6 +140,7 @@ impl Established {
             crash_token: None,
             rekey_at: None,
             wanted: [None; 2],
+            pending: None,
             watch: Watch::begin(now),
             base,
         });

@@ -1,16 +1,20 @@
 //! The successor of an IKE SA, asked for by either side
 //! (RFC 7296 sections 1.3.2, 2.8.2, 2.18 and 2.25.2).
 
+use std::sync::Arc;
+
 use super::Established;
-use super::create::{BUSY, REFUSED, Refused};
+use super::create::{BUSY, Broken, REFUSED, Refused};
+use super::follow_up::{Link, PATIENCE, answer_value};
 use crate::context::Context;
 use crate::crash::PeerToken;
 use crate::event::{Event, Role, SaId, Shown};
 use crate::exchange::create_child::BothNonces;
+use crate::exchange::follow_up::{self, NewSa, Unfinished};
 use crate::exchange::rekey_ike::{self, Successor};
 use crate::exchange::sa_init::key_share;
 use crate::fault::Failure;
-use crate::proposal::{IkeProposal, group_of};
+use crate::proposal::group_of;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::{Deleting, Superseded};
 use crate::sa::initiating::NONCE_LEN;
@@ -21,7 +25,7 @@ use crate::time::Now;
 use crate::wire::{IkeSpi, Notify, NotifyType, Payloads};
 
 /// An SA that goes on where another has ended, by our SPI.
-type Heir = (IkeSpi, IkeSa);
+pub(super) type Heir = (IkeSpi, IkeSa);
 
 /// As who asked.
 impl Established {
@@ -35,7 +39,8 @@ impl Established {
             self.rekey_at = Some(now.instant + cx.jittered(BUSY));
             return Ok(());
         }
-        let proposals = self.proposals();
+        let connection = Arc::clone(&self.base.connection);
+        let proposals = &connection.proposals;
         let configured = proposals.iter().flat_map(|p| p.groups()).copied();
         let [_, wanted] = self.wanted;
         // The group of this SA is one that both sides have.
@@ -52,15 +57,14 @@ impl Established {
         self.base.channel.ask(cx, now.instant, tries, task, |task, builder| {
             if let Task::RekeyIke(task) = task {
                 let IkeTask { spi, nonce, key_exchange, .. } = &**task;
-                rekey_ike::Request { proposals: &proposals, spi: *spi, nonce, key_exchange }
-                    .push(builder);
+                rekey_ike::Request { proposals, spi: *spi, nonce, key_exchange }.push(builder);
             }
         })
     }
 
     /// The answer to [`Self::ask_for_successor`].
     pub(super) fn receive_successor(
-        self: Box<Self>,
+        mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
         task: IkeTask,
@@ -70,47 +74,88 @@ impl Established {
         if let Some(error) = payloads.error() {
             return match rival {
                 Some(rival) => self.make_way(cx, now, *rival, None),
+                None if self.pending_successor().is_some() => self.await_theirs(cx, now, None),
                 None => self.successor_refused(cx, now, error),
             };
         }
-        let room = self.base.channel.protection.room();
         let accepted = rekey_ike::RESPONSE.check(payloads).ok().and_then(|()| {
-            let (suite, spi_r) = rekey_ike::accepted(&self.proposals(), payloads)?;
+            let proposals = &self.base.connection.proposals;
+            let (suite, spi_r) = rekey_ike::accepted(proposals, payloads)?;
             let (group, value) = key_share(payloads)?;
             let fits = group == suite.group && group == key_exchange.group();
             let shared = key_exchange.agree(value).ok().filter(|_| fits)?;
             let spis = Spis { initiator: spi, responder: spi_r };
             let nonces = BothNonces::new(&nonce, payloads.nonce()?);
-            Some(Successor::new(
-                (Role::Initiator, spis, room),
-                suite,
-                &self.base.sk_d,
-                shared,
-                nonces,
-            ))
+            let what = NewSa::Ike(suite, spis, PeerToken::of(payloads));
+            Some(Unfinished::new(what, nonces, shared))
         });
         let Some(own) = accepted else { return self.fault(cx) };
-        match rival {
-            Some(rival) if own.nonces.loses_against(&rival.nonces) => {
-                let name = self.name();
-                let channel = self.channel_of(own);
-                let lost = Deleting::begin(cx, now, name, channel, Intent::Delete, Vec::new());
-                let lost = lost.map(|sa| (spi, sa));
-                self.make_way(cx, now, *rival, lost)
-            }
-            rival => {
-                let lost = rival.map(|rival| {
-                    let channel = self.channel_of(*rival);
-                    (channel.protection.our_spi(), Superseded::begin(channel, now))
-                });
-                let name = self.name();
-                let (mut heir, old) = self.hand_over(cx, own, Role::Initiator);
-                heir.keep_crash_token(PeerToken::of(payloads));
-                let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
-                let sa = Deleting::begin(cx, now, name, old, Intent::Delete, Vec::new());
-                Outcome { sa, then: Then::Rekeyed(sas) }
-            }
+        let theirs = rival.as_ref().map(|rival| &rival.nonces);
+        let theirs = theirs.or_else(|| self.pending_successor().map(|of| &of.nonces));
+        if theirs.is_some_and(|theirs| own.nonces.loses_against(theirs)) {
+            let lost = self.delete_lost(cx, now, own);
+            return match rival {
+                Some(rival) => self.make_way(cx, now, *rival, lost),
+                None => self.await_theirs(cx, now, lost),
+            };
         }
+        self.drop_pending(cx);
+        let lost = rival.map(|rival| {
+            let channel = self.channel_of(*rival);
+            (channel.protection.our_spi(), Superseded::begin(channel, now))
+        });
+        if own.next_group().is_none() {
+            return self.finish(cx, now, own, None, lost);
+        }
+        match self.follow_up(cx, now, own, None, payloads) {
+            Ok(()) => {
+                let then = Then::Rekeyed(lost.into_iter().collect());
+                Outcome::keep(IkeSa::Established(self)).then(then)
+            }
+            Err(Broken) => self.fault(cx),
+        }
+    }
+
+    /// Our successor goes on, and this SA is deleted.
+    pub(super) fn go_on_as_own(
+        self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        (own, token): (Successor, Option<PeerToken>),
+        lost: Option<Heir>,
+    ) -> Outcome {
+        let name = self.name();
+        let (mut heir, old) = self.hand_over(cx, own, Role::Initiator);
+        heir.keep_crash_token(token);
+        let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
+        let sa = Deleting::begin(cx, now, name, old, Intent::Delete, Vec::new());
+        Outcome { sa, then: Then::Rekeyed(sas) }
+    }
+
+    /// Tells the peer that a successor of ours has lost, if there is one: not
+    /// before its last key exchange is over.
+    fn delete_lost(&self, cx: &mut Context, now: Now, own: Unfinished) -> Option<Heir> {
+        if own.next_group().is_some() {
+            return None;
+        }
+        let (what, nonces, secrets) = own.into_parts();
+        let NewSa::Ike(suite, spis, _) = what else { return None };
+        let of = (Role::Initiator, spis, self.base.channel.protection.room());
+        let own = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+        let channel = self.channel_of(own);
+        let sa = Deleting::begin(cx, now, self.name(), channel, Intent::Delete, Vec::new())?;
+        Some((spis.initiator, sa))
+    }
+
+    /// The peer's successor will go on, once its key exchanges are over.
+    fn await_theirs(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        lost: Option<Heir>,
+    ) -> Outcome {
+        self.rekey_at = Some(now.instant + PATIENCE + cx.jittered(BUSY));
+        Outcome::keep(IkeSa::Established(self)).then(Then::Rekeyed(lost.into_iter().collect()))
     }
 
     /// The peer's successor goes on, and the peer will delete this SA.
@@ -166,11 +211,28 @@ impl Established {
         ticket: AnswerTicket,
         payloads: &Payloads<'_>,
     ) -> Outcome {
-        let theirs = match self.successor_for_peer(cx, ticket, payloads) {
-            Ok(Some(theirs)) => theirs,
+        let (what, nonces, secrets) = match self.successor_for_peer(cx, ticket, payloads) {
+            Ok(Some((theirs, Some(link)))) => {
+                self.keep_pending(cx, now, theirs, link);
+                return Outcome::keep(IkeSa::Established(self));
+            }
+            Ok(Some((theirs, None))) => theirs.into_parts(),
             Ok(None) => return self.fault(cx),
             Err(refused) => return self.refuse(cx, ticket, &refused),
         };
+        let NewSa::Ike(suite, spis, _) = what else { return self.fault(cx) };
+        let of = (Role::Responder, spis, self.base.channel.protection.room());
+        let theirs = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+        self.go_on_as_theirs(cx, now, theirs)
+    }
+
+    /// The peer's successor is there.
+    pub(super) fn go_on_as_theirs(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        theirs: Successor,
+    ) -> Outcome {
         if let Some(Task::RekeyIke(task)) = self.base.channel.window.task_mut() {
             // Which of both goes on is seen when ours is answered.
             task.rival = Some(Box::new(theirs));
@@ -179,27 +241,22 @@ impl Established {
         self.make_way(cx, now, theirs, None)
     }
 
-    /// Answers, and gives what was agreed on; `None` if the answer could not be sent.
+    /// Answers, and gives what was agreed on, and the link if more key exchanges
+    /// are to follow; `None` if the answer could not be sent.
     fn successor_for_peer(
         &mut self,
         cx: &mut Context,
         ticket: AnswerTicket,
         payloads: &Payloads<'_>,
-    ) -> Result<Option<Successor>, Refused> {
+    ) -> Result<Option<(Unfinished, Option<Link>)>, Refused> {
         if self.is_busy() {
             return Err(Refused::With(NotifyType::TEMPORARY_FAILURE));
         }
         rekey_ike::REQUEST.check(payloads).map_err(|_| Refused::Malformed)?;
-        let keyed = key_share(payloads);
-        let chosen = rekey_ike::choose(&self.proposals(), payloads, keyed.map(|(group, _)| group));
-        let chosen = chosen.map_err(Refused::With)?;
-        let Some((_, value)) = keyed.filter(|(group, _)| *group == chosen.suite.group) else {
-            return Err(Refused::WrongGroup(chosen.suite.group));
-        };
-        let own = cx.provider.key_exchange(chosen.suite.group);
-        let own = own.map_err(|_| Refused::With(NotifyType::TEMPORARY_FAILURE))?;
-        let public: Box<[u8]> = own.public().into();
-        let shared = own.agree(value).map_err(|_| Refused::Malformed)?;
+        let keyed = key_share(payloads).map(|(group, _)| group);
+        let proposals = &self.base.connection.proposals;
+        let chosen = rekey_ike::choose(proposals, payloads, keyed).map_err(Refused::With)?;
+        let ((_, public), shared) = answer_value(cx, chosen.suite.group, payloads)?;
         let nonce: [u8; NONCE_LEN] = cx.provider.array();
         let nonces = BothNonces::new(payloads.nonce().ok_or(Refused::Malformed)?, &nonce);
         let spis = Spis { initiator: chosen.spi, responder: cx.random_ike_spi() };
@@ -207,21 +264,27 @@ impl Established {
         // One that may lose against ours is not there until that is settled.
         let is_certain = self.base.channel.window.task().is_none_or(|task| !task.is_rekey_ike());
         let token = cx.crash_tokens.of(spis).filter(|_| is_certain && self.line().is_none());
+        let theirs = Unfinished::new(NewSa::Ike(chosen.suite, spis, None), nonces, shared);
+        let link: Option<Link> = theirs.next_group().map(|_| cx.provider.array());
         let sent = self.base.channel.answer(cx, ticket, |builder| {
             rekey_ike::answer(builder, chosen, spis.responder, &nonce, &public);
+            follow_up::push_link(builder, link.as_ref().map(<[u8; 8]>::as_slice));
             if let Some(token) = token {
                 builder.notify(NotifyType::QUICK_CRASH_DETECTION, &token);
             }
         });
-        let sk_d = &self.base.sk_d;
-        let of = (Role::Responder, spis, self.base.channel.protection.room());
-        Ok(sent.ok().map(|()| Successor::new(of, chosen.suite, sk_d, shared, nonces)))
+        Ok(sent.ok().map(|()| (theirs, link)))
     }
 
     /// Whether a successor would disturb something (RFC 7296 section 2.25.2).
     fn is_busy(&self) -> bool {
         let asked = match self.base.channel.window.task() {
-            Some(Task::CreateChild(_) | Task::DeleteChild(_) | Task::DeleteLoser(_)) => true,
+            Some(
+                Task::CreateChild(_)
+                | Task::DeleteChild(_)
+                | Task::DeleteLoser(_)
+                | Task::FollowUp(_),
+            ) => true,
             Some(Task::RekeyIke(task)) => task.rival.is_some(),
             Some(
                 Task::Liveness | Task::Delete | Task::Reject | Task::AskTicket | Task::Moot(_),
@@ -245,6 +308,7 @@ impl Established {
             | Task::CreateChild(_)
             | Task::DeleteChild(_)
             | Task::DeleteLoser(_)
+            | Task::FollowUp(_)
             | Task::Moot(_) => None,
         }
     }
@@ -259,6 +323,7 @@ impl Established {
         by: Role,
     ) -> (Box<Self>, Channel) {
         self.revoke(cx);
+        self.drop_pending(cx);
         let former = self.id();
         let Successor { suite, keys, .. } = successor;
         self.base.suite = suite;
@@ -292,14 +357,6 @@ impl Established {
     pub(super) fn go_on_as_heir(self: Box<Self>, cx: &mut Context, now: Now) -> Option<Heir> {
         let spi = self.base.channel.protection.our_spi();
         Some((spi, self.go_on(cx, now).sa?))
-    }
-
-    /// What may be agreed on: all that is configured and takes one key exchange.
-    /// Each further one would take an exchange of its own (IKE_FOLLOWUP_KE, RFC
-    /// 9370); SK_d of a hybrid SA goes into its successor's keys all the same.
-    fn proposals(&self) -> Vec<IkeProposal> {
-        let all = self.base.connection.proposals.iter();
-        all.filter(|proposal| !proposal.has_additional()).cloned().collect()
     }
 
     /// A successor that does not go on, as something to say goodbye through.
