@@ -61,7 +61,7 @@ pub use intermediate::IntAuth;
 pub use kex::{KeyAnswer, KeyExchange, SharedSecret, SharedSecrets};
 pub use mac::{CookieKey, nat_detection_hash, same_octets};
 pub use ops::public_key_operations;
-pub use passphrase::Pbes2;
+pub use passphrase::{Pbes2, Pkcs12Mac};
 pub use provider::Provider;
 pub use schedule::{ChildKeys, IkeKeys, IkeSpis, Nonces, SkD, SkP, Skeyseed};
 pub use secret::{Mac, Ppk, Psk, SignedOctets};

@@ -1,4 +1,5 @@
-//! What a passphrase protects: PBES2 with PBKDF2 and AES-CBC (RFC 8018).
+//! What a passphrase protects: PBES2 with PBKDF2 and AES-CBC (RFC 8018), and
+//! the integrity of a PKCS #12 file (RFC 7292).
 
 use std::num::NonZeroU32;
 
@@ -6,10 +7,10 @@ use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
 };
 use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::pbkdf2;
+use aws_lc_rs::{digest, hmac, pbkdf2};
 use zeroize::Zeroizing;
 
-use crate::error::OpenFailed;
+use crate::error::{Mismatch, OpenFailed};
 use crate::sign::HashAlg;
 
 /// More iterations are not made: a file must not stop the program for minutes.
@@ -72,5 +73,64 @@ impl Pbes2<'_> {
         let iterations = NonZeroU32::new(self.iterations).ok_or(OpenFailed)?;
         pbkdf2::derive(algorithm, iterations, self.salt, passphrase, key);
         Ok(())
+    }
+}
+
+/// How a PKCS #12 file is protected against changes (RFC 7292 section 4).
+#[derive(Clone, Copy)]
+pub struct Pkcs12Mac<'a> {
+    /// The hash of the key's derivation and of the HMAC; `None` is SHA-1,
+    /// which is sound in both.
+    pub hash: Option<HashAlg>,
+    /// The salt.
+    pub salt: &'a [u8],
+    /// How often the hash is made.
+    pub iterations: u32,
+    /// The HMAC.
+    pub code: &'a [u8],
+}
+
+impl Pkcs12Mac<'_> {
+    /// Checks the code of `content`.
+    ///
+    /// # Errors
+    /// [`Mismatch`], most likely since the passphrase is another.
+    pub fn verify(&self, passphrase: &str, content: &[u8]) -> Result<(), Mismatch> {
+        let (hash, mac, block) = match self.hash {
+            None => (&digest::SHA1_FOR_LEGACY_USE_ONLY, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, 64),
+            Some(HashAlg::Sha256) => (&digest::SHA256, hmac::HMAC_SHA256, 64),
+            Some(HashAlg::Sha384) => (&digest::SHA384, hmac::HMAC_SHA384, 128),
+            Some(HashAlg::Sha512) => (&digest::SHA512, hmac::HMAC_SHA512, 128),
+        };
+        if self.iterations == 0 || self.iterations > MAX_ITERATIONS {
+            return Err(Mismatch);
+        }
+        let key = self.key(hash, block, passphrase);
+        let key = hmac::Key::new(mac, &key);
+        hmac::verify(&key, content, self.code).map_err(|_| Mismatch)
+    }
+
+    /// RFC 7292 appendix B.2. The key is as long as the hash, so its first
+    /// round is all of it; 3 asks for an integrity key (appendix B.3).
+    fn key(
+        &self,
+        hash: &'static digest::Algorithm,
+        block: usize,
+        passphrase: &str,
+    ) -> Zeroizing<Vec<u8>> {
+        let text = passphrase.encode_utf16().chain([0]).flat_map(u16::to_be_bytes);
+        let text: Zeroizing<Vec<u8>> = Zeroizing::new(text.collect());
+        let mut input = Zeroizing::new(vec![3; block]);
+        input.reserve_exact(self.salt.len() + text.len() + 2 * block);
+        for part in [self.salt, text.as_slice()] {
+            let len = part.len().next_multiple_of(block);
+            input.extend(part.iter().cycle().take(len));
+        }
+        let mut key = Zeroizing::new(digest::digest(hash, &input).as_ref().to_vec());
+        for _ in 1..self.iterations {
+            let next = digest::digest(hash, &key);
+            key.copy_from_slice(next.as_ref());
+        }
+        key
     }
 }

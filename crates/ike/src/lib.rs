@@ -17,7 +17,11 @@ pub mod pool;
 pub mod proposal;
 mod sa;
 #[doc(hidden)]
-pub use sa::fragments::fuzzing;
+pub mod fuzzing {
+    //! What the fuzz targets of the exchanges and the SAs run.
+    pub use crate::exchange::signature::fuzzing::signature;
+    pub use crate::sa::fragments::fuzzing::fragments;
+}
 pub mod session;
 pub mod status;
 mod streams;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Certificate, Crl, Dn, Name, Presented, Revocation, Trust, dn};
+use crate::{Certificate, Crl, Dn, Name, Presented, Revocation, Trust, dn, pkcs12};
 
 /// Octets as a chain: each certificate behind two octets of length. The first
 /// is that of a peer, all others are of authorities that it brings along, and
@@ -40,6 +40,14 @@ pub fn crl(input: &[u8]) {
     if let Ok(crl) = Crl::from_der(input) {
         assert!(crl.revoked() <= input.len());
         distinguished(crl.issuer());
+    }
+}
+
+/// Octets as a PKCS #12 file, and as what is in one once its code has been
+/// checked, which chance would never get right.
+pub fn pkcs12(input: &[u8]) {
+    for read in [pkcs12::read(input, None), pkcs12::contents(input, b"")].into_iter().flatten() {
+        read.certificates.iter().for_each(|it| distinguished(it.subject()));
     }
 }
 

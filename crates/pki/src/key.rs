@@ -99,7 +99,10 @@ fn wrapped(algorithm: &[u8], key: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// EncryptedPrivateKeyInfo (RFC 5958 section 3).
-fn encrypted(octets: &[u8], passphrase: Option<&[u8]>) -> Result<SigningKey, BadPrivateKey> {
+pub(crate) fn encrypted(
+    octets: &[u8],
+    passphrase: Option<&[u8]>,
+) -> Result<SigningKey, BadPrivateKey> {
     let mut fields = Reader::new(octets).inside(SEQUENCE)?;
     let scheme = pbes2(fields.inside(SEQUENCE)?)?;
     let ciphertext = fields.expect(OCTET_STRING)?;
@@ -125,7 +128,7 @@ const AES_192_CBC: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x16";
 const AES_256_CBC: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x2a";
 
 /// PBES2-params (RFC 8018 appendix A.4).
-fn pbes2(mut algorithm: Reader<'_>) -> Result<Pbes2<'_>, BadPrivateKey> {
+pub(crate) fn pbes2(mut algorithm: Reader<'_>) -> Result<Pbes2<'_>, BadPrivateKey> {
     if algorithm.expect(OID)? != PBES2 {
         return Err(BadPrivateKey::Encryption);
     }
@@ -165,7 +168,7 @@ fn prf(mut kdf: Reader<'_>) -> Result<Option<HashAlg>, BadPrivateKey> {
     Ok(None)
 }
 
-fn number(content: &[u8]) -> Result<u32, BadPrivateKey> {
+pub(crate) fn number(content: &[u8]) -> Result<u32, BadPrivateKey> {
     let content = content.strip_prefix(&[0]).unwrap_or(content);
     if content.len() > 4 {
         return Err(BadPrivateKey::Encryption);

@@ -18,6 +18,7 @@ pub mod issue;
 mod key;
 mod name;
 pub mod pem;
+pub mod pkcs12;
 mod refusal;
 mod trust;
 

@@ -44,3 +44,8 @@ fn revocation_lists_hold_no_surprise() {
 fn names_hold_no_surprise() {
     replay("distinguished_name", fuzzing::name);
 }
+
+#[test]
+fn pkcs12_files_hold_no_surprise() {
+    replay("pkcs12", fuzzing::pkcs12);
+}

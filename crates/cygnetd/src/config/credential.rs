@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crypto::{PublicKey, SigningKey};
-use pki::{Certificate, Credential, Crl, ExtendedKeyUsage, Revocation, Trust, pem, private_key};
+use pki::{
+    Certificate, Credential, Crl, ExtendedKeyUsage, Revocation, Trust, pem, pkcs12, private_key,
+};
 use zeroize::Zeroizing;
 
 use super::diagnostic::Findings;
@@ -21,7 +23,7 @@ const MAX_CRL: usize = 16 * 1024 * 1024;
 const MAX_KEY: usize = 64 * 1024;
 
 /// Settings of `local` that count with `auth = "pubkey"` only.
-pub(super) const LOCAL: [&str; 3] = ["certs", "key", "passphrase_file"];
+pub(super) const LOCAL: [&str; 4] = ["certs", "key", "pkcs12", "passphrase_file"];
 /// Settings of `remote` that count with `auth = "pubkey"` only.
 pub(super) const REMOTE: [&str; 5] =
     ["cacerts", "certs", "crls", "revocation", "extended_key_usage"];
@@ -32,32 +34,76 @@ pub(super) fn local(
     environment: &Environment,
     findings: &mut Findings,
 ) -> Option<Arc<Credential>> {
+    let passphrase = section.get(findings, "passphrase_file", |item| passphrase(item, environment));
+    if section.has("passphrase_file") && passphrase.is_none() {
+        return None;
+    }
+    let passphrase = passphrase.as_ref();
+    let (key, certificates) = if section.has("pkcs12") {
+        bundle(section, environment, findings, passphrase)?
+    } else {
+        pair(section, environment, findings, passphrase)?
+    };
+    match Credential::new(Arc::new(key), certificates) {
+        Ok(credential) => Some(Arc::new(credential)),
+        Err(error) => {
+            let file = if section.has("pkcs12") { "pkcs12" } else { "certs" };
+            findings.error(&section.place_of_value(file), error.to_string(), "");
+            None
+        }
+    }
+}
+
+type Passphrase = Zeroizing<Vec<u8>>;
+
+/// A key and its certificates, each in files of their own.
+fn pair(
+    section: &mut Section<'_>,
+    environment: &Environment,
+    findings: &mut Findings,
+    passphrase: Option<&Passphrase>,
+) -> Option<(SigningKey, Vec<Certificate>)> {
     if !section.has("key") {
         let message = format!("there is no key in {}", section.title);
-        findings.error(&section.place, message, "key = \"own.key\", a file with the private key");
+        let help = "key = \"own.key\", a file with the private key, or pkcs12 = \"own.p12\"";
+        findings.error(&section.place, message, help);
     }
-    let passphrase = section.get(findings, "passphrase_file", |item| passphrase(item, environment));
-    let has_passphrase = section.has("passphrase_file");
-    let key = section.get(findings, "key", |item| key(item, environment, passphrase.as_ref()));
+    let key = section.get(findings, "key", |item| key(item, environment, passphrase));
     let has_certificates = section.has("certs");
     let certificates = section.list(findings, "certs", |item| certificates(item, environment));
-    if has_passphrase && passphrase.is_none() || has_certificates && certificates.is_none() {
+    if has_certificates && certificates.is_none() {
         return None;
     }
     let (key, is_open) = key?;
     if is_open {
-        let place = section.place_of_value("key");
-        let message = "everybody on this machine can read this private key";
-        findings.warning(&place, message, "chmod o-rwx");
+        warn_of_open_key(section, "key", findings);
     }
-    let certificates = certificates.unwrap_or_default().into_iter().flatten().collect();
-    match Credential::new(Arc::new(key), certificates) {
-        Ok(credential) => Some(Arc::new(credential)),
-        Err(error) => {
-            findings.error(&section.place_of_value("certs"), error.to_string(), "");
-            None
-        }
+    Some((key, certificates.unwrap_or_default().into_iter().flatten().collect()))
+}
+
+/// Both in one file.
+fn bundle(
+    section: &mut Section<'_>,
+    environment: &Environment,
+    findings: &mut Findings,
+    passphrase: Option<&Passphrase>,
+) -> Option<(SigningKey, Vec<Certificate>)> {
+    if let Some(other) = ["key", "certs"].into_iter().find(|other| section.has(other)) {
+        let message = format!("{other} and pkcs12 are given");
+        findings.error(&section.place_of(other), message, "leave one of them out");
+        return None;
     }
+    let read = |item: Item<'_>| pkcs12_file(item, environment, passphrase);
+    let (contents, is_open) = section.get(findings, "pkcs12", read)?;
+    if is_open {
+        warn_of_open_key(section, "pkcs12", findings);
+    }
+    Some((contents.key, contents.certificates))
+}
+
+fn warn_of_open_key(section: &Section<'_>, key: &str, findings: &mut Findings) {
+    let message = "everybody on this machine can read this private key";
+    findings.warning(&section.place_of_value(key), message, "chmod o-rwx");
 }
 
 /// Whom we believe. `None` when something is wrong with it.
@@ -100,7 +146,7 @@ pub(super) fn remote(
     (!trust.is_empty()).then(|| Arc::new(trust))
 }
 
-fn passphrase(item: Item<'_>, environment: &Environment) -> Result<Zeroizing<Vec<u8>>, Wrong> {
+fn passphrase(item: Item<'_>, environment: &Environment) -> Result<Passphrase, Wrong> {
     let (mut octets, _) = contents(item, environment, MAX_KEY)?;
     for end in [b'\n', b'\r'] {
         octets.pop_if(|last| *last == end);
@@ -112,7 +158,7 @@ fn passphrase(item: Item<'_>, environment: &Environment) -> Result<Zeroizing<Vec
 fn key(
     item: Item<'_>,
     environment: &Environment,
-    passphrase: Option<&Zeroizing<Vec<u8>>>,
+    passphrase: Option<&Passphrase>,
 ) -> Result<(SigningKey, bool), Wrong> {
     let (octets, mode) = contents(item, environment, MAX_KEY)?;
     let passphrase = passphrase.map(|octets| octets.as_slice());
@@ -124,6 +170,24 @@ fn key(
         about(item, error, help)
     })?;
     Ok((key, mode & 0o007 != 0))
+}
+
+/// What the file holds, and whether everybody can read it.
+fn pkcs12_file(
+    item: Item<'_>,
+    environment: &Environment,
+    passphrase: Option<&Passphrase>,
+) -> Result<(pkcs12::Contents, bool), Wrong> {
+    let (octets, mode) = contents(item, environment, pkcs12::MAX_FILE)?;
+    let passphrase = passphrase.map(|octets| octets.as_slice());
+    let read = pkcs12::read(&octets, passphrase).map_err(|error| {
+        let help = match error {
+            pkcs12::BadPkcs12::NeedsPassphrase => "passphrase_file = \"own.passphrase\"",
+            _ => "",
+        };
+        about(item, error, help)
+    })?;
+    Ok((read, mode & 0o007 != 0))
 }
 
 fn certificates(item: Item<'_>, environment: &Environment) -> Result<Vec<Certificate>, Wrong> {

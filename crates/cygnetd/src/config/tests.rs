@@ -666,6 +666,8 @@ fn with_certificates() -> tempfile::TempDir {
     request.role = pki::issue::Role::Peer;
     let authority = pki::issue::Authority { certificate: &ca, key: &ca_key };
     let own = authority.issue(&request, &key, &mut provider).unwrap();
+    fs::write(dir.path().join("own.p12"), P12).unwrap();
+    fs::write(dir.path().join("own.passphrase"), "open-sesame\n").unwrap();
     let (_, crl) = authority.revoke(&[], (time(20_000), time(40_000)), 1).unwrap();
     let write = |name: &str, label: &str, octets: &[u8]| {
         let path = dir.path().join(name);
@@ -680,6 +682,9 @@ fn with_certificates() -> tempfile::TempDir {
     write("ca.crl", "X509 CRL", &crl);
     dir
 }
+
+/// Of an authority of its own, as OpenSSL has written it.
+const P12: &[u8] = include_bytes!("../../../pki/tests/data/openssl3.p12");
 
 /// A connection with certificates on both sides, with lines for each.
 fn certified(local: &str, remote: &str) -> String {
@@ -715,6 +720,19 @@ fn certificates_are_read_and_name_us() {
 }
 
 #[test]
+fn key_and_certificates_may_come_in_one_file() {
+    let dir = with_certificates();
+    fs::set_permissions(dir.path().join("own.p12"), fs::Permissions::from_mode(0o600)).unwrap();
+    let own = "pkcs12 = \"own.p12\"\npassphrase_file = \"own.passphrase\"";
+    let config = parse_in(dir.path(), &certified(own, TRUST)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.warnings, [""; 0]);
+    let office = &config.ike.connections[0];
+    assert_eq!(office.local_id.to_string(), "O=Example, CN=gateway");
+    let LocalAuth::PublicKey(credential) = &office.auth.local else { panic!("no certificate") };
+    assert_eq!(credential.certificates().len(), 1);
+}
+
+#[test]
 fn the_two_sides_may_prove_themselves_in_different_ways() {
     let dir = with_certificates();
     let text = LEAST.replace("id = \"@dut\"", &format!("auth = \"pubkey\"\n{OWN}"));
@@ -741,6 +759,9 @@ fn a_mistake_with_certificates_says_what_it_is() {
         ("certs = [\"own.pem\"]\nkey = \"ca.key\"", TRUST, "not that of the private key"),
         ("certs = [\"own.pem\"]\nkey = \"ca.pem\"", TRUST, "there is no private key in it"),
         (&format!("id = \"other.example\"\n{OWN}"), TRUST, "it is for O=Example, CN=gateway | gat"),
+        ("pkcs12 = \"own.p12\"\nkey = \"own.key\"", TRUST, "key and pkcs12 are given"),
+        ("pkcs12 = \"own.p12\"", TRUST, "passphrase_file = \"own.passphrase\""),
+        ("pkcs12 = \"ca.pem\"", TRUST, "this is no PKCS #12 file"),
         (&format!("id = \"CN=*\"\n{OWN}"), TRUST, "this id stands for several"),
         ("key = \"own.key\"", TRUST, "there is no id"),
     ] {

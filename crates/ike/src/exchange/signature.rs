@@ -132,6 +132,35 @@ const fn number(hash: HashAlg) -> HashAlgorithm {
     }
 }
 
+/// What the fuzz target `signature` runs.
+pub(crate) mod fuzzing {
+    use super::{AuthMethod, parse, verify, wire};
+
+    /// A method, and the data of AUTH: what is named is there, the signature
+    /// is the end of it, and nobody has made it.
+    pub fn signature(input: &[u8]) {
+        let Some((&method, data)) = input.split_first() else { return };
+        let method = AuthMethod(method);
+        let Some((schemes, signature)) = parse(method, data) else { return };
+        assert!(data.ends_with(signature) && !schemes.is_empty());
+        if method == AuthMethod::DIGITAL_SIGNATURE {
+            assert_eq!(schemes.len(), 1);
+            assert!(signature.len() < data.len());
+        }
+        // The key of RFC 8032 section 7.1, test 2.
+        let key = crypto::PublicKey::from_parts(crypto::KeyKind::Ed25519, &KEY);
+        if let Ok(key) = key {
+            assert!(verify(wire::Auth { method, data }, &key, b"never signed").is_err());
+        }
+    }
+
+    const KEY: [u8; 32] = [
+        0x3d, 0x40, 0x17, 0xc3, 0xe8, 0x43, 0x89, 0x5a, 0x92, 0xb7, 0x0a, 0xa7, 0x4d, 0x1b, 0x7e,
+        0xbc, 0x9c, 0x98, 0x2c, 0xcf, 0x2e, 0xc4, 0x96, 0x8c, 0xc0, 0xcd, 0x55, 0xf1, 0x2a, 0xf4,
+        0x66, 0x0c,
+    ];
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

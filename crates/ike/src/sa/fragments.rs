@@ -163,7 +163,7 @@ pub(crate) const fn numbers(fragment: &EncryptedFragment<'_>) -> (u16, u16) {
 }
 
 /// What the fuzz target `fragments` runs on each input, and a test on its corpus.
-pub mod fuzzing {
+pub(crate) mod fuzzing {
     use super::{HEAD_LEN, Head, MAX_OCTETS, MAX_PARTS, Reassembly};
     use crate::time::Instant;
     use crate::wire::{ExchangeType, Flags, Header, IkeSpi, PayloadType};
