@@ -10,8 +10,8 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
-    Resumption, Retransmission, Shard, TcpUse,
+    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
+    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -137,11 +137,13 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
             remote_ts,
             proposals: vec![ESP.parse().ok().context("ESP proposal")?],
             dynamic: false,
+            lifetime: ChildLifetime::endless(),
         },
         force_encapsulation: true,
         fragmentation: Fragmentation::default(),
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
+        lifetime: Lifetime::endless(),
         resumption: Resumption::default(),
         vips: Addresses::NONE,
         pools: Vec::new(),

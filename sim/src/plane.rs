@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crypto::EspKey;
 use esp::inbound::Inbound;
+use esp::limits::Limits;
 use esp::outbound::Outbound;
 use esp::packet;
 use esp::plane::{Capabilities, Command, CommandId, Dataplane, Fault, PlaneEvent, Traffic};
@@ -57,6 +58,7 @@ pub struct Installed {
     pub example: Vec<u8>,
     inbound: Inbound,
     outbound: Outbound,
+    limits: Limits,
     traffic: Traffic,
 }
 
@@ -153,7 +155,11 @@ impl ModelPlane {
         match self.policies.lookup(&flow) {
             Decision::Child(&id) => {
                 let child = self.children.get_mut(&id).unwrap();
-                Outgoing::Sealed(child.path, child.seal(inner))
+                let before = child.traffic.sent();
+                let sealed = child.seal(inner);
+                let met = child.limits.met(before, child.traffic.sent());
+                self.events.extend(met.map(|limit| PlaneEvent::Expired(id, limit)));
+                Outgoing::Sealed(child.path, sealed)
             }
             Decision::Held(held) => {
                 if held.wait(inner).acquire {
@@ -182,8 +188,11 @@ impl ModelPlane {
                 Encapsulation::Udp | Encapsulation::Tcp(_) | Encapsulation::Plain => {}
             }
         }
+        let before = child.traffic.received();
         child.traffic.packets_in += 1;
         child.traffic.bytes_in += opened.range.len() as u64;
+        let met = child.limits.met(before, child.traffic.received());
+        self.events.extend(met.map(|limit| PlaneEvent::Expired(id, limit)));
         Some(octets[opened.range].to_vec())
     }
 
@@ -240,6 +249,7 @@ impl ModelPlane {
             example: example(&spec),
             inbound: Inbound::new(spec.inbound, selectors),
             outbound: Outbound::new(spec.outbound),
+            limits: spec.limits,
             traffic: Traffic::default(),
         };
         self.children.insert(spec.id, installed);

@@ -9,8 +9,8 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, Config, Connection, Fragmentation, Limits, PreShared, PreSharedKey,
-    Resumption, Retransmission, Shard, TcpUse,
+    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
+    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -51,6 +51,10 @@ pub struct Profile {
     pub fragmentation: Fragmentation,
     /// Ask for a sign of life.
     pub liveness: Option<Duration>,
+    /// How long the keys of an IKE SA are used.
+    pub lifetime: Lifetime<Duration>,
+    /// And those of a child.
+    pub child_lifetime: ChildLifetime,
     /// Resumption.
     pub resumption: Resumption,
     /// Retransmission.
@@ -94,6 +98,8 @@ impl Profile {
             tcp: TcpUse::Never,
             fragmentation: Fragmentation::default(),
             liveness: None,
+            lifetime: Lifetime::endless(),
+            child_lifetime: ChildLifetime::endless(),
             resumption: Resumption::default(),
             retransmission: Retransmission::default(),
             limits: Limits::default(),
@@ -173,10 +179,12 @@ impl Profile {
                 remote_ts: self.remote_ts.iter().map(|text| subnet(text)).collect(),
                 proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),
                 dynamic: self.dynamic,
+                lifetime: self.child_lifetime,
             },
             force_encapsulation: self.force_encapsulation,
             fragmentation: self.fragmentation,
             liveness: self.liveness,
+            lifetime: self.lifetime,
             resumption: self.resumption,
             vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),

@@ -108,6 +108,9 @@ pub struct Connection {
     /// How long it has been up, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<f64>,
+    /// In how many seconds its keys are to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_in: Option<f64>,
     /// The ticket that we hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
@@ -134,7 +137,7 @@ pub struct Ticket {
 }
 
 /// A child: what carries packets.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, CustomType)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, CustomType)]
 pub struct Child {
     /// Its configured name.
     pub name: String,
@@ -158,4 +161,7 @@ pub struct Child {
     pub bytes_out: u64,
     /// Inner packets sent.
     pub packets_out: u64,
+    /// In how many seconds its keys are to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekey_in: Option<f64>,
 }

@@ -122,6 +122,7 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
     add("local", end(connection.local_id.as_deref(), connection.local.as_deref()));
     add("remote", end(connection.remote_id.as_deref(), connection.remote.as_deref()));
     add("IKE SA", sa(connection));
+    add("", connection.rekey_in.map(new_keys));
     add("set up", how(connection));
     add(
         "ticket",
@@ -140,6 +141,7 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
         let (spi_in, spi_out) = (&child.spi_in, &child.spi_out);
         add("", Some(format!("{} {form}, SPIs {spi_in} in, {spi_out} out", child.suite)));
         add("", Some(traffic(child)));
+        add("", child.rekey_in.map(new_keys));
     }
     facts
 }
@@ -167,6 +169,10 @@ fn how(connection: &Connection) -> Option<String> {
         How::Resumed => ", no public-key operation",
     };
     Some(format!("{}{since}{public_key}", set_up(connection)?))
+}
+
+fn new_keys(seconds: f64) -> String {
+    format!("new keys in {}", span(seconds))
 }
 
 fn traffic(child: &Child) -> String {
@@ -202,6 +208,7 @@ mod tests {
             round_trips: Some(2),
             milliseconds: Some(12.34),
             since: Some(11_525.0),
+            rekey_in: Some(2_500.0),
             ticket: Some(Ticket { bytes: 312, remaining_seconds: 86_399.0 }),
             children: vec![Child {
                 name: "net".into(),
@@ -215,6 +222,7 @@ mod tests {
                 packets_in: 9_000,
                 bytes_out: 840,
                 packets_out: 10,
+                rekey_in: Some(3_000.0),
             }],
             ..bare("office", State::Up)
         }
@@ -255,11 +263,13 @@ office: up
   local      @dut at 10.77.0.1:4500
   remote     @peer at 10.77.0.2:4500
   IKE SA     0123456789abcdef, begun by us, aes256gcm16-prfsha384-x25519
+             new keys in 41m 40s
   set up     resumed in 2 round trips, 12.3 ms, 3h 12m ago, no public-key operation
   ticket     312 octets, good for 23h 59m
   child      net: 10.91.0.0/24 = 10.92.0.0/24
              aes256gcm16 in UDP, SPIs c0ffee01 in, c0ffee02 out
              received 12.0 MiB (9000 packets), sent 840 B (10 packets)
+             new keys in 50m 0s
 "
         );
     }

@@ -8,6 +8,7 @@ mod connection;
 mod credential;
 mod daemon;
 mod diagnostic;
+mod lifetime;
 mod load;
 mod pool;
 mod reader;

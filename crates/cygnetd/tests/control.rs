@@ -143,6 +143,7 @@ fn snapshot() -> StatusSnapshot {
         udp: true,
         local_ts: vec![Selector::subnet("10.91.0.0".parse().unwrap(), 24)],
         remote_ts: vec![Selector::subnet("10.92.0.0".parse().unwrap(), 24)],
+        rekey_at: Some(Instant::from_nanos(95_000_000_000)),
     };
     let sa = SaStatus {
         id: SaId(0xabcd),
@@ -158,6 +159,7 @@ fn snapshot() -> StatusSnapshot {
             took: Duration::from_micros(12_500),
         }),
         since: Some(Instant::from_nanos(30_000_000_000)),
+        rekey_at: Some(Instant::from_nanos(90_000_000_000)),
         inner: ike::inner::Addresses::NONE,
         children: vec![child],
     };
@@ -240,6 +242,7 @@ async fn status_tells_what_the_engine_and_the_plane_know() {
     assert_eq!(office.sa.as_deref(), Some("000000000000abcd"));
     assert_eq!(office.how, Some(control::How::Resumed));
     assert_eq!((office.milliseconds, office.since), (Some(12.5), Some(60.0)));
+    assert_eq!((office.rekey_in, office.children[0].rekey_in), (Some(0.0), Some(5.0)));
     assert_eq!(office.ticket.unwrap().remaining_seconds, 60.0);
     let [child] = office.children.as_slice() else { panic!("{office:?}") };
     assert_eq!((child.spi_in.as_str(), child.spi_out.as_str()), ("c0ffee01", "c0ffee02"));

@@ -20,7 +20,8 @@ use crypto::{CbcIntegrity, EspCipher, KeyLen};
 use cygnetd::links::{Links, LinksConfig};
 use cygnetd::net::{EspRun, EspSink, IkeDatagram, Lane, Net, NetConfig, Receiver};
 use esp::discard::Discard;
-use esp::plane::{Command, Dataplane, Fault, PlaneEvent};
+use esp::limits::{Limits, Volume};
+use esp::plane::{Command, Dataplane, Fault, Limit, PlaneEvent};
 use esp::spec::{Encapsulation, GroupId, Selector};
 use world::{Capture, Namespace, Node, Outer, Pair, hold, joined, nodes, run, wait_readable};
 
@@ -81,6 +82,26 @@ fn every_cipher_passes() {
 
 /// Octets that are where they are for a reason, so that loss, doubling and
 /// disorder show.
+/// Three packets each way a ping.
+#[test]
+fn a_child_that_carries_much_tells_so_once_a_limit_and_direction() {
+    let volume = |packets| Volume { bytes: u64::MAX, packets };
+    let limits = Limits { soft: volume(4), hard: volume(8) };
+    let pair = Pair { limits, ..Pair::new(1) };
+    let (mut left, _right) = connected(pair);
+    for _ in 0..5 {
+        assert!(left.ping("10.2.0.1"));
+    }
+    let expired = |limit| PlaneEvent::Expired(pair.id(), limit);
+    let mut told: Vec<_> =
+        (0..4).map(|_| left.wait_for(|event| matches!(event, PlaneEvent::Expired(..)))).collect();
+    told.sort_by_key(|event| *event == expired(Limit::Hard));
+    let (soft, hard) = (expired(Limit::Soft), expired(Limit::Hard));
+    assert_eq!(told, [soft.clone(), soft, hard.clone(), hard]);
+    assert!(left.ping("10.2.0.1"));
+    assert_eq!(left.other_events(), []);
+}
+
 fn pattern(from: u64, len: usize) -> Vec<u8> {
     (from..).take(len).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }

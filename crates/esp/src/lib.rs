@@ -24,6 +24,7 @@ pub mod discard;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inbound;
+pub mod limits;
 pub mod mss;
 pub mod outbound;
 pub mod packet;

@@ -1,5 +1,6 @@
 //! The contract between negotiation and whatever carries packets.
 
+use crate::limits::Volume;
 use crate::spec::{ChildId, ChildSpec, GroupId, OuterPath, Selector};
 
 /// Names one command, so that its completion can be told from others.
@@ -61,7 +62,8 @@ pub enum PlaneEvent {
 pub enum Limit {
     /// Time to rekey; packets still flow.
     Soft,
-    /// No sequence number is left: the child is mute (RFC 4303 section 3.3.3).
+    /// It has carried all that it may, or no sequence number is left and it is
+    /// mute (RFC 4303 section 3.3.3).
     Hard,
 }
 
@@ -104,6 +106,20 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Inner packets sent.
     pub packets_out: u64,
+}
+
+impl Traffic {
+    /// What it has received.
+    #[must_use]
+    pub const fn received(&self) -> Volume {
+        Volume { bytes: self.bytes_in, packets: self.packets_in }
+    }
+
+    /// What it has sent.
+    #[must_use]
+    pub const fn sent(&self) -> Volume {
+        Volume { bytes: self.bytes_out, packets: self.packets_out }
+    }
 }
 
 /// Something that carries the packets of children.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crypto::EspKey;
 
+use crate::limits::Limits;
+
 /// Names one child between endpoint and plane, for the life of the process.
 ///
 /// An endpoint never uses an id twice, so a late event of a removed child
@@ -324,6 +326,8 @@ pub struct ChildSpec {
     pub local_ts: Vec<Selector>,
     /// The peer's side: sources of incoming packets.
     pub remote_ts: Vec<Selector>,
+    /// How much it may carry.
+    pub limits: Limits,
 }
 
 #[cfg(test)]

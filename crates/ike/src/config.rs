@@ -17,6 +17,8 @@ use crate::proposal::{EspProposal, IkeProposal};
 use crate::sa::fragments::room;
 use crate::session::AuthMethod;
 
+pub use crate::lifetime::{ChildLifetime, Lifetime};
+
 /// All that an endpoint is told.
 pub struct Config {
     /// The connections; a responder takes the first that fits.
@@ -73,6 +75,8 @@ pub struct Connection {
     pub fragmentation: Fragmentation,
     /// Ask the peer for a sign of life after this much silence; `None`: never.
     pub liveness: Option<Duration>,
+    /// How long the keys of the IKE SA are used.
+    pub lifetime: Lifetime<Duration>,
     /// Session resumption.
     pub resumption: Resumption,
     /// The inner addresses that an initiator asks for, and cannot do without;
@@ -246,6 +250,8 @@ pub struct ChildConfig {
     /// The initiator's side is narrowed to the inner addresses that it was
     /// given (RFC 7296 section 2.19).
     pub dynamic: bool,
+    /// How long its keys are used.
+    pub lifetime: ChildLifetime,
 }
 
 impl ChildConfig {

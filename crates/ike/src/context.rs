@@ -174,6 +174,13 @@ impl Context {
         IkeSpi(self.shard.mark(random).to_be_bytes())
     }
 
+    /// A number up to `most`, each with the same chance.
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
+        let chance = u64::from_be_bytes(self.provider.array());
+        let scaled = (u128::from(most) + 1) * u128::from(chance) >> u64::BITS;
+        u64::try_from(scaled).unwrap_or(most)
+    }
+
     /// `wait`, between three quarters and all of it: peers that lost the same
     /// gateway must not come back in step.
     pub(crate) fn jittered(&mut self, wait: Duration) -> Duration {

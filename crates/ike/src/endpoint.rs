@@ -189,7 +189,7 @@ impl Endpoint {
             }
             PlaneEvent::Expired(child, Limit::Hard) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
-                self.change_established(now, spi, |sa, cx| sa.exhausted(cx, now));
+                self.change_established(now, spi, |sa, cx| sa.child_expired(cx, now, child));
             }
             PlaneEvent::Expired(child, Limit::Soft) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };

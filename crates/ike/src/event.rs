@@ -472,7 +472,7 @@ pub enum Gone {
     Replaced,
     /// The session was put to sleep.
     Suspended,
-    /// Its sequence numbers are used up.
+    /// Its keys have lived or carried as much as they may, and could not be replaced.
     Exhausted,
     /// The data plane failed.
     Plane,

@@ -13,6 +13,7 @@ mod exchange;
 pub mod fault;
 pub mod identity;
 pub mod inner;
+mod lifetime;
 pub mod pool;
 pub mod proposal;
 mod sa;

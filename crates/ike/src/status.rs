@@ -62,6 +62,8 @@ pub struct SaStatus {
     pub set_up: Option<SetUp>,
     /// Since when it is up.
     pub since: Option<Instant>,
+    /// When it is to be replaced.
+    pub rekey_at: Option<Instant>,
     /// The inner addresses that the responder gave the initiator.
     pub inner: Addresses,
     /// Its children.
@@ -87,6 +89,8 @@ pub struct ChildStatus {
     pub local_ts: Vec<Selector>,
     /// The peer's.
     pub remote_ts: Vec<Selector>,
+    /// When it is to be replaced.
+    pub rekey_at: Option<Instant>,
 }
 
 /// A ticket that we hold.

@@ -338,27 +338,36 @@ fn every_command_may_come_while_the_plane_is_busy() {
 
 #[test]
 fn an_exhausted_child_is_followed_by_another_without_a_gap() {
-    for enabled in [true, false] {
-        let mut pair = Pair::joined(|scene| scene.gateway.resumption.enabled = enabled);
-        let client = pair.client;
-        let child = *pair.world.node(client).plane.children().keys().next().unwrap();
-        let exhausted = PlaneEvent::Expired(child, Limit::Hard);
-        pair.world.node_mut(client).plane.raise(exhausted);
-        pair.world.step();
-        assert_eq!(pair.outgoing(), Outgoing::Held);
-        pair.world.run_for(10 * SECOND);
-        pair.assert_up_by(if enabled { How::Resumed } else { How::Full });
-        assert!(!pair.world.node(client).plane.children().contains_key(&child));
-        assert_eq!(ends(pair.client_events()), [Gone::Exhausted]);
-    }
+    let mut pair = Pair::joined(|_| {});
+    let client = pair.client;
+    let child = *pair.world.node(client).plane.children().keys().next().unwrap();
+    let exhausted = PlaneEvent::Expired(child, Limit::Hard);
+    pair.world.node_mut(client).plane.raise(exhausted);
+    pair.world.step();
+    assert_eq!(pair.outgoing(), Outgoing::Held);
+    pair.world.run_for(10 * SECOND);
+    pair.assert_joined();
+    assert!(!pair.world.node(client).plane.children().contains_key(&child));
+    let down = |event: &Event| match event {
+        Event::ChildDown { why, .. } => Some(*why),
+        _ => None,
+    };
+    assert_eq!(pair.client_events().filter_map(down).collect::<Vec<_>>(), [Gone::Exhausted]);
+    assert_eq!(ends(pair.client_events()), []);
 }
 
 #[test]
-fn an_exhausted_child_of_the_gateway_ends_the_sa() {
+fn an_exhausted_child_of_the_gateway_is_gone_on_both_sides_until_it_is_wanted_again() {
     let mut pair = Pair::joined(|_| {});
     let gateway = pair.gateway;
     let child = *pair.world.node(gateway).plane.children().keys().next().unwrap();
     pair.world.node_mut(gateway).plane.raise(PlaneEvent::Expired(child, Limit::Hard));
     pair.world.drive();
-    pair.assert_apart();
+    for id in [pair.client, gateway] {
+        assert!(pair.world.node(id).plane.children().is_empty());
+    }
+    assert_eq!(pair.outgoing(), Outgoing::Held);
+    assert_eq!(pair.up(), Ok(()));
+    pair.world.run_for(60 * SECOND);
+    pair.assert_joined();
 }

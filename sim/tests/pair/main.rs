@@ -16,6 +16,7 @@ mod fragments;
 mod hostile;
 mod keeping;
 mod life;
+mod lifetimes;
 mod limits;
 mod losses;
 mod many;

@@ -16,6 +16,7 @@ use pki::{Credential, Trust};
 
 use super::credential;
 use super::diagnostic::{Findings, Place, one_of};
+use super::lifetime;
 use super::load::Environment;
 use super::pool;
 use super::reader::{Item, Section, Wrong};
@@ -53,6 +54,7 @@ pub(super) fn read(
     let proposals = ike_proposals(&mut section, findings);
     let liveness =
         section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
+    let lifetime = lifetime::of_ike(&mut section, findings);
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
     let fragmentation = fragmentation(&mut section, findings);
     let identities = identities(&mut section, around, findings);
@@ -83,6 +85,7 @@ pub(super) fn read(
             force_encapsulation,
             fragmentation,
             liveness: (!liveness.is_zero()).then_some(liveness),
+            lifetime,
             resumption,
             vips,
             pools: pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
@@ -507,6 +510,7 @@ fn child(
     let local_ts = side_of_traffic(&mut section, "local_ts", ("vips", vips), findings);
     let remote_ts = side_of_traffic(&mut section, "remote_ts", ("pools", pools), findings);
     let proposals = esp_proposals(&mut section, findings);
+    let lifetime = lifetime::of_child(&mut section, findings);
     if let (Some(local), Some(remote)) = (&local_ts, &remote_ts) {
         families(&section, &local.selectors, &remote.selectors, findings);
     }
@@ -518,6 +522,7 @@ fn child(
         local_ts: local.selectors,
         remote_ts: remote.selectors,
         proposals,
+        lifetime,
     })
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ike::config::{LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger};
+use ike::config::{ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger};
 use ike::identity::IdPattern;
 use zeroize::Zeroizing;
 
@@ -794,4 +794,60 @@ fn a_raw_public_key_and_whose_it_is_are_enough() {
         panic!("nobody is trusted")
     };
     assert!(trust.has_raw_keys());
+}
+
+fn lifetimes(text: &str) -> (Lifetime<Duration>, ChildLifetime) {
+    let config = good(text);
+    let connection = &config.ike.connections[0];
+    (connection.lifetime, connection.child.lifetime)
+}
+
+#[test]
+fn keys_live_for_hours_if_nothing_else_is_said() {
+    let hour = Duration::from_secs(3600);
+    let (ike, child) = lifetimes(LEAST);
+    assert_eq!(ike, Lifetime::of(4 * hour));
+    assert_eq!(child, ChildLifetime { time: Lifetime::of(hour), ..ChildLifetime::endless() });
+}
+
+fn of<T>(rekey: Option<T>, spread: T, life: Option<T>) -> Lifetime<T> {
+    Lifetime { rekey, spread, life }
+}
+
+#[test]
+fn keys_live_as_long_as_it_says() {
+    let seconds = Duration::from_secs;
+    let lines = "rekey_time = \"2h\"\nover_time = \"5m\"\nrand_time = \"1m\"";
+    let (ike, _) = lifetimes(&with("connections.office", lines));
+    let expected =
+        Lifetime { rekey: Some(seconds(7200)), spread: seconds(60), life: Some(seconds(7500)) };
+    assert_eq!(ike, expected);
+    let (ike, _) = lifetimes(&with("connections.office", "rekey_time = \"0s\""));
+    assert_eq!(ike, Lifetime::endless());
+
+    let child = |lines| lifetimes(&with("connections.office.children.net", lines)).1;
+    let spoken = child("rekey_time = \"30m\"\nlife_time = \"40m\"\nrand_time = \"2m\"");
+    assert_eq!(spoken.time, of(Some(seconds(1800)), seconds(120), Some(seconds(2400))));
+    let mute = child("rekey_time = \"0s\"\nlife_time = \"1d\"");
+    assert_eq!(mute.time, of(None, Duration::ZERO, Some(seconds(86_400))));
+    let volume = child("rekey_bytes = 1000000\nlife_packets = 5000\nrekey_packets = 4000");
+    assert_eq!(volume.bytes, of(Some(1_000_000), 100_000, Some(1_100_000)));
+    assert_eq!(volume.packets, of(Some(4000), 1000, Some(5000)));
+    let volume = child("rekey_bytes = 1000\nlife_bytes = 0\nrand_bytes = 10");
+    assert_eq!(volume.bytes, of(Some(1000), 10, None));
+}
+
+#[test]
+fn keys_that_cannot_live_are_refused() {
+    let child = |lines| first_error(&with("connections.office.children.net", lines));
+    let error = child("rekey_time = \"1h\"\nlife_time = \"50m\"");
+    assert!(error.contains("life_time is not longer than rekey_time"), "{error}");
+    let error = child("rekey_bytes = 5000\nrand_bytes = 5000");
+    assert!(error.contains("rand_bytes leaves nothing of rekey_bytes"), "{error}");
+    let error = child("rekey_time = \"1s\"");
+    assert!(error.contains("keys cannot be replaced that often"), "{error}");
+    let error = child("rekey_packets = -1");
+    assert!(error.contains("this number is out of range"), "{error}");
+    let error = first_error(&with("connections.office", "rand_time = \"5h\""));
+    assert!(error.contains("rand_time leaves nothing of rekey_time"), "{error}");
 }

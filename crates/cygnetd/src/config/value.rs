@@ -18,6 +18,11 @@ pub(super) const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * MINUTE)
 }
 
+/// A duration of whole hours.
+pub(super) const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * HOUR)
+}
+
 /// A duration of whole days, for bounds.
 pub(super) const fn days(count: u64) -> Duration {
     Duration::from_secs(count * DAY)

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use control::{Child, Connection, Counters, How, MAX_LISTED, Role, State, Status, Ticket};
-use esp::plane::Traffic;
 use ike::fault::Discard;
 use ike::status::{ChildStatus, ConnectionStatus, SaStatus, Stage, TicketStatus, remaining};
 use ike::time::Now;
@@ -48,6 +47,7 @@ fn connection(status: &ConnectionStatus, snapshot: &StatusSnapshot) -> Connectio
         round_trips: None,
         milliseconds: None,
         since: None,
+        rekey_in: None,
         inner: assigned.map_or_else(Vec::new, |it| texts(it.addresses.iter())),
         dns: network.map_or_else(Vec::new, |it| texts(&it.dns)),
         domains: network.map_or_else(Vec::new, |it| texts(&it.domains)),
@@ -72,14 +72,15 @@ fn with_sa(bare: Connection, sa: &SaStatus, snapshot: &StatusSnapshot) -> Connec
         round_trips: sa.set_up.map(|set_up| set_up.round_trips),
         milliseconds: sa.set_up.map(|set_up| milliseconds(set_up.took)),
         since: sa.since.map(|since| snapshot.now.instant.since(since).as_secs_f64()),
+        rekey_in: sa.rekey_at.map(|at| at.since(snapshot.now.instant).as_secs_f64()),
         inner: if sa.inner.is_empty() { bare.inner } else { texts(sa.inner.iter()) },
-        children: sa.children.iter().map(|it| child(it, &snapshot.traffic)).collect(),
+        children: sa.children.iter().map(|it| child(it, snapshot)).collect(),
         ..bare
     }
 }
 
-fn child(status: &ChildStatus, traffic: &BTreeMap<esp::spec::ChildId, Traffic>) -> Child {
-    let carried = traffic.get(&status.id).copied().unwrap_or_default();
+fn child(status: &ChildStatus, snapshot: &StatusSnapshot) -> Child {
+    let carried = snapshot.traffic.get(&status.id).copied().unwrap_or_default();
     Child {
         name: status.name.to_string(),
         suite: status.suite.clone(),
@@ -92,6 +93,7 @@ fn child(status: &ChildStatus, traffic: &BTreeMap<esp::spec::ChildId, Traffic>) 
         packets_in: carried.packets_in,
         bytes_out: carried.bytes_out,
         packets_out: carried.packets_out,
+        rekey_in: status.rekey_at.map(|at| at.since(snapshot.now.instant).as_secs_f64()),
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use esp::inbound::Inbound;
+use esp::limits::{Limits, Volume};
 use esp::outbound::Outbound;
-use esp::plane::Traffic;
+use esp::plane::{PlaneEvent, Traffic};
 use esp::policy::Selectors;
 use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath};
 
@@ -21,6 +22,7 @@ pub(super) struct Child {
     /// The other source that was reported last.
     reported: Mutex<Option<SocketAddr>>,
     is_exhausted: AtomicBool,
+    limits: Limits,
     received: Counter,
     sent: Counter,
 }
@@ -33,15 +35,21 @@ struct Counter {
 }
 
 impl Counter {
-    fn add(&self, packets: u64, octets: u64) {
-        self.packets.fetch_add(packets, Ordering::Relaxed);
-        self.octets.fetch_add(octets, Ordering::Relaxed);
+    /// The count before and after.
+    fn add(&self, packets: u64, octets: u64) -> (Volume, Volume) {
+        let before = Volume {
+            packets: self.packets.fetch_add(packets, Ordering::Relaxed),
+            bytes: self.octets.fetch_add(octets, Ordering::Relaxed),
+        };
+        let after = Volume { packets: before.packets + packets, bytes: before.bytes + octets };
+        (before, after)
     }
 }
 
 impl Child {
     pub(super) fn new(spec: ChildSpec) -> Self {
-        let ChildSpec { id, group, standby, inbound, outbound, path, local_ts, remote_ts } = spec;
+        let ChildSpec { id, group, standby, inbound, outbound, path, local_ts, remote_ts, limits } =
+            spec;
         let selectors = Arc::new(Selectors::new(local_ts, remote_ts));
         Self {
             id,
@@ -53,6 +61,7 @@ impl Child {
             path: RwLock::new(path),
             reported: Mutex::new(None),
             is_exhausted: AtomicBool::new(false),
+            limits,
             received: Counter::default(),
             sent: Counter::default(),
         }
@@ -103,12 +112,19 @@ impl Child {
         !self.is_exhausted.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn count_received(&self, packets: u64, octets: u64) {
-        self.received.add(packets, octets);
+    /// Counts what has come, and says so if that was as much as it may be.
+    pub(super) fn count_received(&self, packets: u64, octets: u64) -> Option<PlaneEvent> {
+        self.met(self.received.add(packets, octets))
     }
 
-    pub(super) fn count_sent(&self, packets: u64, octets: u64) {
-        self.sent.add(packets, octets);
+    /// Counts what has gone, and says so if that was as much as it may be.
+    pub(super) fn count_sent(&self, packets: u64, octets: u64) -> Option<PlaneEvent> {
+        self.met(self.sent.add(packets, octets))
+    }
+
+    /// One thread counts each direction, so each limit is met once.
+    fn met(&self, (before, after): (Volume, Volume)) -> Option<PlaneEvent> {
+        self.limits.met(before, after).map(|limit| PlaneEvent::Expired(self.id, limit))
     }
 
     pub(super) fn traffic(&self) -> Traffic {

@@ -98,7 +98,9 @@ impl Delivery<'_> {
 
     fn end(&self, row: Option<Row<'_>>, source: &Source, flow: ControlFlow<()>) -> ControlFlow<()> {
         if let Some(Row { child, packets, octets, has_newest, .. }) = row {
-            child.count_received(packets, octets);
+            if let Some(expired) = child.count_received(packets, octets) {
+                self.shared.events.push(expired);
+            }
             if has_newest && source.udp && child.has_moved(source.address) {
                 let event = PlaneEvent::MappingChanged(child.id(), source.address);
                 self.shared.events.push(event);

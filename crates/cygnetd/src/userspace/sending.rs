@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Shared;
 use super::child::Child;
+use super::events::Events;
 use super::tables::Lookup;
 use crate::tun::{Filled, TunReader};
 
@@ -108,7 +109,7 @@ impl Sender<'_> {
         lookup: &Lookup,
         packets: &mut impl Iterator<Item = &'p mut [u8]>,
     ) {
-        let mut row = Row::default();
+        let mut row = Row::new(&self.shared.events);
         while self.outbox.has_room() {
             let Some(packet) = packets.next() else { break };
             if let Err(reason) = self.seal(lookup, &mut row, packet) {
@@ -165,14 +166,18 @@ impl Sender<'_> {
 }
 
 /// Packets of one flow in a row: looked up once, counted once.
-#[derive(Default)]
 struct Row<'l> {
+    events: &'l Events,
     current: Option<(Flow, &'l Child)>,
     packets: u64,
     octets: u64,
 }
 
 impl<'l> Row<'l> {
+    const fn new(events: &'l Events) -> Self {
+        Self { events, current: None, packets: 0, octets: 0 }
+    }
+
     fn child_of(&self, flow: &Flow) -> Option<&'l Child> {
         self.current.filter(|(known, _)| known == flow).map(|(_, child)| child)
     }
@@ -185,7 +190,11 @@ impl<'l> Row<'l> {
 
     fn end(&mut self) {
         if let Some((_, child)) = self.current.take() {
-            child.count_sent(std::mem::take(&mut self.packets), std::mem::take(&mut self.octets));
+            let (packets, octets) =
+                (std::mem::take(&mut self.packets), std::mem::take(&mut self.octets));
+            if let Some(expired) = child.count_sent(packets, octets) {
+                self.events.push(expired);
+            }
         }
     }
 }

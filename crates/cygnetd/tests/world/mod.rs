@@ -20,6 +20,7 @@ use crypto::{EspCipher, EspKey, KeyLen};
 use cygnetd::net::{Net, NetConfig};
 use cygnetd::tun::{Tun, TunConfig};
 use cygnetd::userspace::Userspace;
+use esp::limits::Limits;
 use esp::plane::{Command, CommandId, Dataplane, Fault, Hold, PlaneEvent};
 use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, HalfSpec, OuterPath, Selector, Spi};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -212,12 +213,19 @@ pub(crate) struct Pair {
     pub(crate) encapsulation: Encapsulation,
     pub(crate) outer: Outer,
     pub(crate) cipher: EspCipher,
+    pub(crate) limits: Limits,
 }
 
 impl Pair {
     pub(crate) fn new(number: u64) -> Self {
         let cipher = EspCipher::AesGcm16(KeyLen::L128);
-        Self { number, encapsulation: Encapsulation::Udp, outer: Outer::V4, cipher }
+        Self {
+            number,
+            encapsulation: Encapsulation::Udp,
+            outer: Outer::V4,
+            cipher,
+            limits: Limits::NONE,
+        }
     }
 
     pub(crate) fn id(&self) -> ChildId {
@@ -236,6 +244,7 @@ impl Pair {
             path: self.path(n),
             local_ts: network(n),
             remote_ts: network(other),
+            limits: self.limits,
         })
     }
 

@@ -79,6 +79,7 @@ impl Endpoint {
             suite: suite.map(|suite| suite.to_string()),
             set_up: None,
             since: None,
+            rekey_at: None,
             inner: Addresses::NONE,
             children: Vec::new(),
         })

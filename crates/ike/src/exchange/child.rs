@@ -2,6 +2,7 @@
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
 use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
+use esp::limits::Limits;
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
 use crate::config::{ChildConfig, narrowed};
@@ -297,7 +298,7 @@ impl Child {
         &self,
         sk_d: &SkD,
         source: KeySource<'_>,
-        path: OuterPath,
+        (path, limits): (OuterPath, Limits),
         standby: bool,
     ) -> Box<ChildSpec> {
         let KeySource { role, nonces, shared } = source;
@@ -315,6 +316,7 @@ impl Child {
             path,
             local_ts: self.terms.local_ts.to_vec(),
             remote_ts: self.terms.remote_ts.to_vec(),
+            limits,
         })
     }
 }

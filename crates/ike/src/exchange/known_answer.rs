@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crypto::{
     AdditionalGroups, EspCipher, EspKey, Group, IkeCipher, IkeSpis, IkeSuite, KeyLen, PrfAlg, SkD,
 };
+use esp::limits::Limits;
 use esp::spec::{ChildId, Encapsulation, GroupId, OuterPath, Selector};
 use serde_json::Value;
 
 use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RESPONSE};
 use super::child::{self, Child, KeySource, Terms};
 use super::{Transcript, informational, session_resume};
-use crate::config::ChildConfig;
+use crate::config::{ChildConfig, ChildLifetime};
 use crate::event::{Path, Port, Role};
 use crate::fault::Failure;
 use crate::inner::Addresses;
@@ -77,7 +78,7 @@ impl Capture {
         let child = Child { id: ChildId(1), group: GroupId(1), spi_in, terms };
         let transcript = self.transcript();
         let source = KeySource { role, nonces: transcript.nonces(), shared: None };
-        let spec = child.spec(&self.keys(role).sk_d, source, path, false);
+        let spec = child.spec(&self.keys(role).sk_d, source, (path, Limits::NONE), false);
         let octets = |key: &EspKey| key.for_kernel(<[u8]>::to_vec);
         [octets(&spec.inbound.key), octets(&spec.outbound.key)]
     }
@@ -92,6 +93,7 @@ fn child_of(local: &str, remote: &str) -> ChildConfig {
         remote_ts: vec![net(remote)],
         proposals: vec!["aes256gcm16".parse().unwrap()],
         dynamic: false,
+        lifetime: ChildLifetime::endless(),
     }
 }
 

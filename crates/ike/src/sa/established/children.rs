@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::event::{Event, Gone, Role, Shown};
 use crate::exchange::child::{Child, KeySource, Terms};
 use crate::exchange::{create_child, informational};
+use crate::lifetime::Deadlines;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::window::{Intent, Task};
 use crate::time::{Instant, Now};
@@ -28,8 +29,8 @@ const LATE_PACKETS: Duration = Duration::from_secs(5);
 pub(super) struct ChildSa {
     pub(super) child: Child,
     pub(super) state: State,
-    /// When it should be replaced.
-    pub(super) rekey_at: Option<Instant>,
+    /// Of its keys, from when it is up.
+    pub(super) deadlines: Deadlines,
 }
 
 /// How far a child is.
@@ -131,13 +132,15 @@ impl Established {
     ) -> ChildId {
         let standby = matches!(purpose, Purpose::Theirs(_, _, Some(_)));
         let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
-        let spec = child.spec(&self.base.sk_d, source, self.outer_path(), standby);
+        let limits = self.base.connection.child.lifetime.limits(cx);
+        let around = (self.outer_path(), limits);
+        let spec = child.spec(&self.base.sk_d, source, around, standby);
         let command = cx.submit(Command::Install(spec));
         let id = child.id;
         cx.owners.insert(id, self.base.channel.protection.our_spi());
         cx.installing.insert(command, id);
         let state = State::Installing(command, purpose);
-        self.children.push(ChildSa { child, state, rekey_at: None });
+        self.children.push(ChildSa { child, state, deadlines: Deadlines::default() });
         id
     }
 
@@ -162,13 +165,8 @@ impl Established {
     /// Takes a child out of the plane that was told of.
     pub(super) fn remove(&mut self, cx: &mut Context, id: ChildId, why: Gone) {
         self.withdraw(cx, id);
-        let (connection, sa) = (self.name(), self.id());
-        let child = Arc::clone(&self.base.connection.child.name);
-        cx.emit(Event::ChildDown { connection, sa, child, why });
-        // None may be used for want of another.
-        if !self.is_usable() {
-            self.remove_late(cx, None);
-        }
+        self.tell_child_down(cx, why);
+        self.remove_unused(cx);
     }
 
     /// Takes a child out of the plane. What it had replaced serves again.
@@ -179,6 +177,47 @@ impl Established {
             if matches!(sa.state, State::Replaced { by } if by == id) {
                 sa.state = State::Up;
             }
+        }
+    }
+
+    /// A child is up: its keys are used from now on.
+    pub(super) fn begin_life(&mut self, cx: &mut Context, now: Instant, id: ChildId) {
+        let deadlines = self.base.connection.child.lifetime.time.begin(cx, now);
+        if let Some(sa) = self.find(id) {
+            sa.deadlines = deadlines;
+        }
+    }
+
+    /// A child has come to its end and was not replaced in time: it carries
+    /// nothing more, and both sides forget it. Who began the SA makes another.
+    pub(super) fn expire(&mut self, cx: &mut Context, id: ChildId) {
+        let is_it = |sa: &ChildSa| {
+            sa.child.id == id && matches!(sa.state, State::Up | State::Replaced { .. })
+        };
+        let Some(at) = self.children.iter().position(is_it) else { return };
+        let ChildSa { child, state, .. } = self.children.remove(at);
+        cx.submit(Command::Remove(id));
+        cx.owners.remove(&id);
+        self.base.channel.window.push(Intent::DeleteLoser(child.spi_in));
+        if matches!(state, State::Up) {
+            self.tell_child_down(cx, Gone::Exhausted);
+            if self.line().is_some() {
+                self.base.channel.window.push(Intent::CreateChild);
+            }
+        }
+        self.remove_unused(cx);
+    }
+
+    fn tell_child_down(&self, cx: &mut Context, why: Gone) {
+        let (connection, sa) = (self.name(), self.id());
+        let child = Arc::clone(&self.base.connection.child.name);
+        cx.emit(Event::ChildDown { connection, sa, child, why });
+    }
+
+    /// No child that is over may be used for want of another.
+    fn remove_unused(&mut self, cx: &mut Context) {
+        if !self.is_usable() {
+            self.remove_late(cx, None);
         }
     }
 
@@ -199,7 +238,7 @@ impl Established {
     pub(super) fn linger(&mut self, now: Instant, id: ChildId) {
         if let Some(sa) = self.find(id) {
             sa.state = State::Lingering { until: now + LATE_PACKETS };
-            sa.rekey_at = None;
+            sa.deadlines = Deadlines::default();
         }
     }
 

@@ -74,7 +74,7 @@ impl Established {
         self.go_on(cx, now)
     }
 
-    /// A child comes to its limit.
+    /// A child comes near its end.
     pub(crate) fn rekey_child(
         mut self: Box<Self>,
         cx: &mut Context,
@@ -82,6 +82,17 @@ impl Established {
         id: ChildId,
     ) -> Outcome {
         self.base.channel.window.push(Intent::RekeyChild(id));
+        self.go_on(cx, now)
+    }
+
+    /// A child has come to its end.
+    pub(crate) fn child_expired(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        id: ChildId,
+    ) -> Outcome {
+        self.expire(cx, id);
         self.go_on(cx, now)
     }
 }
@@ -97,7 +108,8 @@ impl Established {
     ) -> Result<(), Unsendable> {
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
         let gone = replaces.is_some() && !old.is_some_and(super::children::ChildSa::is_up);
-        if gone || self.up.is_none() || !self.has_room() {
+        let is_there = replaces.is_none() && self.is_usable();
+        if gone || is_there || self.up.is_none() || !self.has_room() {
             return Ok(());
         }
         let is_theirs = self.pending_for(replaces).is_some();
@@ -213,7 +225,7 @@ impl Established {
                 && sa.is_up()
             {
                 sa.state = State::Replaced { by };
-                sa.rekey_at = None;
+                sa.deadlines.rekey_at = None;
             }
         }
     }
@@ -307,7 +319,7 @@ impl Established {
     ) {
         let wait = cx.jittered(wait);
         if let Some(sa) = child.and_then(|id| self.find(id)) {
-            sa.rekey_at = Some(now.instant + wait);
+            sa.deadlines.rekey_at = Some(now.instant + wait);
         }
     }
 
@@ -541,7 +553,7 @@ impl Established {
             && old.is_up()
         {
             old.state = State::Replaced { by: id };
-            old.rekey_at = None;
+            old.deadlines.rekey_at = None;
         }
         let child = self.children.iter().find(|sa| sa.child.id == id).map(|sa| &sa.child);
         let sent = self.base.channel.answer(cx, ticket, |builder| {

@@ -84,9 +84,9 @@ impl Established {
         self.dismantle(cx, Gone::Replaced);
     }
 
-    /// The child's sequence numbers are used up, or the like. Who began the SA
-    /// begins the next one, with new keys for the same traffic.
-    pub(crate) fn exhausted(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+    /// The keys of the SA are at their end and could not be replaced. Who began
+    /// the SA begins the next one, with new keys for the same traffic.
+    pub(super) fn exhausted(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
         match self.succeed(cx, now, Gone::Exhausted) {
             Ok(successor) => successor,
             Err((sa, attempt)) => {

@@ -210,8 +210,8 @@ impl Established {
             State::Lingering { until } => Some(until),
             State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => None,
         };
-        let children = self.children.iter().flat_map(|sa| [sa.rekey_at, late(sa)]);
-        children.chain([self.rekey_at, self.pending_until()]).flatten().min()
+        let children = self.children.iter().flat_map(|sa| [sa.deadlines.next(), late(sa)]);
+        children.chain([self.deadlines.next(), self.pending_until()]).flatten().min()
     }
 
     fn rekey_if_due(&mut self, cx: &mut Context, now: Instant) {
@@ -219,12 +219,17 @@ impl Established {
         self.drop_overdue(cx, now);
         let window = &mut self.base.channel.window;
         for sa in &mut self.children {
-            if sa.rekey_at.take_if(|due| *due <= now).is_some() {
+            if sa.deadlines.take_rekey(now) {
                 window.push(Intent::RekeyChild(sa.child.id));
             }
         }
-        if self.rekey_at.take_if(|due| *due <= now).is_some() {
+        if self.deadlines.take_rekey(now) {
             window.push(Intent::RekeyIke);
+        }
+        let end = |sa: &mut ChildSa| sa.deadlines.take_end(now).then_some(sa.child.id);
+        let over: Vec<_> = self.children.iter_mut().filter_map(end).collect();
+        for id in over {
+            self.expire(cx, id);
         }
     }
 
@@ -246,6 +251,9 @@ impl Established {
             self.base.channel.window.push(Intent::AskTicket);
         }
         self.look_if_due(now.instant, meter);
+        if self.deadlines.take_end(now.instant) {
+            return self.exhausted(cx, now);
+        }
         self.rekey_if_due(cx, now.instant);
         self.go_on(cx, now)
     }

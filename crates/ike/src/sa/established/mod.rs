@@ -27,6 +27,7 @@ use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
+use crate::lifetime::Deadlines;
 use crate::sa::Outcome;
 use crate::sa::channel::Channel;
 use crate::sa::window::Intent;
@@ -106,8 +107,8 @@ pub(crate) struct Established {
     ask_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     crash_token: Option<PeerToken>,
-    /// When the IKE SA should be replaced.
-    rekey_at: Option<Instant>,
+    /// Of the IKE SA's keys.
+    deadlines: Deadlines,
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
     wanted: [Option<Group>; 2],
@@ -138,7 +139,7 @@ impl Established {
             ask_at: None,
             keepalive_at: needs_keepalive.then_some(now + KEEPALIVE),
             crash_token: None,
-            rekey_at: None,
+            deadlines: Deadlines::default(),
             wanted: [None; 2],
             pending: None,
             watch: Watch::begin(now),

@@ -36,7 +36,7 @@ impl Established {
         now: Now,
     ) -> Result<(), Unsendable> {
         if self.up.is_none() || self.is_changing_children() {
-            self.rekey_at = Some(now.instant + cx.jittered(BUSY));
+            self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
             return Ok(());
         }
         let connection = Arc::clone(&self.base.connection);
@@ -179,7 +179,7 @@ impl Established {
     ) -> Outcome {
         let why = match error.kind {
             NotifyType::TEMPORARY_FAILURE => {
-                self.rekey_at = Some(now.instant + cx.jittered(BUSY));
+                self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
                 return self.go_on(cx, now);
             }
             NotifyType::INVALID_KE_PAYLOAD => {
@@ -195,7 +195,7 @@ impl Established {
             NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoIkeProposal,
             NotifyType(other) => Failure::Notify(other),
         };
-        self.rekey_at = Some(now.instant + cx.jittered(REFUSED));
+        self.deadlines.rekey_at = Some(now.instant + cx.jittered(REFUSED));
         let (connection, sa) = (self.name(), self.id());
         cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
         self.go_on(cx, now)
@@ -342,7 +342,6 @@ impl Established {
         }
         self.crash_token = None;
         self.renew_ticket();
-        self.rekey_at = None;
         cx.emit(Event::Rekeyed {
             connection: self.name(),
             sa: former,
@@ -354,7 +353,8 @@ impl Established {
     }
 
     /// Sends what has waited, unless the SA ends with that.
-    pub(super) fn go_on_as_heir(self: Box<Self>, cx: &mut Context, now: Now) -> Option<Heir> {
+    pub(super) fn go_on_as_heir(mut self: Box<Self>, cx: &mut Context, now: Now) -> Option<Heir> {
+        self.deadlines = self.base.connection.lifetime.begin(cx, now.instant);
         let spi = self.base.channel.protection.our_spi();
         Some((spi, self.go_on(cx, now).sa?))
     }

@@ -101,6 +101,7 @@ impl Established {
             // The plane holds nothing of a child that it could not install.
             self.forget_failed(cx, id, &purpose);
         }
+        self.begin_life(cx, now.instant, id);
         match purpose {
             Purpose::First(Awaited::ByUs(waiting)) => self.first_by_us(cx, now, waiting, result),
             Purpose::First(Awaited::ByPeer(answer)) => match result {
@@ -193,5 +194,6 @@ impl Established {
             cx.emit(self.child_up(&sa.child));
         }
         self.up = Some((set_up, now.instant));
+        self.deadlines = self.base.connection.lifetime.begin(cx, now.instant);
     }
 }

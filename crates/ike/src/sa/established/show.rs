@@ -7,7 +7,6 @@ use esp::spec::Encapsulation;
 use super::Established;
 use super::children::ChildSa;
 use crate::event::Path;
-use crate::exchange::child::Child;
 use crate::status::{ChildStatus, SaStatus};
 
 impl Established {
@@ -24,12 +23,14 @@ impl Established {
             suite: Some(self.base.suite.to_string()),
             set_up: self.up.map(|(set_up, _)| set_up),
             since: self.up.map(|(_, since)| since),
+            rekey_at: self.deadlines.rekey_at,
             inner: self.base.inner,
-            children: usable.map(|sa| self.child_status(&sa.child)).collect(),
+            children: usable.map(|sa| self.child_status(sa)).collect(),
         }
     }
 
-    fn child_status(&self, child: &Child) -> ChildStatus {
+    fn child_status(&self, sa: &ChildSa) -> ChildStatus {
+        let child = &sa.child;
         ChildStatus {
             name: Arc::clone(&self.base.connection.child.name),
             id: child.id,
@@ -39,6 +40,7 @@ impl Established {
             udp: self.outer_path().encapsulation == Encapsulation::Udp,
             local_ts: child.terms.local_ts.to_vec(),
             remote_ts: child.terms.remote_ts.to_vec(),
+            rekey_at: sa.deadlines.rekey_at,
         }
     }
 }
