@@ -177,7 +177,7 @@ impl Context {
     /// A number up to `most`, each with the same chance.
     pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         let chance = u64::from_be_bytes(self.provider.array());
-        let scaled = (u128::from(most) + 1) * u128::from(chance) >> u64::BITS;
+        let scaled = ((u128::from(most) + 1) * u128::from(chance)) >> u64::BITS;
         u64::try_from(scaled).unwrap_or(most)
     }
 

@@ -366,7 +366,7 @@ impl Asked {
         let window = Window::new(0, ticket.id + 1);
         let founded = Founded {
             connection,
-            side: Side::Peer { group: None },
+            side: Side::Peer { group: None, is_installed: false },
             channel: Channel { protection: keys.protection, path: ticket.path, window },
             sk_d: keys.sk_d,
             suite,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use esp::plane::{Command, CommandId};
 use esp::spec::{ChildId, Encapsulation, Selector, Spi};
 
+use super::create::BUSY;
 use super::set_up::Awaited;
 use super::{Established, Side};
 use crate::context::Context;
@@ -208,6 +209,13 @@ impl Established {
         self.remove_unused(cx);
     }
 
+    /// Whoever began the SA wants its child: it is asked for after a while.
+    pub(super) fn complete_later(&mut self, cx: &mut Context, now: Instant, wait: Duration) {
+        if self.line().is_some() {
+            self.complete_at = Some(now + cx.jittered(wait));
+        }
+    }
+
     fn tell_child_down(&self, cx: &mut Context, why: Gone) {
         let (connection, sa) = (self.name(), self.id());
         let child = Arc::clone(&self.base.connection.child.name);
@@ -261,7 +269,10 @@ impl Established {
             match sa.state {
                 // It has lost against what we are making ourselves.
                 State::Up if is_unconfirmed => self.withdraw(cx, id),
-                State::Up => self.remove(cx, id, Gone::PeerDeleted),
+                State::Up => {
+                    self.remove(cx, id, Gone::PeerDeleted);
+                    self.complete_later(cx, now.instant, BUSY);
+                }
                 State::Replaced { by } => {
                     // The peer is ready to receive by the new one now.
                     if self.find(by).is_some() {
@@ -342,7 +353,7 @@ impl Established {
         if let Some(Task::CreateChild(task)) = window.task_mut() {
             task.rival.take_if(|(rival, _)| *rival == id);
         }
-        if let Side::Peer { group } = &mut self.base.side
+        if let Side::Peer { group, is_installed: false } = &mut self.base.side
             && self.children.is_empty()
         {
             *group = None;

@@ -261,9 +261,7 @@ impl Established {
             return;
         }
         match (error.kind, task.replaces) {
-            (NotifyType::TEMPORARY_FAILURE, Some(old)) => {
-                self.rekey_later(cx, now, Some(old), BUSY);
-            }
+            (NotifyType::TEMPORARY_FAILURE, replaces) => self.rekey_later(cx, now, replaces, BUSY),
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
                 if self.find(old).is_some_and(|sa| sa.is_up()) {
                     self.remove(cx, old, Gone::PeerDeleted);
@@ -317,8 +315,9 @@ impl Established {
         child: Option<ChildId>,
         wait: Duration,
     ) {
+        let Some(child) = child else { return self.complete_later(cx, now.instant, wait) };
         let wait = cx.jittered(wait);
-        if let Some(sa) = child.and_then(|id| self.find(id)) {
+        if let Some(sa) = self.find(child) {
             sa.deadlines.rekey_at = Some(now.instant + wait);
         }
     }

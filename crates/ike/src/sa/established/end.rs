@@ -194,7 +194,7 @@ impl Established {
             let (connection, sa) = (self.name(), self.id());
             cx.emit(Event::Down { connection, sa, why });
         }
-        if let Side::Peer { group } = &mut self.base.side {
+        if let Side::Peer { group, .. } = &mut self.base.side {
             if let Some(group) = group.take() {
                 cx.submit(Command::Release(group));
             }

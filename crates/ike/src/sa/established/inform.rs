@@ -211,7 +211,8 @@ impl Established {
             State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => None,
         };
         let children = self.children.iter().flat_map(|sa| [sa.deadlines.next(), late(sa)]);
-        children.chain([self.deadlines.next(), self.pending_until()]).flatten().min()
+        let own = [self.deadlines.next(), self.complete_at, self.pending_until()];
+        children.chain(own).flatten().min()
     }
 
     fn rekey_if_due(&mut self, cx: &mut Context, now: Instant) {
@@ -225,6 +226,9 @@ impl Established {
         }
         if self.deadlines.take_rekey(now) {
             window.push(Intent::RekeyIke);
+        }
+        if self.complete_at.take_if(|due| *due <= now).is_some() {
+            window.push(Intent::CreateChild);
         }
         let end = |sa: &mut ChildSa| sa.deadlines.take_end(now).then_some(sa.child.id);
         let over: Vec<_> = self.children.iter_mut().filter_map(end).collect();

@@ -77,6 +77,8 @@ pub(crate) enum Side {
     Peer {
         /// The plane's name for the policies, once there are some.
         group: Option<GroupId>,
+        /// Whether the plane has had a child of them.
+        is_installed: bool,
     },
 }
 
@@ -109,6 +111,8 @@ pub(crate) struct Established {
     crash_token: Option<PeerToken>,
     /// Of the IKE SA's keys.
     deadlines: Deadlines,
+    /// When to ask for a child that a line is without.
+    complete_at: Option<Instant>,
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
     wanted: [Option<Group>; 2],
@@ -140,6 +144,7 @@ impl Established {
             keepalive_at: needs_keepalive.then_some(now + KEEPALIVE),
             crash_token: None,
             deadlines: Deadlines::default(),
+            complete_at: None,
             wanted: [None; 2],
             pending: None,
             watch: Watch::begin(now),

@@ -67,7 +67,7 @@ impl Founded {
     pub(super) fn group(&mut self, cx: &mut Context) -> GroupId {
         match &mut self.side {
             Side::Line { group, .. } => *group,
-            Side::Peer { group } => *group.get_or_insert_with(|| cx.new_group()),
+            Side::Peer { group, .. } => *group.get_or_insert_with(|| cx.new_group()),
         }
     }
 }
@@ -100,6 +100,8 @@ impl Established {
         if result.is_err() {
             // The plane holds nothing of a child that it could not install.
             self.forget_failed(cx, id, &purpose);
+        } else if let Side::Peer { is_installed, .. } = &mut self.base.side {
+            *is_installed = true;
         }
         self.begin_life(cx, now.instant, id);
         match purpose {
