@@ -141,10 +141,10 @@ impl Established {
             }
             NewSa::Child { replaces, .. } => self.rekey_failed(cx, now, *replaces, why),
             NewSa::Ike(..) if is_passing => {
-                self.rekey_at = Some(now.instant + cx.jittered(BUSY));
+                self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
             }
             NewSa::Ike(..) => {
-                self.rekey_at = Some(now.instant + cx.jittered(REFUSED));
+                self.deadlines.rekey_at = Some(now.instant + cx.jittered(REFUSED));
                 let (connection, sa) = (self.name(), self.id());
                 cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
             }

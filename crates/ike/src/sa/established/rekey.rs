@@ -154,7 +154,7 @@ impl Established {
         now: Now,
         lost: Option<Heir>,
     ) -> Outcome {
-        self.rekey_at = Some(now.instant + PATIENCE + cx.jittered(BUSY));
+        self.deadlines.rekey_at = Some(now.instant + PATIENCE + cx.jittered(BUSY));
         Outcome::keep(IkeSa::Established(self)).then(Then::Rekeyed(lost.into_iter().collect()))
     }
 
