@@ -252,6 +252,36 @@ fn a_session_with_certificates_resumes_without_them() {
     assert!(pair.world.trace.iter().all(is_small));
 }
 
+/// Two hours, though a ticket would be good for a day: a proof that has expired
+/// proves nothing, whatever stands for it. Tickets that follow keep to it, too.
+#[test]
+fn a_ticket_is_good_no_longer_than_the_clients_certificate() {
+    let hour = 3600 * SECOND;
+    let mut pair = Pair::with(|scene| {
+        let mut ends = Ends::new();
+        ends.client = ends.authority.issue("client.example", (YEAR, 2 * hour));
+        ends.equip(scene);
+    });
+    pair.up().unwrap();
+    assert!(ticket_lifetimes(&pair).last().is_some_and(|&it| it <= 2 * hour));
+    pair.suspend().unwrap();
+    pair.world.run_for(hour);
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+    assert!(ticket_lifetimes(&pair).last().is_some_and(|&it| it <= hour));
+    pair.suspend().unwrap();
+    pair.world.run_for(hour + SECOND);
+    assert!(pair.resume().is_err(), "its ticket has expired with the certificate");
+}
+
+fn ticket_lifetimes(pair: &Pair) -> Vec<Duration> {
+    let lifetime = |event: &Event| match event {
+        Event::TicketGranted { lifetime, .. } => Some(*lifetime),
+        _ => None,
+    };
+    pair.client_events().filter_map(lifetime).collect()
+}
+
 /// What a gateway has learnt to demand since counts: a ticket does not stand
 /// for a proof that is not accepted any more.
 #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crypto::{Mac, PrfAlg, Psk, SignedOctets, SkP};
-use pki::{Credential, Trust};
+use pki::{Credential, Trust, Verified};
 
 use crate::config::{Auth, Connection, LocalAuth, PreShared, RemoteAuth};
 use crate::event::Role;
@@ -106,6 +106,7 @@ pub(crate) enum Demand<'a> {
 pub(crate) struct PeerAuthenticated {
     id: Id,
     form: Option<AuthForm>,
+    expires: Option<SystemTime>,
 }
 
 impl PeerAuthenticated {
@@ -117,28 +118,32 @@ impl PeerAuthenticated {
         claim: Claim<'_>,
         demand: Demand<'_>,
     ) -> Result<Self, Failure> {
-        let form = match demand {
+        let (form, expires) = match demand {
             Demand::Signed(trust, time) => {
-                claim.verify_signature(with, transcript, signer, (trust, time))?;
-                None
+                (None, claim.verify_signature(with, transcript, signer, (trust, time))?)
             }
             Demand::PreShared(psk) => {
                 claim.verify_code(with, transcript, signer, Proof::PreShared(psk))?;
-                None
+                (None, None)
             }
             Demand::Resumed(forms) => {
                 let fits = |&&form: &&AuthForm| {
                     claim.verify_code(with, transcript, signer, Proof::Resumed(form)).is_ok()
                 };
-                Some(*forms.iter().find(fits).ok_or(Failure::PeerNotAuthentic)?)
+                (Some(*forms.iter().find(fits).ok_or(Failure::PeerNotAuthentic)?), None)
             }
         };
-        Ok(Self { id: claim.id, form })
+        Ok(Self { id: claim.id, form, expires })
     }
 
     /// Who the peer is.
     pub(crate) const fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// When the peer's certificate expires, if it has shown one.
+    pub(crate) const fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// The form of AUTH that was verified after a resume.
@@ -194,25 +199,27 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// First whose key it is, then whether it has signed.
+    /// First whose key it is, then whether it has signed. Returns when the
+    /// certificate expires.
     fn verify_signature(
         &self,
         (_, sk_p): (PrfAlg, &SkP),
         transcript: &Transcript,
         signer: Role,
         (trust, time): (&Trust, SystemTime),
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<SystemTime>, Failure> {
         if self.auth.method == AuthMethod::SHARED_KEY_MIC {
             return Err(Failure::OtherMethod);
         }
         let name = self.id.name().ok_or(Failure::WrongIdentity)?;
         let verified = trust.verify(self.shown.presented(), &name, time);
-        let key = verified.map_err(Failure::Certificate)?.key;
+        let Verified { key, expires, .. } = verified.map_err(Failure::Certificate)?;
         let (message, peer_nonce) = transcript.signed_by(signer);
         let maced_id = sk_p.mac_id(self.id_body);
         let intermediate = &transcript.intermediate;
         let octets = SignedOctets { message, peer_nonce, maced_id: &maced_id, intermediate };
-        signature::verify(self.auth, &key, &octets.parts().concat())
+        signature::verify(self.auth, &key, &octets.parts().concat())?;
+        Ok(expires)
     }
 }
 

@@ -244,6 +244,7 @@ impl Authenticating {
             suite,
             authenticated: None,
             authenticated_at,
+            proof_expires: None,
             method,
             how,
             started: attempt.started,

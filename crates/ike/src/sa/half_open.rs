@@ -345,15 +345,15 @@ impl Asked {
         let Proven { credential, auth } = proven;
         let Self { spis, suite, transcript, ground, way, started, .. } = self;
         let peer_id = peer.id().clone();
-        let (how, authenticated_at, method, authenticated, earlier) = match ground {
+        let (how, authenticated_at, proof_expires, method, authenticated, earlier) = match ground {
             Ground::Fresh => {
                 let method = connection.auth.remote.method();
-                (How::Full, now.wall, method, None, Addresses::NONE)
+                (How::Full, now.wall, peer.expires(), method, None, Addresses::NONE)
             }
             Ground::Resumed(presented, _) => {
-                let state = presented.state;
-                let Resumable { authenticated_at, method, authenticated, inner, .. } = state;
-                (How::Resumed, authenticated_at, method, authenticated, inner)
+                let Resumable { authenticated_at, proof_expires, .. } = presented.state;
+                let Resumable { method, authenticated, inner, .. } = presented.state;
+                (How::Resumed, authenticated_at, proof_expires, method, authenticated, inner)
             }
         };
         let sa = SaId(u64::from_be_bytes(keys.protection.our_spi().0));
@@ -372,6 +372,7 @@ impl Asked {
             suite,
             authenticated,
             authenticated_at,
+            proof_expires,
             method,
             how,
             started,

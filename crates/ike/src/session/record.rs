@@ -33,6 +33,9 @@ pub struct Resumable {
     pub method: AuthMethod,
     /// When that was, in whole seconds: renewing tickets does not renew it.
     pub authenticated_at: SystemTime,
+    /// When the certificate expires by which it was, in whole seconds. Known to
+    /// the responder only, which gives no ticket for longer.
+    pub proof_expires: Option<SystemTime>,
     /// The IKE algorithms.
     pub suite: IkeSuite,
     /// The inner addresses that the initiator had, to ask for and to give again (C5).
@@ -77,18 +80,23 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
     if let Some(address) = state.inner.v6 {
         out.extend_from_slice(&address.octets());
     }
+    if let Some(expires) = state.proof_expires {
+        out.extend_from_slice(&unix_seconds(expires).to_be_bytes());
+    }
 }
 
 /// Which optional parts follow.
 const HAS_AUTHENTICATED: u8 = 1;
 const HAS_V4: u8 = 2;
 const HAS_V6: u8 = 4;
+const HAS_EXPIRY: u8 = 8;
 
 fn presence(state: &Resumable) -> u8 {
     let bit = |is_there, bit| if is_there { bit } else { 0 };
     bit(state.authenticated.is_some(), HAS_AUTHENTICATED)
         | bit(state.inner.v4.is_some(), HAS_V4)
         | bit(state.inner.v6.is_some(), HAS_V6)
+        | bit(state.proof_expires.is_some(), HAS_EXPIRY)
 }
 
 /// Octets of the encoding.
@@ -98,7 +106,8 @@ pub fn encoded_len(state: &Resumable) -> usize {
     let authenticated = state.authenticated.as_ref().map_or(0, id_len);
     let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
     let inner: usize = state.inner.iter().map(|a| if a.is_ipv4() { 4 } else { 16 }).sum();
-    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids + inner
+    let expiry = if state.proof_expires.is_some() { 8 } else { 0 };
+    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids + inner + expiry
 }
 
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
@@ -134,7 +143,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         SkD::from_ticket(suite.prf, take(input, suite.prf.output_len())?).map_err(|_| Malformed)?;
     let initiator = decode_id(input)?;
     let responder = decode_id(input)?;
-    if presence & !(HAS_AUTHENTICATED | HAS_V4 | HAS_V6) != 0 {
+    if presence & !(HAS_AUTHENTICATED | HAS_V4 | HAS_V6 | HAS_EXPIRY) != 0 {
         return Err(Malformed);
     }
     let has = |bit| presence & bit != 0;
@@ -142,12 +151,18 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
     let v4 = if has(HAS_V4) { Some(take_array::<4>(input)?) } else { None };
     let v6 = if has(HAS_V6) { Some(take_array::<16>(input)?) } else { None };
     let inner = Addresses { v4: v4.copied().map(Into::into), v6: v6.copied().map(Into::into) };
+    let proof_expires = if has(HAS_EXPIRY) {
+        Some(time_from(u64::from_be_bytes(*take_array(input)?))?)
+    } else {
+        None
+    };
     Ok(Resumable {
         initiator,
         responder,
         authenticated,
         method,
         authenticated_at,
+        proof_expires,
         suite,
         inner,
         sk_d,

@@ -19,7 +19,7 @@ use super::record::{self, Resumable};
 use super::suspended::Ticket;
 
 /// The only version of the encoding. A change of it needs new keys (E3).
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const KEY_ID_LEN: usize = 4;
 const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
 const PADDING: usize = 64;
@@ -214,6 +214,7 @@ mod tests {
             authenticated: None,
             method: AuthMethod::PreShared,
             authenticated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
+            proof_expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(6)),
             suite: IkeSuite {
                 cipher: IkeCipher::AesGcm16(KeyLen::L256),
                 prf,
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!(opened.state.responder, sealed.responder);
         assert_eq!(opened.state.authenticated, sealed.authenticated);
         assert_eq!(opened.state.authenticated_at, sealed.authenticated_at);
+        assert_eq!(opened.state.proof_expires, sealed.proof_expires);
         assert_eq!(opened.state.suite, sealed.suite);
         assert_eq!(opened.state.inner, both());
         assert_eq!(opened.state.sk_d.export_to_ticket(), sealed.sk_d.export_to_ticket());
@@ -261,7 +263,8 @@ mod tests {
     fn the_length_of_a_ticket_does_not_tell_that_of_a_short_identity() {
         let (issuer, mut provider) = issuer();
         let mut len = |name: &str| {
-            let state = Resumable { inner: Addresses::NONE, ..state(PrfAlg::HmacSha256, name) };
+            let state = state(PrfAlg::HmacSha256, name);
+            let state = Resumable { inner: Addresses::NONE, proof_expires: None, ..state };
             issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap().octets().len()
         };
         assert_eq!(len("a"), len("a-longer-name.example"));

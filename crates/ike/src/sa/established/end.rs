@@ -53,6 +53,7 @@ impl Established {
             authenticated: None,
             method: base.method,
             authenticated_at: base.authenticated_at,
+            proof_expires: base.proof_expires,
             suite: base.suite,
             inner: base.inner,
             sk_d: base.sk_d,

@@ -54,6 +54,9 @@ pub(crate) struct Founded {
     /// The initiator's authenticated identity, when it is not IDi.
     pub(crate) authenticated: Option<Id>,
     pub(crate) authenticated_at: SystemTime,
+    /// Of a responder: when the certificate expires by which the initiator was
+    /// authenticated.
+    pub(crate) proof_expires: Option<SystemTime>,
     pub(crate) method: AuthMethod,
     pub(crate) how: How,
     pub(crate) started: Instant,

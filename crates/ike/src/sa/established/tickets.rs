@@ -139,6 +139,7 @@ impl Established {
             authenticated: self.base.authenticated.clone(),
             method: self.base.method,
             authenticated_at: self.base.authenticated_at,
+            proof_expires: self.base.proof_expires,
             suite: self.base.suite,
             inner: self.base.inner,
             sk_d: self.base.sk_d.duplicate_for_grant(),
@@ -148,9 +149,12 @@ impl Established {
 
 impl Founded {
     /// How long the session may still be resumed, counted from the last full
-    /// authentication.
+    /// authentication, and no longer than its proof is good: a ticket shall not
+    /// be worth more than what it stands for (RFC 5723 section 6.2).
     fn age_left(&self, now: SystemTime) -> Duration {
         let age = now.duration_since(self.authenticated_at).unwrap_or_default();
-        self.connection.resumption.max_age.saturating_sub(age)
+        let proof = self.proof_expires.map(|end| end.duration_since(now).unwrap_or_default());
+        let age_left = self.connection.resumption.max_age.saturating_sub(age);
+        proof.map_or(age_left, |proof| proof.min(age_left))
     }
 }
