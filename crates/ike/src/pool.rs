@@ -180,6 +180,13 @@ impl Pool {
         }
     }
 
+    /// The SA has a new name, by which it holds what it held before.
+    pub fn pass_on(&mut self, from: SaId, to: SaId, addresses: Addresses) {
+        for address in addresses.iter() {
+            self.shelf(address).pass_on(from, to, address);
+        }
+    }
+
     /// How many addresses are held by SAs.
     #[must_use]
     pub fn held(&self) -> usize {

@@ -206,12 +206,15 @@ impl Endpoint {
         self.table.iter().filter(|(_, sa)| is_answered(sa)).map(|(spi, _)| spi).collect()
     }
 
+    /// Puts a session to sleep. A kept connection stays kept when that is refused.
     pub(super) fn suspend(&mut self, now: Now, index: usize, id: RequestId) {
-        self.want(index, false);
         let Some((spi, sa)) = self.line_sa(index) else {
             let line = self.lines.get(index);
             let key = line.map(|line| SessionKey(Arc::clone(&line.connection.name)));
             let sleeps = key.is_some_and(|key| self.cx.sessions.get(&key).is_some());
+            if sleeps {
+                self.want(index, false);
+            }
             let result = if sleeps { Ok(()) } else { Err(Refusal::NotUp) };
             return self.cx.reply(vec![id], result);
         };
@@ -226,6 +229,9 @@ impl Endpoint {
                 Outcome::keep(IkeSa::Established(sa))
             }
         });
+        if result.is_ok() {
+            self.want(index, false);
+        }
         self.cx.reply(vec![id], result);
     }
 }

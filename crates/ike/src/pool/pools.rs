@@ -52,6 +52,17 @@ impl Pools {
         }
     }
 
+    pub(crate) fn pass_on(
+        &mut self,
+        names: &[Arc<str>],
+        (from, to): (SaId, SaId),
+        addresses: Addresses,
+    ) {
+        for pool in self.named(names) {
+            pool.pass_on(from, to, addresses);
+        }
+    }
+
     pub(crate) fn held(&self) -> usize {
         self.0.iter().map(Pool::held).sum()
     }

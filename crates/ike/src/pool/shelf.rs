@@ -168,6 +168,14 @@ impl Shelf {
         changes.push(entry.put(address, owner));
     }
 
+    /// What one SA holds another holds from now on.
+    pub(super) fn pass_on(&mut self, from: SaId, to: SaId, address: IpAddr) {
+        let lease = self.leases.get_mut(&address);
+        if let Some(lease) = lease.filter(|lease| lease.holder == Some(from)) {
+            lease.holder = Some(to);
+        }
+    }
+
     /// Whether nobody holds the address whose SA does not yield to the
     /// applicant, and it is nobody else's.
     fn is_free_for(&self, applicant: Applicant<'_>, address: IpAddr) -> bool {

@@ -199,7 +199,7 @@ impl Established {
             if let Some(group) = group.take() {
                 cx.submit(Command::Release(group));
             }
-            cx.take_addresses_back(&self.base.connection, self.holder, self.base.inner);
+            cx.take_addresses_back(&self.base.connection, self.id(), self.base.inner);
         }
     }
 

@@ -97,8 +97,6 @@ impl Side {
 pub(crate) struct Established {
     base: Founded,
     peer: Id,
-    /// What the SA was called at first: by this name it holds inner addresses.
-    holder: SaId,
     /// The form of AUTH by which it was resumed.
     form: Option<AuthForm>,
     /// How it came up and when, once that was told. Before, nobody knows of it.
@@ -137,7 +135,6 @@ impl Established {
             base.nat == (Nat::Detected { ours: true }) && base.channel.path.stream().is_none();
         let mut sa = Box::new(Self {
             peer: peer.id().clone(),
-            holder: SaId(u64::from_be_bytes(base.channel.protection.our_spi().0)),
             form: peer.form(),
             up: None,
             children: Vec::with_capacity(1),

@@ -340,6 +340,9 @@ impl Established {
                 self.base.channel.window.push(intent);
             }
         }
+        // A ticket names the SA that holds the session's addresses.
+        let names = &self.base.connection.pools;
+        cx.pools.pass_on(names, (former, self.id()), self.base.inner);
         self.crash_token = None;
         self.renew_ticket();
         cx.emit(Event::Rekeyed {
