@@ -4,13 +4,14 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help build demo test check unit bench fuzz deny interop-setup nextest-setup
+.PHONY: help build demo test check unit soak bench fuzz deny interop-setup nextest-setup
 
 help:
 	@echo 'make demo   a session suspends, moves and resumes, in three namespaces'
 	@echo 'make test   every test, with real strongSwan and libreswan'
 	@echo 'make check  only formatting, lints and documentation'
 	@echo 'make unit   only the tests that need neither root nor peers'
+	@echo 'make soak   RUNS random lives of two endpoints (default 100000), from SEED on'
 	@echo 'make bench  performance beside the peers'
 	@echo 'make fuzz   every fuzz target, RUNS executions each (default 10000000)'
 	@echo 'make deny   licences, sources and bans of dependencies'
@@ -40,6 +41,13 @@ test: interop-setup nextest-setup check
 	$(CARGO) test --workspace --locked --doc
 	$(NEXTEST) run --workspace --locked
 
+# The seed of a block of 1000 that fails is printed, with the smallest case.
+SEED ?= 1
+soak: SOAK_RUNS = $(or $(RUNS),100000)
+soak:
+	CYGNET_MODEL_SEED=$(SEED) CYGNET_MODEL_RUNS=$(SOAK_RUNS) $(CARGO) test --locked \
+		-p cygnet-sim --test model -- --ignored --exact soak --nocapture
+
 demo:
 	@interop/setup.sh --tools
 	$(CARGO) build --locked -p cygnetd -p cygnet
@@ -50,12 +58,12 @@ bench: interop-setup
 	$(CARGO) build --release --locked -p cygnetd -p cygnet
 	$(CARGO) run --release --locked -q -p cygnet-bench -- $(ARGS)
 
-RUNS ?= 10000000
+fuzz: FUZZ_RUNS = $(or $(RUNS),10000000)
 fuzz:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
 		echo 'installing cargo-fuzz'; $(CARGO) install cargo-fuzz --locked; }
 	for target in $$($(CARGO) +nightly fuzz list); do \
-		$(CARGO) +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=2048 || exit 1; done
+		$(CARGO) +nightly fuzz run $$target -- -runs=$(FUZZ_RUNS) -max_len=2048 || exit 1; done
 
 deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

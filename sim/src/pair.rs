@@ -117,6 +117,7 @@ impl Pair {
     pub fn forget_past(&mut self) {
         self.world.trace.clear();
         self.world.tcp_trace.clear();
+        self.world.packets.clear();
         for id in [self.client, self.gateway] {
             self.world.node_mut(id).events.clear();
         }

@@ -30,6 +30,7 @@ pub struct ModelPlane {
     events: VecDeque<PlaneEvent>,
     released: Vec<Vec<u8>>,
     new: Vec<ChildId>,
+    installations: Vec<Installation>,
     objections: Vec<String>,
     capabilities: Capabilities,
     now: Time,
@@ -62,6 +63,20 @@ pub struct Installed {
     traffic: Traffic,
 }
 
+/// What a child was made of, for whoever compares it with all others.
+pub struct Installation {
+    /// The child.
+    pub child: ChildId,
+    /// The SPI of packets to us.
+    pub spi_in: Spi,
+    /// What opens them.
+    pub key_in: Vec<u8>,
+    /// The SPI of packets to the peer.
+    pub spi_out: Spi,
+    /// What seals them.
+    pub key_out: Vec<u8>,
+}
+
 /// What became of an outgoing packet.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Outgoing {
@@ -89,6 +104,7 @@ impl ModelPlane {
             events: VecDeque::new(),
             released: Vec::new(),
             new: Vec::new(),
+            installations: Vec::new(),
             objections: Vec::new(),
             capabilities,
             now: Time::ZERO,
@@ -123,6 +139,11 @@ impl ModelPlane {
     /// Children that were installed since the last call.
     pub(crate) fn take_new(&mut self) -> Vec<ChildId> {
         std::mem::take(&mut self.new)
+    }
+
+    /// What all children that were to be installed since the last call were made of.
+    pub fn take_installations(&mut self) -> Vec<Installation> {
+        std::mem::take(&mut self.installations)
     }
 
     /// A packet of a child, sealed. It is not sent, and not counted.
@@ -228,6 +249,13 @@ impl ModelPlane {
 
     fn install(&mut self, command: CommandId, spec: ChildSpec) -> Result<(), Fault> {
         self.check(&spec);
+        self.installations.push(Installation {
+            child: spec.id,
+            spi_in: spec.inbound.spi,
+            key_in: octets(&spec.inbound.key),
+            spi_out: spec.outbound.spi,
+            key_out: octets(&spec.outbound.key),
+        });
         if let Some(fault) = self.faults.pop_front() {
             self.failed.insert(command, (spec.id, spec.group));
             return Err(fault);

@@ -39,6 +39,8 @@ pub struct World {
     pub link: Link,
     /// Every IKE datagram and keepalive that was sent.
     pub trace: Vec<Sent>,
+    /// Every ESP packet that was sent.
+    pub packets: Vec<Sent>,
     /// Whoever meddles with IKE datagrams.
     pub meddler: Option<Meddler>,
     /// Somebody drops everything but TCP.
@@ -63,6 +65,7 @@ impl World {
         Self {
             link,
             trace: Vec::new(),
+            packets: Vec::new(),
             meddler: None,
             only_tcp: false,
             tcp: Tcp::default(),
@@ -306,8 +309,11 @@ impl World {
             Some(meddler) if is_ike => meddler(&sent),
             _ => self.link.carry(&mut self.chance, &sent.datagram),
         };
-        if is_ike || sent.datagram.content == Content::Keepalive {
-            self.trace.push(sent);
+        match &sent.datagram.content {
+            Content::Ike(_) | Content::Keepalive => self.trace.push(sent),
+            Content::EspInUdp(_) | Content::PlainEsp(_) | Content::EspInTcp(_) => {
+                self.packets.push(sent);
+            }
         }
         for arrival in arrivals {
             self.inject(arrival);

@@ -1,0 +1,27 @@
+//! Cases that have failed once, as they were shrunk.
+
+use crate::case::{Act, Case, Making, Mild, Round, Side};
+use crate::run::play;
+
+const FAIR: Mild = Mild { seed: 0, losses: 0, duplication: 0, jitter: 0 };
+
+const PLAIN: Making =
+    Making { seed: 0, nat: false, on_traffic: false, kept: false, dynamic: false };
+
+/// Its packets were held for ever, though nobody would bring it up.
+#[test]
+fn a_kept_connection_that_is_on_its_way_back_is_put_to_sleep() {
+    let acts = vec![(Act::Down(Side::Gateway), 10), (Act::Suspend, 0)];
+    let making = Making { seed: 542_731_435, kept: true, ..PLAIN };
+    play(&Case { making, rounds: vec![Round::Hasty(FAIR, acts)] });
+}
+
+/// The address was still held under the name that the SA had before.
+#[test]
+fn a_session_sleeps_and_resumes_with_its_address_after_its_ike_sa_was_rekeyed() {
+    for side in [Side::Client, Side::Gateway] {
+        let acts = vec![Act::Up, Act::RekeyIke(side), Act::Suspend, Act::Up];
+        let making = Making { dynamic: true, ..PLAIN };
+        play(&Case { making, rounds: vec![Round::Orderly(FAIR, acts)] });
+    }
+}
