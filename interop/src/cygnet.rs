@@ -89,6 +89,22 @@ impl Cygnet {
         self.succeed(&["resume", &self.connection])
     }
 
+    /// Has the keys of the IKE SA replaced.
+    ///
+    /// # Errors
+    /// When the command fails, with what it said.
+    pub fn rekey(&self) -> Result<()> {
+        self.succeed(&["rekey", &self.connection])
+    }
+
+    /// Has the keys of the children replaced.
+    ///
+    /// # Errors
+    /// When the command fails, with what it said.
+    pub fn rekey_child(&self) -> Result<()> {
+        self.succeed(&["rekey", &self.connection, "--child"])
+    }
+
     /// Runs `cygnet` with these arguments, whatever comes of it.
     ///
     /// # Errors

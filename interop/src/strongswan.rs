@@ -67,6 +67,22 @@ impl StrongSwan {
         self.swanctl("--terminate --ike dut --timeout 15").map(drop)
     }
 
+    /// Begins to replace the keys of the IKE SA.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rekey(&self) -> Result<()> {
+        self.swanctl("--rekey --ike dut").map(drop)
+    }
+
+    /// Begins to replace the keys of the child.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rekey_child(&self) -> Result<()> {
+        self.swanctl("--rekey --child net").map(drop)
+    }
+
     /// The established IKE SAs.
     ///
     /// # Errors

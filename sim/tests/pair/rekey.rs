@@ -244,6 +244,23 @@ fn both_sides_rekey_at_once_and_any_datagram_is_lost() {
 }
 
 #[test]
+fn who_is_installing_what_the_peer_has_asked_for_does_not_ask_for_the_same() {
+    for slow_client in [true, false] {
+        let mut pair = Pair::joined(|_| {});
+        let (client, gateway) = (pair.client, pair.gateway);
+        let (slow, quick) = if slow_client { (client, gateway) } else { (gateway, client) };
+        pair.world.node_mut(slow).plane.delay = SECOND;
+        rekey(&mut pair, quick, RekeyWhat::Children);
+        pair.world.run_for(DELAY * 3 / 2);
+        rekey(&mut pair, slow, RekeyWhat::Children);
+        pair.world.run_for(60 * SECOND);
+        assert_eq!(told(&pair, slow, RekeyWhat::Children), 1);
+        pair.world.node_mut(slow).plane.delay = Duration::ZERO;
+        check(pair);
+    }
+}
+
+#[test]
 fn an_end_in_the_middle_of_a_rekey_is_an_end() {
     for what in BOTH {
         for by_client in [true, false] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use esp::plane::{Fault, Limit, PlaneEvent};
 use ike::config::{ResumeAuth, ResumeTrigger};
-use ike::event::{Command, RequestId};
+use ike::event::{Command, RekeyWhat, RequestId};
 use ike::status::Stage;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -37,6 +37,7 @@ enum Step {
     ClockForward { client: bool, secs: u32 },
     ClockBack { client: bool, secs: u32 },
     Exhaust { client: bool },
+    Rekey { client: bool, what: RekeyWhat },
     Packet,
     Replay { which: usize, flip: Option<usize> },
 }
@@ -71,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), 0u32..100_000)
             .prop_map(|(client, secs)| Step::ClockBack { client, secs }),
         1 => any::<bool>().prop_map(|client| Step::Exhaust { client }),
+        4 => (any::<bool>(), prop_oneof![Just(RekeyWhat::IkeSa), Just(RekeyWhat::Children)])
+            .prop_map(|(client, what)| Step::Rekey { client, what }),
         3 => Just(Step::Packet),
         3 => (any::<usize>(), flip).prop_map(|(which, flip)| Step::Replay { which, flip }),
     ]
@@ -206,6 +209,10 @@ impl Run {
                 if let Some(&child) = plane.children().keys().next() {
                     plane.raise(PlaneEvent::Expired(child, Limit::Hard));
                 }
+            }
+            Step::Rekey { client: true, what } => self.ask(client, Command::Rekey(name, what)),
+            Step::Rekey { client: false, what } => {
+                self.ask(gateway, Command::Rekey("clients".into(), what));
             }
             Step::Packet => {
                 self.pair.outgoing();

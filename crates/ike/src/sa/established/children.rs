@@ -111,6 +111,20 @@ impl Established {
         self.children.iter().any(is_former)
     }
 
+    /// Whether the plane is installing what the peer has asked for in place of
+    /// this child.
+    pub(super) fn is_being_replaced(&self, id: ChildId) -> bool {
+        let is_successor = |sa: &ChildSa| match &sa.state {
+            State::Installing(_, Purpose::Theirs(_, _, replaces)) => *replaces == Some(id),
+            State::Installing(_, Purpose::First(_) | Purpose::Ours(_))
+            | State::Up
+            | State::Replaced { .. }
+            | State::Deleting
+            | State::Lingering { .. } => false,
+        };
+        self.children.iter().any(is_successor)
+    }
+
     /// Whether there may be one more.
     pub(super) fn has_room(&self) -> bool {
         self.children.len() < MAX_CHILDREN

@@ -113,7 +113,8 @@ impl Established {
             return Ok(());
         }
         let is_theirs = self.pending_for(replaces).is_some();
-        if is_theirs || replaces.is_some_and(|id| self.is_unconfirmed(id)) {
+        let is_settled = |id| !self.is_unconfirmed(id) && !self.is_being_replaced(id);
+        if is_theirs || !replaces.is_none_or(is_settled) {
             self.rekey_later(cx, now, replaces, BUSY);
             return Ok(());
         }
