@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -184,6 +184,11 @@ impl Cygnet {
                 Ok(events(monitor)?.iter().find_map(|event| find(&event.what)))
             })
             .with_context(|| format!("the events were {:#?}", self.events()))
+    }
+
+    /// The daemon's entry in /proc. What starts it has become it.
+    pub fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.daemon.id().to_string())
     }
 
     /// Asks the daemon to end and waits for it.

@@ -95,6 +95,11 @@ impl Process {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

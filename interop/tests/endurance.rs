@@ -1,0 +1,107 @@
+//! Set up and deleted again and again: nothing grows, and nothing is left.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use interop::{Cygnet, Namespace, StrongSwan, Tunnel, story, until};
+
+/// Before the first look: buffers and allocators have their size by then.
+const WARM_UP: usize = 20;
+
+/// Between the two looks.
+const ROUNDS: usize = 200;
+
+/// Allowed between the two looks, for fragmentation of the heap, and for what
+/// is remembered of an SA until the repetitions of its last messages are over.
+const GROWTH_KIB: u64 = 2048;
+
+/// What a daemon has of the machine.
+struct Held {
+    descriptors: usize,
+    /// Addresses, rules and routes of its namespace.
+    network: String,
+    resident_kib: u64,
+}
+
+impl Held {
+    /// Waits for the kernel's own addresses, which it tries for a while.
+    fn by(cygnet: &Cygnet, namespace: &Namespace) -> Result<Self> {
+        until(interop::PATIENCE, "addresses that are no duplicates", || {
+            Ok((!namespace.ip("addr")?.contains("tentative")).then_some(()))
+        })?;
+        Ok(Self {
+            descriptors: descriptors(cygnet)?,
+            network: network(namespace)?,
+            resident_kib: resident_kib(cygnet)?,
+        })
+    }
+
+    /// Waits for the descriptors: the command that was asked last may not be gone yet.
+    fn is_what_is_held(&self, cygnet: &Cygnet, namespace: &Namespace) -> Result<()> {
+        until(interop::PATIENCE, format!("{} descriptors", self.descriptors), || {
+            Ok((descriptors(cygnet)? == self.descriptors).then_some(()))
+        })?;
+        let now = network(namespace)?;
+        ensure!(now == self.network, "before:\n{}\nnow:\n{now}", self.network);
+        let grown = resident_kib(cygnet)?.saturating_sub(self.resident_kib);
+        ensure!(grown <= GROWTH_KIB, "grown by {grown} KiB from {} KiB", self.resident_kib);
+        Ok(())
+    }
+}
+
+fn descriptors(cygnet: &Cygnet) -> Result<usize> {
+    Ok(fs::read_dir(cygnet.proc().join("fd"))?.count())
+}
+
+fn network(namespace: &Namespace) -> Result<String> {
+    let looks = ["addr", "rule", "-6 rule", "route show table all", "-6 route show table all"];
+    looks.iter().map(|look| namespace.ip(look)).collect()
+}
+
+fn resident_kib(cygnet: &Cygnet) -> Result<u64> {
+    let status = fs::read_to_string(cygnet.proc().join("status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+    Ok(number.parse()?)
+}
+
+fn up_and_down(client: &Cygnet, times: usize) -> Result<()> {
+    for round in 0..times {
+        client.up().with_context(|| format!("round {round}"))?;
+        client.down().with_context(|| format!("round {round}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn two_hundred_set_ups_leave_nothing_behind_on_either_side() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let gateway = Cygnet::start(&peer, &tunnel.reversed(), "resumption = true")?;
+        let client = Cygnet::start(&dut, &tunnel, "resumption = true")?;
+
+        up_and_down(&client, WARM_UP)?;
+        let before = [Held::by(&client, &dut)?, Held::by(&gateway, &peer)?];
+        up_and_down(&client, ROUNDS)?;
+        let [ours, theirs] = before;
+        ours.is_what_is_held(&client, &dut).context("the client")?;
+        theirs.is_what_is_held(&gateway, &peer).context("the gateway")
+    })
+}
+
+#[test]
+fn two_hundred_set_ups_with_strongswan_leave_nothing_behind() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+        let client = Cygnet::start(&dut, &tunnel, "")?;
+
+        up_and_down(&client, WARM_UP)?;
+        let before = Held::by(&client, &dut)?;
+        up_and_down(&client, ROUNDS)?;
+        before.is_what_is_held(&client, &dut)?;
+        strongswan.wait_for_established(0)
+    })
+}
