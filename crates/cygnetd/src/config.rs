@@ -78,6 +78,8 @@ pub struct DaemonSettings {
     pub table: u32,
     /// The mark of our own outer packets, by which they avoid our routes. Never 0.
     pub mark: u32,
+    /// Whether revocation lists are fetched from where certificates say.
+    pub fetch_crls: bool,
     /// The group whose members may use the control interface.
     pub control_group: Option<String>,
 }

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use crate::cli::Cli;
 use crate::clock;
 use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings, Start};
+use crate::crls;
 use crate::engine::{Engine, Remote};
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
@@ -60,6 +61,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let socket = ControlSocket::bind(&settings)?;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     config.ike.crash_key = crash_key(&cli.state_dir);
+    if config.daemon.fetch_crls {
+        crls::start(&cli.state_dir, &config.ike.connections)?;
+    }
     let (engine, remote) = assemble(config, &cli.state_dir, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;

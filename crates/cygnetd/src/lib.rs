@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crls;
 pub mod daemon;
 pub mod engine;
 pub mod inner;

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crypto::Scheme;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::certificate::system_time;
+use crate::certificate::{Certificate, system_time};
+use crate::der::{BIT_STRING, Malformed, Reader, SEQUENCE};
 use crate::dn::Dn;
 use crate::refusal::BadCertificate;
 
@@ -47,6 +49,24 @@ impl Crl {
         Ok(Self { list, issuer, issuer_der: issuer_der.into(), this_update, next_update, revoked })
     }
 
+    /// The list in DER, if one of these authorities has signed it. What comes
+    /// from where anybody could have put it is read so.
+    ///
+    /// # Errors
+    /// [`BadCertificate::RevocationList`].
+    pub fn signed_by(der: &[u8], authorities: &[Certificate]) -> Result<Self, BadCertificate> {
+        const BAD: BadCertificate = BadCertificate::RevocationList;
+        let list = Self::from_der(der)?;
+        let signed = Signed::from_der(der).map_err(|_| BAD)?;
+        let scheme = Scheme::from_algorithm_identifier(signed.algorithm).ok_or(BAD)?;
+        let has_signed = |authority: &&Certificate| {
+            authority.subject().as_der() == &*list.issuer_der
+                && authority.may_issue()
+                && authority.key().verify(scheme, signed.content, signed.signature).is_ok()
+        };
+        if authorities.iter().any(|it| has_signed(&it)) { Ok(list) } else { Err(BAD) }
+    }
+
     /// Who issued it.
     #[must_use]
     pub const fn issuer(&self) -> &Dn {
@@ -74,6 +94,23 @@ impl Crl {
 
     pub(crate) const fn list(&self) -> &CertRevocationList<'static> {
         &self.list
+    }
+}
+
+/// A list as RFC 5280 section 5.1 has it.
+struct Signed<'a> {
+    content: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    fn from_der(der: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader::new(der).inside(SEQUENCE)?;
+        let (content, algorithm) = (fields.next()?.whole, fields.next()?.whole);
+        let bits = fields.expect(BIT_STRING)?;
+        let signature = bits.strip_prefix(&[0]).ok_or(Malformed)?;
+        Ok(Self { content, algorithm, signature })
     }
 }
 

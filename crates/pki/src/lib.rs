@@ -30,4 +30,4 @@ pub use dn::{Dn, DnPattern};
 pub use key::{BadPrivateKey, private_key};
 pub use name::Name;
 pub use refusal::{BadCertificate, Refusal};
-pub use trust::{Presented, Revocation, Trust, Verified};
+pub use trust::{Ask, Presented, Revocation, Trust, Verified, Wanted};

@@ -2,6 +2,9 @@
 //! has been revoked.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use crypto::{PublicKey, sha1_name};
@@ -33,7 +36,26 @@ pub enum Revocation {
     Relaxed,
 }
 
-/// Whom a connection believes. Immutable: when lists are renewed, another is made.
+/// A revocation list that is to be had.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Where.
+    pub uri: String,
+    /// Who may have signed it.
+    pub issuers: Vec<Certificate>,
+}
+
+/// Hears of lists that certificates name, each time one is checked.
+pub type Ask = Box<dyn Fn(Wanted) + Send + Sync>;
+
+/// Lists that were fetched, by where they are from, and who is asked for more.
+#[derive(Default)]
+struct Fetched {
+    lists: RwLock<BTreeMap<String, Arc<Crl>>>,
+    ask: OnceLock<Ask>,
+}
+
+/// Whom a connection believes. Nothing of it changes but the fetched lists.
 #[derive(Default)]
 pub struct Trust {
     /// Certificates of authorities: what they vouch for is good.
@@ -45,6 +67,7 @@ pub struct Trust {
     crls: Vec<Crl>,
     revocation: Revocation,
     extended_key_usage: ExtendedKeyUsage,
+    fetched: Fetched,
 }
 
 /// What a peer has shown, as in its CERT payloads.
@@ -105,6 +128,26 @@ impl Trust {
     /// Heeds this revocation list.
     pub fn add_crl(&mut self, crl: Crl) {
         self.crls.push(crl);
+    }
+
+    /// Heeds this list from `uri` from now on, instead of the one before. Its
+    /// signature has been checked: see [`Crl::signed_by`].
+    pub fn renew(&self, uri: &str, crl: Arc<Crl>) {
+        let mut lists = self.fetched.lists.write().unwrap_or_else(PoisonError::into_inner);
+        lists.insert(uri.to_owned(), crl);
+    }
+
+    /// Has `ask` told of the lists that certificates of believed chains name.
+    /// Only the first call counts.
+    pub fn ask_for_lists(&self, ask: Ask) {
+        let _ = self.fetched.ask.set(ask);
+    }
+
+    /// The lists that these certificates name which may concern peers, too:
+    /// those of our authorities and of what is among the certificates.
+    #[must_use]
+    pub fn lists_of(&self, own: &[Certificate]) -> Vec<Wanted> {
+        own.iter().flat_map(|certificate| self.wanted(certificate, own)).collect()
     }
 
     /// Whether nobody would be believed.
@@ -208,7 +251,11 @@ impl Trust {
             .collect();
         let anchors: Vec<_> =
             authorities.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
-        let lists: Vec<_> = self.crls.iter().map(Crl::list).collect();
+        let fetched = self.fetched();
+        let mut lists: Vec<_> = self.crls.iter().chain(fetched.iter().map(Arc::as_ref)).collect();
+        // The first of an authority counts.
+        lists.sort_by_key(|list| Reverse(list.updates().0));
+        let lists: Vec<_> = lists.into_iter().map(Crl::list).collect();
         let why = Cell::new(None);
         let accept = |path: &VerifiedPath<'_>| {
             self.accept_path(path, time).map_err(|refused| {
@@ -232,14 +279,36 @@ impl Trust {
     /// What the library does not check: that authorities may issue, and that
     /// there is a revocation list where the policy wants one.
     fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<(), Refusal> {
+        let mut chain = Vec::new();
         for certificate in path.intermediate_certificates() {
             let certificate = Certificate::from_der(&certificate.der())?;
             if !certificate.may_issue() {
                 return Err(Refusal::KeyUsage);
             }
-            self.has_list(&certificate, time)?;
+            chain.push(certificate);
         }
-        self.has_list(&Certificate::from_der(&path.end_entity().der())?, time)
+        let leaf = Certificate::from_der(&path.end_entity().der())?;
+        // Of a chain that leads to one of our authorities: nobody else has us
+        // ask for anything.
+        if let Some(ask) = self.fetched.ask.get() {
+            let all = chain.iter().chain([&leaf]);
+            all.flat_map(|it| self.wanted(it, &chain)).for_each(ask);
+        }
+        chain.iter().chain([&leaf]).try_for_each(|it| self.has_list(it, time))
+    }
+
+    /// The lists that a certificate names, with those who may have signed them.
+    fn wanted(&self, certificate: &Certificate, chain: &[Certificate]) -> Vec<Wanted> {
+        let all = self.authorities.iter().chain(chain);
+        let issuers: Vec<_> =
+            all.filter(|it| it.subject() == certificate.issuer()).cloned().collect();
+        let wanted = |uri: &String| Wanted { uri: uri.clone(), issuers: issuers.clone() };
+        certificate.crl_uris().iter().map(wanted).collect()
+    }
+
+    fn fetched(&self) -> Vec<Arc<Crl>> {
+        let lists = self.fetched.lists.read().unwrap_or_else(PoisonError::into_inner);
+        lists.values().cloned().collect()
     }
 
     fn has_list(&self, certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
@@ -249,7 +318,8 @@ impl Trust {
             Revocation::Relaxed => false,
         };
         let issuer = certificate.issuer().as_der();
-        let is_there = self.crls.iter().any(|crl| crl.is_current_for(issuer, time));
+        let is_there = self.crls.iter().any(|crl| crl.is_current_for(issuer, time))
+            || self.fetched().iter().any(|crl| crl.is_current_for(issuer, time));
         if is_needed && !is_there { Err(Refusal::NoRevocationList) } else { Ok(()) }
     }
 }

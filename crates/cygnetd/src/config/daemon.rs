@@ -22,6 +22,7 @@ impl Default for DaemonSettings {
             mtu: None,
             table: 5723,
             mark: 0x5723,
+            fetch_crls: true,
             control_group: None,
         }
     }
@@ -56,6 +57,7 @@ pub(super) fn daemon(mut section: Section<'_>, findings: &mut Findings) -> Daemo
         mark: section
             .get(findings, "mark", |item| item.integer(1..=u32::MAX))
             .unwrap_or(standard.mark),
+        fetch_crls: section.get(findings, "fetch_crls", Item::flag).unwrap_or(standard.fetch_crls),
         control_group: section.get(findings, "control_group", group),
     };
     repeated(&section, &settings.listen, findings);

@@ -75,6 +75,7 @@ mtu = 1400
 table = 77
 mark = 0x77
 control_group = "wheel"
+fetch_crls = false
 [limits]
 cookie_threshold = 10
 half_open_timeout = "10s"
@@ -121,6 +122,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(config.daemon.mtu, Some(1400));
     assert_eq!(config.daemon.interface, "vpn0");
     assert_eq!(config.daemon.control_group.as_deref(), Some("wheel"));
+    assert!(!config.daemon.fetch_crls);
     assert_eq!(config.ike.limits.cookie_threshold, 10);
     assert_eq!(config.ike.limits.half_open_timeout, Duration::from_secs(10));
     assert_eq!(config.ike.retransmission.initial, Duration::from_millis(250));
