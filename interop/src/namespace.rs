@@ -115,6 +115,14 @@ impl Namespace {
                 }}
             }}\n"
         );
+        self.nft(&rules)
+    }
+
+    /// Gives `nft` these rules.
+    ///
+    /// # Errors
+    /// When it refuses them.
+    pub fn nft(&self, rules: &str) -> Result<()> {
         let mut nft =
             self.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft")?;
         nft.stdin.take().context("a pipe")?.write_all(rules.as_bytes())?;

@@ -66,6 +66,8 @@ pub enum What {
         remote_ts: Vec<String>,
         /// ESP in UDP rather than IP protocol 50.
         udp: bool,
+        /// ESP in TCP (RFC 9329), and IKE with it.
+        tcp: bool,
     },
     /// A child has new keys.
     ChildRekeyed {
@@ -471,9 +473,14 @@ impl fmt::Display for What {
                 local_ts,
                 remote_ts,
                 udp,
+                tcp,
                 sa: _,
             } => {
-                let form = if *udp { "in UDP" } else { "plain" };
+                let form = match (*tcp, *udp) {
+                    (true, _) => "in TCP",
+                    (false, true) => "in UDP",
+                    (false, false) => "plain",
+                };
                 let (ours, theirs) = (local_ts.join(","), remote_ts.join(","));
                 write!(f, "{connection}: child {child} up, {ours} = {theirs}, ")?;
                 write!(f, "{suite} {form}, SPIs {spi_in} in, {spi_out} out")

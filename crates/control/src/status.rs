@@ -149,6 +149,8 @@ pub struct Child {
     pub spi_out: String,
     /// ESP in UDP rather than IP protocol 50.
     pub udp: bool,
+    /// ESP in TCP (RFC 9329), and IKE with it.
+    pub tcp: bool,
     /// Our side of the traffic.
     pub local_ts: Vec<String>,
     /// The peer's side of the traffic.

@@ -137,7 +137,11 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
     for child in &connection.children {
         let (ours, theirs) = (child.local_ts.join(","), child.remote_ts.join(","));
         add("child", Some(format!("{}: {ours} = {theirs}", child.name)));
-        let form = if child.udp { "in UDP" } else { "plain" };
+        let form = match child {
+            Child { tcp: true, .. } => "in TCP",
+            Child { udp: true, .. } => "in UDP",
+            Child { .. } => "plain",
+        };
         let (spi_in, spi_out) = (&child.spi_in, &child.spi_out);
         add("", Some(format!("{} {form}, SPIs {spi_in} in, {spi_out} out", child.suite)));
         add("", Some(traffic(child)));
@@ -216,6 +220,7 @@ mod tests {
                 spi_in: "c0ffee01".into(),
                 spi_out: "c0ffee02".into(),
                 udp: true,
+                tcp: false,
                 local_ts: vec!["10.91.0.0/24".into()],
                 remote_ts: vec!["10.92.0.0/24".into()],
                 bytes_in: 12_582_912,

@@ -70,6 +70,9 @@ pub struct DaemonSettings {
     pub port: u16,
     /// The UDP port of IKE and ESP behind NATs.
     pub nat_port: u16,
+    /// The TCP port of both (RFC 9329), 0 for none; `None`: 4500 on a gateway,
+    /// which has a connection that only answers, and none elsewhere.
+    pub tcp_port: Option<u16>,
     /// The name of the TUN: 1 to 15 octets.
     pub interface: String,
     /// The TUN's MTU in octets, [`crate::tun::MIN_MTU`] or more; `None`: the default.

@@ -112,7 +112,7 @@ fn assemble(
     events: Events,
 ) -> anyhow::Result<(Engine, Remote)> {
     let DaemonConfig { daemon, connections, ike, .. } = config;
-    let net = Arc::new(open_sockets(&daemon)?);
+    let net = Arc::new(open_sockets(&daemon, &ike.connections)?);
     let tun = Arc::new(open_device(&daemon)?);
     let mut routes = open_routes(&daemon, &tun, &connections)?;
     for connection in ike.connections.iter().filter(|c| c.remote_addrs.is_empty()) {
@@ -150,17 +150,34 @@ fn open_leases(
     Ok((Some(store), leases))
 }
 
-fn open_sockets(daemon: &DaemonSettings) -> anyhow::Result<Net> {
+fn open_sockets(
+    daemon: &DaemonSettings,
+    connections: &[Arc<ike::config::Connection>],
+) -> anyhow::Result<Net> {
+    let tcp_port = tcp_port(daemon, connections);
     let config = NetConfig {
         listen: daemon.listen.clone(),
         port: daemon.port,
         nat_port: daemon.nat_port,
+        tcp_port,
         mark: Some(daemon.mark),
         interface: daemon.listen_interface.clone(),
         ..NetConfig::default()
     };
-    let ports = (daemon.port, daemon.nat_port);
-    Net::bind(&config).with_context(|| format!("cannot open UDP ports {} and {}", ports.0, ports.1))
+    Net::bind(&config).with_context(|| {
+        let tcp = tcp_port.map(|port| format!(", or TCP port {port}")).unwrap_or_default();
+        format!("cannot open UDP ports {} and {}{tcp}", daemon.port, daemon.nat_port)
+    })
+}
+
+/// The port on which TCP connections are accepted: by default only where peers
+/// are waited for.
+fn tcp_port(daemon: &DaemonSettings, connections: &[Arc<ike::config::Connection>]) -> Option<u16> {
+    let waits = |it: &Arc<ike::config::Connection>| {
+        it.remote_addrs.is_empty() && it.tcp != ike::config::TcpUse::Never
+    };
+    let standard = connections.iter().any(waits).then_some(4500);
+    daemon.tcp_port.or(standard).filter(|&port| port != 0)
 }
 
 fn open_device(daemon: &DaemonSettings) -> anyhow::Result<Tun> {

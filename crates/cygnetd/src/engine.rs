@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
 use ike::Endpoint;
-use ike::event::{Output, Path, Port, RequestId};
+use ike::event::{Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
 use ike::status::EndpointStatus;
 use ike::time::Instant;
@@ -30,7 +30,7 @@ use crate::clock::{self, Alarm};
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
 use crate::log::EventLog;
-use crate::net::{EspRun, EspSink, Lane, Net, Receiver};
+use crate::net::{EspRun, EspSink, IkeDatagram, Lane, Net, Receiver};
 use crate::routes::Routes;
 use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
 use crate::userspace::Userspace;
@@ -205,8 +205,13 @@ impl Engine {
             self.alarm.set(due)?;
             self.alarm_at = due;
         }
-        let own =
-            [self.wake.as_fd(), self.net.inbox().as_fd(), self.plane.as_fd(), self.alarm.as_fd()];
+        let own = [
+            self.wake.as_fd(),
+            self.net.inbox().as_fd(),
+            self.net.streams().news(),
+            self.plane.as_fd(),
+            self.alarm.as_fd(),
+        ];
         let mut sources: Vec<_> = self
             .receiver
             .sources()
@@ -227,9 +232,14 @@ impl Engine {
             self.receiver.receive_from(*source, &mut self.strays);
         }
         while let Some(mut datagram) = self.net.inbox().pop() {
-            let port = if datagram.nat_t { Port::NatTraversal } else { Port::Ike };
-            let path = Path { local: datagram.local, remote: datagram.remote, port };
+            let IkeDatagram { local, remote, port, .. } = datagram;
+            let path = Path { local, remote, port };
             self.endpoint.handle_datagram(clock::now(), path, &mut datagram.octets);
+            self.carry_out();
+        }
+        // After what came by a connection before it was closed.
+        while let Some((stream, event)) = self.net.streams().pop() {
+            self.endpoint.handle_stream(clock::now(), stream, event);
             self.carry_out();
         }
     }
@@ -286,13 +296,17 @@ impl Engine {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
-                    let Path { local, remote, port } = transmit.path;
-                    let local = self.with_port(local, port);
-                    self.net.send_ike(local, remote, &transmit.datagram);
+                    self.transmit(transmit.path, &transmit.datagram);
                 }
                 Output::Keepalive(path) => self.net.send_keepalive(path.local, path.remote),
-                // No connection is configured to use TCP.
-                Output::Stream(..) => {}
+                Output::Stream(id, command) => {
+                    let streams = self.net.streams();
+                    match command {
+                        StreamCommand::Dial { local, remote } => streams.dial(id, local, remote),
+                        StreamCommand::Keep => streams.keep(id),
+                        StreamCommand::Leave => streams.leave(id),
+                    }
+                }
                 Output::Plane(id, command) => self.submit(id, command),
                 Output::Reply(id, result) => {
                     if let Some(answer) = self.asked.remove(&id) {
@@ -325,14 +339,15 @@ impl Engine {
         self.routes.remove(&change);
     }
 
-    /// The socket is chosen by its port.
-    fn with_port(&self, local: SocketAddr, port: Port) -> SocketAddr {
+    /// A socket is chosen by its port.
+    fn transmit(&self, path: Path, message: &[u8]) {
+        let Path { local, remote, port } = path;
         let number = match port {
             Port::Ike => self.net.ike_port(local.ip()).unwrap_or(local.port()),
             Port::NatTraversal => self.net.nat_port(),
-            Port::Tcp(_) => local.port(),
+            Port::Tcp(stream) => return self.net.send_ike_by(stream, message),
         };
-        SocketAddr::new(local.ip(), number)
+        self.net.send_ike(SocketAddr::new(local.ip(), number), remote, message);
     }
 
     fn snapshot(&self) -> StatusSnapshot {
@@ -346,6 +361,8 @@ impl Engine {
             ("esp_among_ike", self.strays.0),
             ("send_failures", net.send_failures),
             ("receive_failures", net.receive_failures),
+            ("corrupt_streams", net.corrupt_streams),
+            ("streams_refused", net.streams_refused),
         ];
         let of_plane = self.plane.discards().snapshot().map(|(reason, n)| (reason.name(), n));
         StatusSnapshot {

@@ -19,6 +19,7 @@
 //!   also on wildcard sockets.
 //! - DF is clear on everything sent: IKE must get through paths with a small
 //!   MTU (RFC 7296 section 2), and so should sealed packets.
+//! - IKE and ESP may also come by TCP (RFC 9329): see [`Streams`].
 //! - A mark, if configured, keeps our own packets out of our own routes (see
 //!   [`crate::links`]).
 
@@ -26,14 +27,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use esp::spec::{Encapsulation, OuterPath};
+use esp::spec::{Encapsulation, OuterPath, StreamId};
 
 mod inbox;
 mod receive;
 mod socket;
+mod streams;
 
 pub use inbox::{IkeDatagram, Inbox};
 pub use receive::{EspRun, EspSink, Lane, Receiver};
+pub use streams::Streams;
 
 use crate::wake::Wake;
 use socket::{Kind, Port};
@@ -53,6 +56,9 @@ pub struct NetConfig {
     pub port: u16,
     /// The NAT traversal port, 4500 by default; 0 lets the system choose.
     pub nat_port: u16,
+    /// The TCP port to accept connections on; 0 lets the system choose. `None`:
+    /// none are accepted.
+    pub tcp_port: Option<u16>,
     /// `SO_MARK` on everything sent.
     pub mark: Option<u32>,
     /// Only this interface (`SO_BINDTODEVICE`).
@@ -69,6 +75,7 @@ impl Default for NetConfig {
             listen: Vec::new(),
             port: 500,
             nat_port: 4500,
+            tcp_port: None,
             mark: None,
             interface: None,
             plain_esp: true,
@@ -88,8 +95,12 @@ pub struct NetCounters {
     pub inbox_full: u64,
     /// NAT keepalives; nothing is wrong with them.
     pub keepalives: u64,
-    /// Datagrams too short for anything.
+    /// Datagrams and messages too short for anything.
     pub runts: u64,
+    /// TCP connections whose octets made no sense.
+    pub corrupt_streams: u64,
+    /// TCP connections that were not accepted, because there were too many.
+    pub streams_refused: u64,
 }
 
 #[derive(Default)]
@@ -98,12 +109,14 @@ struct Counters {
     receive_failures: AtomicU64,
     keepalives: AtomicU64,
     runts: AtomicU64,
+    corrupt_streams: AtomicU64,
 }
 
 /// The sockets. Shared by threads; no method takes a lock or blocks, but where
 /// it says so.
 pub struct Net {
     ports: Vec<Port>,
+    streams: Streams,
     inbox: Inbox,
     counters: Counters,
     nat_port: u16,
@@ -145,7 +158,17 @@ impl Net {
         if ports.is_empty() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
-        Ok(Self { ports, inbox: Inbox::new()?, counters: Counters::default(), nat_port })
+        let mut addresses: Vec<_> = ports.iter().map(|port| port.local().ip()).collect();
+        addresses.dedup();
+        let streams = Streams::bind(config, &addresses)?;
+        let (inbox, counters) = (Inbox::new()?, Counters::default());
+        Ok(Self { ports, streams, inbox, counters, nat_port })
+    }
+
+    /// The TCP connections.
+    #[must_use]
+    pub const fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     /// The port that ESP and IKE share.
@@ -198,6 +221,14 @@ impl Net {
         }
     }
 
+    /// Sends one IKE message by a TCP connection. A failure is counted and
+    /// otherwise like loss on the way.
+    pub fn send_ike_by(&self, stream: StreamId, message: &[u8]) {
+        if self.streams.send_ike(stream, message).is_err() {
+            self.count(|counters| &counters.send_failures);
+        }
+    }
+
     /// Sends one NAT keepalive (RFC 3948 section 4).
     pub fn send_keepalive(&self, local: SocketAddr, remote: SocketAddr) {
         if self.send(Kind::NatT, local, remote, &[&NAT_KEEPALIVE]).is_err() {
@@ -216,9 +247,10 @@ impl Net {
         port.send(local.ip(), remote, parts).map_err(|_| NotSent)
     }
 
-    /// Sends ESP packets of `segment` octets each, the last perhaps shorter.
+    /// Sends ESP packets of `segment` octets each, the last perhaps shorter. How
+    /// many a TCP connection had no room for.
     ///
-    /// Waits while the system's send buffer is full, until `stop` is raised:
+    /// Otherwise waits while the system's send buffer is full, until `stop` is raised:
     /// that slows the sender of the inner packets down instead of losing them.
     ///
     /// # Errors
@@ -230,15 +262,15 @@ impl Net {
         segment: usize,
         ecn: u8,
         stop: &Wake,
-    ) -> Result<(), NotSent> {
+    ) -> Result<usize, NotSent> {
         let kind = match path.encapsulation {
             Encapsulation::Udp => Kind::NatT,
             Encapsulation::Plain => Kind::RawEsp,
-            Encapsulation::Tcp(_) => return Err(NotSent),
+            Encapsulation::Tcp(stream) => return self.streams.send_esp(stream, packets, segment),
         };
         let port = self.find_for(kind, path.local.ip(), path.remote.ip()).ok_or(NotSent)?;
         let sent = port.send_segments(path.local.ip(), path.remote, packets, segment, ecn, stop);
-        sent.map_err(|_| {
+        sent.map(|()| 0).map_err(|_| {
             self.count(|counters| &counters.send_failures);
             NotSent
         })
@@ -254,6 +286,8 @@ impl Net {
             inbox_full: self.inbox.dropped(),
             keepalives: of(&self.counters.keepalives),
             runts: of(&self.counters.runts),
+            corrupt_streams: of(&self.counters.corrupt_streams),
+            streams_refused: self.streams.refused(),
         }
     }
 

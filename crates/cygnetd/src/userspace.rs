@@ -166,9 +166,8 @@ impl Userspace {
     fn check_path(&self, path: &OuterPath) -> Result<(), Fault> {
         let is_one_family = path.local.is_ipv4() == path.remote.is_ipv4();
         let is_carried = match path.encapsulation {
-            Encapsulation::Udp => true,
+            Encapsulation::Udp | Encapsulation::Tcp(_) => true,
             Encapsulation::Plain => self.shared.net.has_plain_esp(),
-            Encapsulation::Tcp(_) => false,
         };
         if is_one_family && is_carried { Ok(()) } else { Err(Fault::Unsupported) }
     }

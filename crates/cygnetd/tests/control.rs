@@ -141,6 +141,7 @@ fn snapshot() -> StatusSnapshot {
         spi_in: Spi::new(0xc0ff_ee01).unwrap(),
         spi_out: Spi::new(0xc0ff_ee02).unwrap(),
         udp: true,
+        tcp: false,
         local_ts: vec![Selector::subnet("10.91.0.0".parse().unwrap(), 24)],
         remote_ts: vec![Selector::subnet("10.92.0.0".parse().unwrap(), 24)],
         rekey_at: Some(Instant::from_nanos(95_000_000_000)),

@@ -23,6 +23,7 @@ use esp::discard::Discard;
 use esp::limits::{Limits, Volume};
 use esp::plane::{Command, Dataplane, Fault, Limit, PlaneEvent};
 use esp::spec::{Encapsulation, GroupId, Selector};
+use ike::event::Port;
 use world::{Capture, Namespace, Node, Outer, Pair, hold, joined, nodes, run, wait_readable};
 
 fn connected(pair: Pair) -> (Node, Node) {
@@ -398,7 +399,7 @@ fn ike_is_told_from_esp_and_knows_both_addresses() {
     let datagram = next_ike();
     assert_eq!(datagram.octets, b"IKE behind a marker");
     assert_eq!((datagram.local, datagram.remote), (remote(4500), local(4500)));
-    assert!(datagram.nat_t);
+    assert_eq!(datagram.port, Port::NatTraversal);
     // The other thread has it, or soon will.
     while right.net.counters().keepalives == 0 {
         std::thread::yield_now();
@@ -407,8 +408,8 @@ fn ike_is_told_from_esp_and_knows_both_addresses() {
     left.net.send_ike(local(500), remote(500), &[7; 3000]);
     let datagram = next_ike();
     assert_eq!(
-        (datagram.octets.len(), datagram.nat_t),
-        (3000, false),
+        (datagram.octets.len(), datagram.port),
+        (3000, Port::Ike),
         "fragments are put together"
     );
     assert_eq!((datagram.local, datagram.remote), (remote(500), local(500)));

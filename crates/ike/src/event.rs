@@ -287,6 +287,8 @@ pub enum Event {
         remote_ts: Vec<Shown<Selector>>,
         /// ESP in UDP rather than protocol 50.
         udp: bool,
+        /// ESP in TCP (RFC 9329), and IKE with it.
+        tcp: bool,
     },
     /// A child has new keys: another has taken its place.
     ChildRekeyed {

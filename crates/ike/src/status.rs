@@ -85,6 +85,8 @@ pub struct ChildStatus {
     pub spi_out: Spi,
     /// ESP in UDP rather than protocol 50.
     pub udp: bool,
+    /// ESP in TCP (RFC 9329), and IKE with it.
+    pub tcp: bool,
     /// Our side of the traffic.
     pub local_ts: Vec<Selector>,
     /// The peer's.

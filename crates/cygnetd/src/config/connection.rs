@@ -56,6 +56,7 @@ pub(super) fn read(
         section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
     let lifetime = lifetime::of_ike(&mut section, findings);
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
+    let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
     let identities = identities(&mut section, around, findings);
     let vips = pool::vips(&mut section, findings);
@@ -75,8 +76,8 @@ pub(super) fn read(
             remote_addrs: addresses.remote,
             remote_port: addresses.port,
             remote_nat_port: addresses.nat_port,
-            tcp: TcpUse::Never,
-            remote_tcp_port: 4500,
+            tcp,
+            remote_tcp_port: addresses.tcp_port,
             local_id,
             remote_id,
             auth,
@@ -93,6 +94,9 @@ pub(super) fn read(
         settings,
     ))
 }
+
+const TCP_USES: [(&str, TcpUse); 3] =
+    [("auto", TcpUse::Auto), ("never", TcpUse::Never), ("always", TcpUse::Always)];
 
 /// As in strongSwan; `fragment_size` counts the octets of the IP datagram.
 fn fragmentation(section: &mut Section<'_>, findings: &mut Findings) -> Fragmentation {
@@ -118,6 +122,7 @@ struct Addresses {
     remote: Vec<IpAddr>,
     port: u16,
     nat_port: u16,
+    tcp_port: u16,
 }
 
 fn addresses(
@@ -148,6 +153,7 @@ fn addresses(
     let addresses = Addresses {
         port: port("remote_port").unwrap_or(500),
         nat_port: port("remote_nat_port").unwrap_or(4500),
+        tcp_port: port("remote_tcp_port").unwrap_or(4500),
         local: local.unwrap_or_default(),
         remote: remote.unwrap_or_default(),
     };

@@ -18,6 +18,7 @@ impl Default for DaemonSettings {
             listen_interface: None,
             port: 500,
             nat_port: 4500,
+            tcp_port: None,
             interface: "cygnet0".to_owned(),
             mtu: None,
             table: 5723,
@@ -40,6 +41,7 @@ pub(super) fn daemon(mut section: Section<'_>, findings: &mut Findings) -> Daemo
     let mut get = |key, read: fn(Item<'_>) -> Result<_, Wrong>| section.get(findings, key, read);
     let port = get("port", |item| item.integer(1..=u16::MAX)).unwrap_or(standard.port);
     let nat_port = get("nat_port", |item| item.integer(1..=u16::MAX)).unwrap_or(standard.nat_port);
+    let tcp_port = get("tcp_port", |item| item.integer(0..=u16::MAX));
     let mtu = get("mtu", |item| item.integer(tun::MIN_MTU..=u16::MAX));
     if port == nat_port {
         let key = if section.has("nat_port") { "nat_port" } else { "port" };
@@ -51,6 +53,7 @@ pub(super) fn daemon(mut section: Section<'_>, findings: &mut Findings) -> Daemo
         listen_interface: section.get(findings, "listen_interface", interface),
         port,
         nat_port,
+        tcp_port,
         interface: section.get(findings, "interface", interface).unwrap_or(standard.interface),
         mtu,
         table: section.get(findings, "table", table).unwrap_or(standard.table),

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ike::config::{ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger};
+use ike::config::{
+    ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse,
+};
 use ike::identity::IdPattern;
 use zeroize::Zeroizing;
 
@@ -70,6 +72,7 @@ fn the_example_of_the_reference_is_read_as_it_is_meant() {
 listen = ["10.77.0.1"]
 port = 501
 nat_port = 4501
+tcp_port = 4503
 interface = "vpn0"
 mtu = 1400
 table = 77
@@ -90,6 +93,8 @@ local_addrs = ["10.77.0.1"]
 remote_addrs = ["10.77.0.2"]
 remote_port = 502
 remote_nat_port = 4502
+remote_tcp_port = 4504
+tcp = "always"
 proposals = ["aes256gcm16-prfsha384-x25519"]
 inner_addrs = ["10.91.0.1/24", "fd91::1/64"]
 start = "on-boot"
@@ -139,6 +144,8 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     let office = &config.ike.connections[0];
     assert_eq!(office.first_remote(), Some("10.77.0.2:502".parse().unwrap()));
     assert_eq!(office.remote_nat_port, 4502);
+    assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (Some(4503), 4504));
+    assert_eq!(office.tcp, TcpUse::Always);
     assert_eq!(office.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
     assert_eq!(office.liveness, None);
     assert!(!office.force_encapsulation);
@@ -170,6 +177,8 @@ fn what_is_left_out_has_a_value() {
     assert_eq!(office.first_remote(), None);
     assert_eq!(office.liveness, Some(Duration::from_secs(30)));
     assert!(office.force_encapsulation);
+    assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (None, 4500));
+    assert_eq!(office.tcp, TcpUse::Auto);
     assert!(office.resumption.enabled);
     assert!(!office.proposals.is_empty());
     assert_eq!(config.connections[0].start, Start::Manual);
@@ -296,6 +305,9 @@ fn each_mistake_has_its_own_words() {
             "the first of local_addrs and of remote_addrs must be of one family",
         ),
         (office, "encap = \"yes\"", "this is text"),
+        (office, "tcp = true", "this is true or false"),
+        (office, "tcp = \"allways\"", "\"allways\" is not possible here"),
+        ("daemon", "tcp_port = 65536", "this number is out of range"),
         (office, "inner_addrs = [\"10.0.0.1/33\"]", "\"/33\" is no prefix"),
         (office, "max_age = \"10s\"", "\"10s\" is out of range"),
         (

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ike::event::Port;
+
 use crate::wake::Wake;
 
 /// Datagrams that wait at most.
@@ -24,8 +26,8 @@ pub struct IkeDatagram {
     pub remote: SocketAddr,
     /// The message, without the marker of RFC 3948.
     pub octets: Vec<u8>,
-    /// Whether it came on the NAT traversal port.
-    pub nat_t: bool,
+    /// What it came by.
+    pub port: Port,
 }
 
 /// A bounded queue; what does not fit is dropped and counted.

@@ -1,14 +1,16 @@
 //! The receiving end of the sockets, for one thread a lane.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use esp::spec::{Encapsulation, OuterPath};
 use quinn_udp::{EcnCodepoint, RecvMeta};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::socket::{Kind, Port};
+use super::streams::reader::Reader;
 use super::{IkeDatagram, NAT_KEEPALIVE, NON_ESP_MARKER, Net};
 use crate::wake::Wake;
 
@@ -27,16 +29,16 @@ pub trait EspSink {
     fn flush(&mut self);
 }
 
-/// ESP packets of `stride` octets each, the last perhaps shorter.
+/// ESP packets in `stride` octets each, the last perhaps shorter.
 pub struct EspRun<'a> {
     /// The packets, each from its SPI to its ICV.
     pub packets: &'a mut [u8],
     /// Octets from one packet to the next; at least 1.
     pub stride: usize,
-    /// Where they came from. The port is 0 for IP protocol 50.
-    pub source: SocketAddr,
-    /// Whether they were inside UDP.
-    pub udp: bool,
+    /// Octets before each packet that are none of it.
+    pub skip: usize,
+    /// How they came, and from where. The ports are 0 for IP protocol 50.
+    pub way: OuterPath,
     /// Whether the path marked them "congestion experienced".
     pub congestion_experienced: bool,
 }
@@ -46,6 +48,8 @@ pub struct Receiver {
     net: Arc<Net>,
     lane: Lane,
     buffers: Vec<Box<[u8]>>,
+    /// Connections are read by the thread of packets.
+    streams: Option<Reader>,
 }
 
 /// Which sockets a thread reads. Packets do not wait for negotiation, nor
@@ -72,12 +76,14 @@ impl Receiver {
     #[must_use]
     pub fn new(net: Arc<Net>, lane: Lane) -> Self {
         let buffers = (0..BUFFERS).map(|_| vec![0; BUFFER_LEN].into_boxed_slice()).collect();
-        Self { net, lane, buffers }
+        let streams = (lane == Lane::Packets).then(Reader::default);
+        Self { net, lane, buffers, streams }
     }
 
     /// What to wait for, in the order of [`Self::receive_from`].
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.ports().map(Port::as_fd)
+        let streams = self.streams.as_ref().map(|_| self.net.streams().source());
+        self.ports().map(Port::as_fd).chain(streams)
     }
 
     fn ports(&self) -> impl Iterator<Item = &Port> {
@@ -88,8 +94,13 @@ impl Receiver {
     pub fn receive_from(&mut self, source: usize, sink: &mut impl EspSink) {
         let net = Arc::clone(&self.net);
         let lane = self.lane;
-        if let Some(port) = net.ports.iter().filter(|port| lane.has(port.kind())).nth(source) {
-            self.drain(port, sink);
+        match net.ports.iter().filter(|port| lane.has(port.kind())).nth(source) {
+            Some(port) => self.drain(port, sink),
+            None => {
+                if let Some(streams) = &mut self.streams {
+                    streams.receive(&net, sink);
+                }
+            }
         }
     }
 
@@ -98,7 +109,7 @@ impl Receiver {
     /// # Errors
     /// When waiting fails; receiving goes on after any other failure.
     pub fn run(&mut self, stop: &Wake, sink: &mut impl EspSink) -> io::Result<()> {
-        let mut is_ready = vec![false; self.ports().count()];
+        let mut is_ready = vec![false; self.sources().count()];
         while self.wait(stop, &mut is_ready)? {
             for source in (0..is_ready.len()).filter(|&n| is_ready.get(n) == Some(&true)) {
                 self.receive_from(source, sink);
@@ -109,7 +120,8 @@ impl Receiver {
 
     /// Blocks until a socket is readable. `false` when `stop` is raised.
     fn wait(&self, stop: &Wake, is_ready: &mut [bool]) -> io::Result<bool> {
-        let mut fds: Vec<_> = self.ports().map(|port| PollFd::new(port, PollFlags::IN)).collect();
+        let source = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<_> = self.sources().map(source).collect();
         fds.push(PollFd::new(stop, PollFlags::IN));
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -157,7 +169,7 @@ impl Receiver {
                 Kind::NatT | Kind::NatTIke => {
                     demultiplex(&self.net, (port, self.lane), meta, octets, sink);
                 }
-                Kind::RawEsp => deliver_raw(&self.net, meta, octets, sink),
+                Kind::RawEsp => deliver_raw(&self.net, port, meta, octets, sink),
             }
         }
         Ok(received)
@@ -208,8 +220,8 @@ fn demultiplex(
             sink.packets(EspRun {
                 packets,
                 stride,
-                source: meta.addr,
-                udp: true,
+                skip: 0,
+                way: way(port, meta, Encapsulation::Udp),
                 congestion_experienced: meta.ecn == Some(EcnCodepoint::Ce),
             });
         }
@@ -226,7 +238,13 @@ fn demultiplex(
 }
 
 /// A raw IPv4 socket shows the IP header, an IPv6 one does not.
-fn deliver_raw(net: &Net, meta: &RecvMeta, octets: &mut [u8], sink: &mut impl EspSink) {
+fn deliver_raw(
+    net: &Net,
+    port: &Port,
+    meta: &RecvMeta,
+    octets: &mut [u8],
+    sink: &mut impl EspSink,
+) {
     let header_len = match (meta.addr, octets.first()) {
         (SocketAddr::V4(_), Some(first)) => usize::from(first & 0x0f) * 4,
         (SocketAddr::V6(_), _) | (_, None) => 0,
@@ -238,17 +256,27 @@ fn deliver_raw(net: &Net, meta: &RecvMeta, octets: &mut [u8], sink: &mut impl Es
     sink.packets(EspRun {
         stride: packets.len(),
         packets,
-        source: SocketAddr::new(meta.addr.ip(), 0),
-        udp: false,
+        skip: 0,
+        way: way(port, meta, Encapsulation::Plain),
         congestion_experienced: meta.ecn == Some(EcnCodepoint::Ce),
     });
 }
 
-fn push_ike(net: &Net, (port, lane): (&Port, Lane), meta: &RecvMeta, message: &[u8], nat_t: bool) {
-    let address: IpAddr = meta.dst_ip.unwrap_or_else(|| port.local().ip());
+/// How a datagram has come.
+fn way(port: &Port, meta: &RecvMeta, encapsulation: Encapsulation) -> OuterPath {
     let mut local = port.local();
-    local.set_ip(address);
-    let datagram = IkeDatagram { local, remote: meta.addr, octets: message.to_vec(), nat_t };
+    local.set_ip(meta.dst_ip.unwrap_or_else(|| local.ip()));
+    let mut remote = meta.addr;
+    if encapsulation == Encapsulation::Plain {
+        remote.set_port(0);
+    }
+    OuterPath { local, remote, encapsulation }
+}
+
+fn push_ike(net: &Net, (port, lane): (&Port, Lane), meta: &RecvMeta, message: &[u8], nat_t: bool) {
+    let OuterPath { local, remote, .. } = way(port, meta, Encapsulation::Udp);
+    let port = if nat_t { ike::event::Port::NatTraversal } else { ike::event::Port::Ike };
+    let datagram = IkeDatagram { local, remote, octets: message.to_vec(), port };
     // Who reads the lane of IKE looks into the inbox next.
     net.inbox.push(datagram, lane != Lane::Ike);
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use ike::event::Port;
+
 use super::receive::{Content, content_of};
 use super::*;
 
@@ -24,7 +26,7 @@ fn a_full_inbox_drops_the_newcomer_and_counts_it() {
     let inbox = Inbox::new().unwrap();
     let from: SocketAddr = "192.0.2.1:500".parse().unwrap();
     let datagram =
-        |n: u8| IkeDatagram { local: from, remote: from, octets: vec![n; 60_000], nat_t: false };
+        |n: u8| IkeDatagram { local: from, remote: from, octets: vec![n; 60_000], port: Port::Ike };
     for n in 0..=255 {
         inbox.push(datagram(n), true);
     }
@@ -44,9 +46,9 @@ struct Collected {
 
 impl EspSink for Collected {
     fn packets(&mut self, run: EspRun<'_>) {
-        assert!(run.udp);
+        assert_eq!(run.way.encapsulation, Encapsulation::Udp);
         self.packets.extend(run.packets.chunks(run.stride).map(<[u8]>::to_vec));
-        self.sources.push(run.source);
+        self.sources.push(run.way.remote);
     }
 
     fn flush(&mut self) {}

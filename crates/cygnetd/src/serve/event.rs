@@ -28,19 +28,29 @@ pub(super) fn words(event: &core::Event) -> What {
             suite: text(suite),
             set_up: set_up(it),
         },
-        E::ChildUp { connection, sa, child, suite, spi_in, spi_out, local_ts, remote_ts, udp } => {
-            What::ChildUp {
-                connection: text(connection),
-                sa: text(sa),
-                child: text(child),
-                suite: text(suite),
-                spi_in: text(spi_in),
-                spi_out: text(spi_out),
-                local_ts: local_ts.iter().map(text).collect(),
-                remote_ts: remote_ts.iter().map(text).collect(),
-                udp: *udp,
-            }
-        }
+        E::ChildUp {
+            connection,
+            sa,
+            child,
+            suite,
+            spi_in,
+            spi_out,
+            local_ts,
+            remote_ts,
+            udp,
+            tcp,
+        } => What::ChildUp {
+            connection: text(connection),
+            sa: text(sa),
+            child: text(child),
+            suite: text(suite),
+            spi_in: text(spi_in),
+            spi_out: text(spi_out),
+            local_ts: local_ts.iter().map(text).collect(),
+            remote_ts: remote_ts.iter().map(text).collect(),
+            udp: *udp,
+            tcp: *tcp,
+        },
         E::ChildRekeyed { connection, sa, child, by, suite, spi_in, spi_out } => {
             What::ChildRekeyed {
                 connection: text(connection),
@@ -302,6 +312,7 @@ mod tests {
                 local_ts: vec![Shown(Selector::subnet([10, 0, 0, 0].into(), 8))],
                 remote_ts: vec![Shown(Selector::subnet("fd00::".parse().unwrap(), 8))],
                 udp: true,
+                tcp: false,
             },
             Event::ChildRekeyed {
                 connection: "a".into(),

@@ -87,6 +87,7 @@ fn child(status: &ChildStatus, snapshot: &StatusSnapshot) -> Child {
         spi_in: status.spi_in.to_string(),
         spi_out: status.spi_out.to_string(),
         udp: status.udp,
+        tcp: status.tcp,
         local_ts: status.local_ts.iter().map(ToString::to_string).collect(),
         remote_ts: status.remote_ts.iter().map(ToString::to_string).collect(),
         bytes_in: carried.bytes_in,

@@ -19,8 +19,8 @@ pub(super) struct Child {
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
     path: RwLock<OuterPath>,
-    /// The other source that was reported last.
-    reported: Mutex<Option<SocketAddr>>,
+    /// The other way that was reported last.
+    reported: Mutex<Option<OuterPath>>,
     is_exhausted: AtomicBool,
     limits: Limits,
     received: Counter,
@@ -94,16 +94,21 @@ impl Child {
     }
 
     /// Whether an authentic packet, the newest so far, shows a source that was
-    /// not reported yet. Only UDP encapsulation crosses a NAT.
-    pub(super) fn has_moved(&self, source: SocketAddr) -> bool {
+    /// not reported yet, or another TCP connection. Only UDP encapsulation
+    /// crosses a NAT.
+    pub(super) fn has_moved(&self, way: &OuterPath) -> bool {
+        use Encapsulation::{Plain, Tcp, Udp};
         let path = self.path();
-        let is_encapsulated = path.encapsulation == Encapsulation::Udp;
         // Flow label and scope are not part of an address that a NAT changes.
         let end = |address: SocketAddr| (address.ip(), address.port());
-        let is_new = is_encapsulated && end(source) != end(path.remote);
+        let is_new = match (way.encapsulation, path.encapsulation) {
+            (Udp, Udp) => end(way.remote) != end(path.remote),
+            (Tcp(came), Tcp(known)) => came != known,
+            (Udp | Tcp(_) | Plain, _) => false,
+        };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_worth_telling = is_new && *reported != Some(source);
-        *reported = is_new.then_some(source);
+        let is_worth_telling = is_new && *reported != Some(*way);
+        *reported = is_new.then_some(*way);
         is_worth_telling
     }
 

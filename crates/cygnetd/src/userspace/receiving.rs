@@ -8,6 +8,7 @@ use esp::inbound::{self, Run};
 use esp::mss;
 use esp::packet;
 use esp::plane::PlaneEvent;
+use esp::spec::{Encapsulation, OuterPath};
 
 use super::Shared;
 use super::child::Child;
@@ -31,8 +32,8 @@ struct Delivery<'a> {
 
 impl EspSink for Delivery<'_> {
     fn packets(&mut self, run: EspRun<'_>) {
-        let EspRun { packets, stride, source, udp, congestion_experienced } = run;
-        let source = Source { address: source, udp, congestion_experienced };
+        let EspRun { packets, stride, skip, way, congestion_experienced } = run;
+        let source = Source { way, skip, congestion_experienced };
         let mut rest = packets.chunks_mut(stride.max(1));
         loop {
             let lookup = self.shared.tables.read();
@@ -53,8 +54,9 @@ impl EspSink for Delivery<'_> {
 }
 
 struct Source {
-    address: std::net::SocketAddr,
-    udp: bool,
+    way: OuterPath,
+    /// Octets before each packet that are none of it.
+    skip: usize,
     congestion_experienced: bool,
 }
 
@@ -71,6 +73,7 @@ impl Delivery<'_> {
             let Some(packet) = packets.next() else {
                 return self.end(current, source, ControlFlow::Break(()));
             };
+            let packet = packet.get_mut(source.skip..).unwrap_or_default();
             let spi = match inbound::spi(packet) {
                 Ok(spi) => spi,
                 Err(reason) => {
@@ -101,9 +104,13 @@ impl Delivery<'_> {
             if let Some(expired) = child.count_received(packets, octets) {
                 self.shared.events.push(expired);
             }
-            if has_newest && source.udp && child.has_moved(source.address) {
-                let event = PlaneEvent::MappingChanged(child.id(), source.address);
-                self.shared.events.push(event);
+            if has_newest && child.has_moved(&source.way) {
+                self.shared.events.push(match source.way.encapsulation {
+                    Encapsulation::Tcp(_) => PlaneEvent::StreamChanged(child.id(), source.way),
+                    Encapsulation::Udp | Encapsulation::Plain => {
+                        PlaneEvent::MappingChanged(child.id(), source.way.remote)
+                    }
+                });
             }
         }
         flow

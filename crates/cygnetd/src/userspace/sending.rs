@@ -250,8 +250,9 @@ impl Outbox {
                 let (octets, segment) = (segments.octets(), segments.segment_size());
                 let sent =
                     shared.net.send_esp(&path, octets, segment, segments.ecn(), &shared.stop);
-                if sent.is_err() {
-                    shared.discards.count_many(Discard::NotSent, segments.count() as u64);
+                let lost = sent.unwrap_or_else(|_| segments.count());
+                if lost > 0 {
+                    shared.discards.count_many(Discard::NotSent, lost as u64);
                 }
             }
             segments.clear();

@@ -348,6 +348,7 @@ impl Established {
             local_ts: shown(&child.terms.local_ts),
             remote_ts: shown(&child.terms.remote_ts),
             udp: self.outer_path().encapsulation == Encapsulation::Udp,
+            tcp: self.path().stream().is_some(),
         }
     }
 

@@ -38,6 +38,7 @@ impl Established {
             spi_in: child.spi_in,
             spi_out: child.terms.spi_out,
             udp: self.outer_path().encapsulation == Encapsulation::Udp,
+            tcp: self.path().stream().is_some(),
             local_ts: child.terms.local_ts.to_vec(),
             remote_ts: child.terms.remote_ts.to_vec(),
             rekey_at: sa.deadlines.rekey_at,
