@@ -1,13 +1,14 @@
 #!/bin/bash
 # Installs what the interop tests need on Debian 12: strongSwan and the tools from the
-# distribution, and a tree of Debian 13 with libreswan 5.2 (the first with session resumption)
-# that a User Mode Linux guest runs from. Uses the mirror that apt is configured with.
+# distribution, a tree of Debian 13 with libreswan 5.2 (the first with session resumption)
+# that a User Mode Linux guest runs from, and a tree of Debian unstable with strongSwan 6 (the
+# first with ML-KEM) that runs by chroot. Uses the mirror that apt is configured with.
 #
 #   setup.sh            install what is missing; prints it; quick when nothing is
 #   setup.sh --tools    without the peers: what the demo needs
-#   setup.sh --remove   delete the tree (packages stay)
+#   setup.sh --remove   delete the trees (packages stay)
 #
-# The tree lives in ${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}.
+# The trees live in ${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}.
 set -euo pipefail
 
 tools=(iproute2 iputils-ping nftables openssl tcpdump util-linux)
@@ -22,18 +23,20 @@ tree_packages=(
 	base-files base-passwd libc-bin dash coreutils grep sed mawk
 	util-linux mount kmod iproute2 iputils-ping libreswan
 )
-tree_suite=trixie
+# strongSwan 6 and what it takes to run it.
+sid_packages=(
+	base-files base-passwd libc-bin dash coreutils iproute2
+	charon-systemd libcharon-extra-plugins
+	libstrongswan-extra-plugins libstrongswan-standard-plugins
+)
 cache=${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}
-tree=$cache/$tree_suite
-# A tree made from another list is made again.
-stamp="$tree_suite ${tree_packages[*]}"
 
 main() {
 	[ "$(id -u)" = 0 ] || fail "must be root"
 	case ${1:-} in
 	--remove) rm -rf --one-file-system "$cache" ;;
 	--tools) install_packages "${tools[@]}" ;;
-	'') install_packages "${tools[@]}" "${peers[@]}" && make_tree ;;
+	'') install_packages "${tools[@]}" "${peers[@]}" && make_trees ;;
 	*) fail "unknown argument $1" ;;
 	esac
 }
@@ -57,20 +60,41 @@ installed() {
 		sed -n 's/^installed //p' | sort
 }
 
-make_tree() {
-	[ "$(cat "$tree/.made" 2>/dev/null)" != "$stamp" ] || return 0
-	say "making $tree (Debian $tree_suite with libreswan, about 150 MB)"
-	rm -rf --one-file-system "$tree"
-	mkdir -p "$cache"
-	# "extract" resolves and unpacks, and runs no maintainer scripts.
-	mmdebstrap --quiet --variant=extract --include="$(IFS=,; echo "${tree_packages[*]}")" \
-		"$tree_suite" "$tree" "$(mirror)"
-	finish_tree
-	echo "$stamp" >"$tree/.made"
+make_trees() {
+	make_tree trixie "with libreswan, about 150 MB" finish_trixie "${tree_packages[@]}"
+	make_tree sid "with strongSwan 6, about 75 MB" finish_sid "${sid_packages[@]}"
 }
 
-# The little that the maintainer scripts would have made.
-finish_tree() {
+# make_tree RELEASE WORDS FINISH PACKAGE...: the tree of a release, if it is not there yet. One
+# made from another list is made again.
+make_tree() {
+	local release=$1 words=$2 finish=$3 tree=$cache/$1
+	shift 3
+	[ "$(cat "$tree/.made" 2>/dev/null)" != "$release $*" ] || return 0
+	say "making $tree (Debian $release $words)"
+	rm -rf --one-file-system "$tree"
+	mkdir -p "$cache"
+	# "extract" resolves and unpacks, and runs no maintainer scripts. A mirror may have a copy of
+	# the unstable release that is some weeks old.
+	mmdebstrap --quiet --variant=extract --include="$(IFS=,; echo "$*")" \
+		--aptopt='Acquire::Check-Valid-Until "false"' "$release" "$tree" "$(mirror)"
+	"$finish" "$tree"
+	echo "$release $*" >"$tree/.made"
+}
+
+# The little that the maintainer scripts would have made, and mount points.
+finish_sid() {
+	local tree=$1
+	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+	mkdir -p "$tree/host" "$tree/run" "$tree/proc" "$tree/dev"
+	# What it is here for.
+	grep -q ML_KEM_768 "$tree"/usr/lib/ipsec/libstrongswan.so.0 ||
+		fail "the unstable release's strongSwan has no ML-KEM"
+}
+
+finish_trixie() {
+	local tree=$1
 	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
 	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
 	echo "127.0.0.1 localhost" >"$tree/etc/hosts"

@@ -10,7 +10,7 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
+    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits, PpkUse,
     PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::IdPattern;
@@ -130,6 +130,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         local_id: GATEWAY_ID.parse()?,
         remote_id: IdPattern::Any,
         auth: Auth::pre_shared(Arc::new(PreShared { keys })),
+        ppk: PpkUse::default(),
         proposals: vec![IKE.parse().ok().context("IKE proposal")?],
         child: ChildConfig {
             name: "net".into(),

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::tree::tree;
 use crate::wait::PATIENCE;
 
 /// A booted guest whose device `eth0` is a cable to the TAP device it was started on.
@@ -90,22 +91,10 @@ impl Guest {
 
 const KERNEL: &str = "linux.uml";
 
-/// The tree that `interop/setup.sh` made.
-fn tree() -> Result<PathBuf> {
-    let from = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = from("CYGNET_INTEROP_CACHE")
-        .or_else(|| Some(from("XDG_CACHE_HOME")?.join("cygnet-interop")))
-        .or_else(|| Some(from("HOME")?.join(".cache/cygnet-interop")))
-        .context("no home directory")?;
-    let tree = cache.join("trixie");
-    ensure!(tree.join(".made").exists(), "no {}: run interop/setup.sh", tree.display());
-    Ok(tree)
-}
-
 fn start(namespace: &Namespace, name: &str, share: &Path, cpu: usize) -> Result<Process> {
     // `ip netns exec` gave this shell a mount namespace of its own.
     let script = r#"mount --bind "$1" "$2/host" && shift 2 && exec "$@""#;
-    let tree = tree()?;
+    let tree = tree("trixie")?;
     let mut command = namespace.command("sh");
     command.args(["-c", script, "sh"]).arg(share).arg(&tree);
     command.args(["taskset", "-c", &cpu.to_string(), KERNEL, "mem=256M", "umid=guest", "quiet"]);

@@ -1,15 +1,44 @@
-//! strongSwan from the distribution: charon with its user-space ESP, one instance a namespace.
+//! strongSwan: charon with its user-space ESP, one instance a namespace.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use crate::namespace::Namespace;
 use crate::process::{Process, run};
+use crate::tree::tree;
 use crate::tunnel::{Proof, Tunnel};
 use crate::vici::Section;
 use crate::wait::{PATIENCE, until};
+
+/// Which of those that `interop/setup.sh` installs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edition {
+    /// 5.9, from the distribution.
+    Installed,
+    /// 6, from a tree of Debian's unstable release: it has ML-KEM (RFC 9370).
+    Unstable,
+}
+
+impl Edition {
+    /// How to start charon, and the directory of `namespace` as it sees it.
+    fn charon(self, namespace: &Namespace) -> Result<(Command, &Path)> {
+        match self {
+            Self::Installed => Ok((namespace.command("charon-systemd"), namespace.dir())),
+            Self::Unstable => {
+                // `ip netns exec` gave this shell a mount namespace of its own.
+                let script = r#"mount --bind "$2" "$1/host" && mount --rbind /dev "$1/dev" &&
+                    mount -t proc proc "$1/proc" && mount -t tmpfs tmpfs "$1/run" &&
+                    exec chroot "$1" /usr/sbin/charon-systemd"#;
+                let mut command = namespace.command("sh");
+                command.args(["-c", script, "sh"]).arg(tree("sid")?).arg(namespace.dir());
+                Ok((command, Path::new("/host")))
+            }
+        }
+    }
+}
 
 /// A running charon with one connection, `dut`, and its child `net`.
 pub struct StrongSwan {
@@ -24,8 +53,16 @@ impl StrongSwan {
     /// # Errors
     /// When charon does not come up or refuses the configuration.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
+        Self::start_edition(Edition::Installed, namespace, tunnel)
+    }
+
+    /// As [`StrongSwan::start`], of an edition.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start_edition(edition: Edition, namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
         namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
-        Self::start_with(namespace, &swanctl_conf(tunnel))
+        Self::launch(edition, namespace, &swanctl_conf(tunnel))
     }
 
     /// Starts charon in `namespace` and loads a whole `swanctl.conf`, whose one connection is
@@ -34,13 +71,17 @@ impl StrongSwan {
     /// # Errors
     /// When charon does not come up or refuses the configuration.
     pub fn start_with(namespace: &Namespace, conf: &str) -> Result<Self> {
+        Self::launch(Edition::Installed, namespace, conf)
+    }
+
+    fn launch(edition: Edition, namespace: &Namespace, conf: &str) -> Result<Self> {
         let dir = namespace.dir();
+        let (mut command, seen) = edition.charon(namespace)?;
         fs::create_dir_all(dir.join("swanctl"))?;
-        fs::write(dir.join("strongswan.conf"), daemon_conf(namespace))?;
+        fs::write(dir.join("strongswan.conf"), daemon_conf(seen))?;
         fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
 
-        let mut command = namespace.command("charon-systemd");
-        command.env("STRONGSWAN_CONF", dir.join("strongswan.conf"));
+        command.env("STRONGSWAN_CONF", seen.join("strongswan.conf"));
         let mut process = Process::spawn(dir, "charon", &mut command)?;
         let socket = dir.join("vici");
         process.wait_for(PATIENCE, "its control socket", |_| Ok(socket.exists().then_some(())))?;
@@ -133,8 +174,8 @@ impl StrongSwan {
 }
 
 /// kernel-libipsec before kernel-netlink: the first takes the SAs, the second the rest.
-fn daemon_conf(namespace: &Namespace) -> String {
-    let dir = namespace.dir().display();
+fn daemon_conf(dir: &Path) -> String {
+    let dir = dir.display();
     format!(
         "charon-systemd {{
             load = random nonce openssl aes sha1 sha2 hmac kdf gcm ctr chapoly curve25519 pem \

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{CookieKey, Provider, Psk};
+use crypto::{CookieKey, Ppk, Provider, Psk};
 use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
-    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
+    NamedPpk, PpkUse, PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -31,6 +31,12 @@ pub struct Profile {
     pub secrets: Vec<(&'static str, &'static str)>,
     /// How both sides prove themselves, if not by secrets.
     pub certified: Option<Certified>,
+    /// PPKs: their ids and keys.
+    pub ppks: Vec<(&'static str, &'static str)>,
+    /// The one that a client uses; a gateway lets clients use any of its own.
+    pub ppk_id: Option<&'static str>,
+    /// Whether there must be one.
+    pub ppk_required: bool,
     /// IKE proposals.
     pub ike: Vec<&'static str>,
     /// ESP proposals.
@@ -88,6 +94,9 @@ impl Profile {
             remote_id: "",
             secrets: vec![("", "secret")],
             certified: None,
+            ppks: Vec::new(),
+            ppk_id: None,
+            ppk_required: false,
             ike: vec!["aes256gcm16-prfsha384-x25519"],
             esp: vec!["aes256gcm16"],
             local_ts: vec!["10.2.0.0/16".into()],
@@ -172,6 +181,7 @@ impl Profile {
                 id => IdPattern::Exact(id.parse().unwrap()),
             },
             auth: self.auth(),
+            ppk: self.ppk(),
             proposals: self.ike.iter().map(|text| text.parse().unwrap()).collect(),
             child: ChildConfig {
                 name: "net".into(),
@@ -196,6 +206,15 @@ impl Profile {
             Some(Certified(auth)) => auth.clone(),
             None => Auth::pre_shared(Arc::new(self.pre_shared())),
         }
+    }
+
+    fn ppk(&self) -> PpkUse {
+        let key = |&(id, key): &(&str, &str)| {
+            Arc::new(NamedPpk { id: id.into(), key: Ppk::new(key.as_bytes()).unwrap() })
+        };
+        let keys: Vec<_> = self.ppks.iter().map(key).collect();
+        let own = self.ppk_id.map(|id| keys.iter().find(|key| *key.id == *id).unwrap().clone());
+        PpkUse { own, keys, required: self.ppk_required }
     }
 
     /// Its secrets.

@@ -435,6 +435,8 @@ pub enum Failure {
     WrongIdentity,
     /// There is no secret for the peer's identity.
     NoSecret,
+    /// The peer does not use a post-quantum pre-shared key that we have, and one is required.
+    NoPpk,
     /// The peer answered with this error notify.
     Notify(u16),
     /// The peer broke the protocol.
@@ -726,6 +728,10 @@ impl fmt::Display for Failure {
             Self::NoCommonSignature => "the peer can verify no signature that our key can make",
             Self::WrongIdentity => "the peer's identity is not the configured one",
             Self::NoSecret => "no secret is configured for the peer's identity",
+            Self::NoPpk => {
+                "the peer uses no post-quantum pre-shared key (PPK) that we have, and one is \
+                 required"
+            }
             Self::Notify(notify) => {
                 return write!(f, "the peer answered with error notify {notify}");
             }

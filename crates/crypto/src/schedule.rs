@@ -159,10 +159,11 @@ impl SkD {
         }
     }
 
-    /// SK_d = prf+(PPK, SK_d') (RFC 8784 section 3).
+    /// SK_d = prf+(PPK, SK_d') (RFC 8784 section 3). The one before stays: whether
+    /// the peer has the PPK may not be known yet.
     #[must_use]
-    pub fn with_ppk(self, ppk: &Ppk) -> Self {
-        Self(ppk.mix(self.0))
+    pub fn with_ppk(&self, ppk: &Ppk) -> Self {
+        Self(ppk.mix(&self.0))
     }
 
     /// The PRF of the SA that the key belongs to.
@@ -214,10 +215,10 @@ impl SkP {
         self.mac(&[id_body])
     }
 
-    /// SK_px = prf+(PPK, SK_px') (RFC 8784 section 3).
+    /// SK_px = prf+(PPK, SK_px') (RFC 8784 section 3). See [`SkD::with_ppk`].
     #[must_use]
-    pub fn with_ppk(self, ppk: &Ppk) -> Self {
-        Self(ppk.mix(self.0))
+    pub fn with_ppk(&self, ppk: &Ppk) -> Self {
+        Self(ppk.mix(&self.0))
     }
 
     /// AUTH of a resumed SA: prf(SK_px, octets), keyed with SK_px itself and

@@ -79,7 +79,7 @@ impl Ppk {
     }
 
     /// prf+(PPK, key), as long as the key.
-    pub(crate) fn mix(&self, key: PrfKey) -> PrfKey {
+    pub(crate) fn mix(&self, key: &PrfKey) -> PrfKey {
         let prf = key.prf();
         PrfKey::filled_by(prf, |out| prf::prf_plus(prf, &self.0, &[key.bytes()], out))
     }

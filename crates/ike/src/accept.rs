@@ -15,7 +15,7 @@ use crate::event::{Event, Path, TicketFault};
 use crate::exchange::certificates::Wanted;
 use crate::exchange::nat::{self, Nat, Way};
 use crate::exchange::sa_init::{self, Chosen, bare_answer, lost_sa};
-use crate::exchange::{Shape, Transcript, session_resume};
+use crate::exchange::{Shape, Transcript, ppk, session_resume};
 use crate::fault::Discard;
 use crate::proposal::group_number;
 use crate::sa::IkeSa;
@@ -234,6 +234,8 @@ impl Request<'_> {
             })?;
         let nonce: [u8; NONCE_LEN] = provider.array();
         let candidates = self.candidates(endpoint);
+        let has_keys = |candidate: &Arc<Connection>| !candidate.ppk.keys.is_empty();
+        let ppk = ppk::is_used(self.payloads) && candidates.iter().any(has_keys);
         let response = sa_init::Response {
             spis,
             path: self.path,
@@ -243,12 +245,14 @@ impl Request<'_> {
             wanted: &Wanted::of(candidates.iter().map(|candidate| &candidate.auth.remote)),
             pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
             fragmentation: self.fragments_with(connection),
+            ppk,
         };
         let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));
         let secrets = Secrets::Agreement(key_answer);
         let asked =
             self.asked(endpoint, connection, spis, (chosen.suite, transcript), Ground::Fresh);
+        let asked = Asked { ppk, ..asked };
         self.open_half(endpoint, HalfOpen { secrets, asked });
         Ok(())
     }
@@ -341,6 +345,7 @@ impl Request<'_> {
             suite,
             transcript,
             ground,
+            ppk: false,
             int_auth: None,
             answered: None,
             started: self.now.instant,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{CookieKey, Psk};
+use crypto::{CookieKey, Ppk, Psk};
 use esp::spec::Selector;
 use pki::{Credential, Trust};
 
@@ -65,6 +65,8 @@ pub struct Connection {
     pub remote_id: IdPattern,
     /// How both sides prove it in a full exchange.
     pub auth: Auth,
+    /// Keys against quantum computers that are mixed in.
+    pub ppk: PpkUse,
     /// IKE suites, the best first. Never empty.
     pub proposals: Vec<IkeProposal>,
     /// The child.
@@ -235,6 +237,25 @@ impl PreShared {
     pub fn for_anybody(&self) -> Option<&Psk> {
         self.keys.iter().find(|key| key.owners.is_empty()).map(|key| &key.secret)
     }
+}
+
+/// A post-quantum pre-shared key and its name (RFC 8784 section 5.1).
+pub struct NamedPpk {
+    /// Its PPK_ID, without the type.
+    pub id: Box<str>,
+    /// The key.
+    pub key: Ppk,
+}
+
+/// Which post-quantum pre-shared keys a connection uses (RFC 8784).
+#[derive(Clone, Default)]
+pub struct PpkUse {
+    /// The one that an initiator uses.
+    pub own: Option<Arc<NamedPpk>>,
+    /// Those that an initiator may use towards us.
+    pub keys: Vec<Arc<NamedPpk>>,
+    /// Whether there is no SA without one.
+    pub required: bool,
 }
 
 /// What a child is to be.

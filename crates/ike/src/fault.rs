@@ -108,6 +108,10 @@ pub enum Failure {
     /// There is no secret for the peer's identity.
     #[error("no secret is configured for the peer's identity")]
     NoSecret,
+    /// The peer does not use a post-quantum pre-shared key that we have, and one
+    /// is required.
+    #[error("the peer uses no post-quantum pre-shared key (PPK) that we have, and one is required")]
+    NoPpk,
     /// The peer answered with this error notify.
     #[error("the peer answered with error notify {0}")]
     Notify(u16),

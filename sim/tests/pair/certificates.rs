@@ -44,6 +44,11 @@ impl Ends {
     }
 }
 
+/// Both ends have a certificate of one authority.
+pub(crate) fn certified(scene: &mut Scene) {
+    Ends::new().equip(scene);
+}
+
 /// Why it failed, here and there.
 fn failure(mut pair: Pair) -> (Failure, Option<Failure>) {
     let Err(Refusal::Failed(ours)) = pair.up() else { panic!("it came up") };
@@ -75,6 +80,24 @@ fn two_certificates_of_one_authority_set_up_a_tunnel() {
     pair.assert_joined();
     pair.assert_up_by(How::Full);
     assert!(pair.ping());
+}
+
+/// AUTH covers the additional key exchanges, whoever makes it (RFC 9242 section 3.3.2).
+#[test]
+fn certificates_go_with_ml_kem() {
+    let suite = "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke2_mlkem1024";
+    let mut pair = Pair::with(|scene| {
+        certified(scene);
+        for profile in [&mut scene.client, &mut scene.gateway] {
+            profile.ike = vec![suite];
+        }
+    });
+    pair.up().unwrap();
+    pair.assert_up_by(How::Full);
+    assert_eq!(pair.status().sa.unwrap().suite.as_deref(), Some(suite));
+    pair.suspend().unwrap();
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
 }
 
 #[test]

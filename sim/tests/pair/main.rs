@@ -21,6 +21,7 @@ mod limits;
 mod losses;
 mod many;
 mod nats;
+mod ppk;
 mod rekey;
 mod resumption;
 mod scenarios;

@@ -22,6 +22,7 @@ pub(crate) enum Scenario {
     ResumeWithAddress,
     SetUpInFragments,
     SetUpPostQuantum,
+    SetUpWithPpk,
     ResumeInFragments,
     EndInFragments,
     SuspendAndResume,
@@ -33,7 +34,7 @@ pub(crate) enum Scenario {
     DownByGateway,
 }
 
-pub(crate) const ALL: [Scenario; 17] = [
+pub(crate) const ALL: [Scenario; 18] = [
     Scenario::SetUp,
     Scenario::SetUpWithAnotherGroup,
     Scenario::SetUpWithCookie,
@@ -42,6 +43,7 @@ pub(crate) const ALL: [Scenario; 17] = [
     Scenario::ResumeWithAddress,
     Scenario::SetUpInFragments,
     Scenario::SetUpPostQuantum,
+    Scenario::SetUpWithPpk,
     Scenario::ResumeInFragments,
     Scenario::EndInFragments,
     Scenario::SuspendAndResume,
@@ -83,6 +85,7 @@ impl Scenario {
                     profile.ike = vec!["aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke2_mlkem512"];
                 }
             }),
+            Self::SetUpWithPpk => Pair::with(crate::ppk::optional),
             // So small that a Delete needs two.
             Self::EndInFragments => Pair::joined(|scene| in_fragments_of(scene, 52 + 66)),
             Self::ResumeInTheOtherForm => Pair::suspended(|scene| {
@@ -130,7 +133,8 @@ impl Scenario {
             | Self::SetUpWithCookie
             | Self::SetUpWithAddress
             | Self::SetUpInFragments
-            | Self::SetUpPostQuantum => pair.up(),
+            | Self::SetUpPostQuantum
+            | Self::SetUpWithPpk => pair.up(),
             Self::Resume
             | Self::ResumeWithAddress
             | Self::ResumeInFragments

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use esp::spec::Selector;
 use ike::config::{
-    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, RemoteAuth,
-    ResumeAuth, ResumeTrigger, Resumption, TcpUse,
+    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk, PpkUse,
+    RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::PoolConfig;
@@ -32,6 +32,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) secrets: &'a [Secret],
     /// Whether all secrets could be read: if not, one may seem to be missing.
     pub(super) secrets_are_good: bool,
+    /// All post-quantum pre-shared keys.
+    pub(super) ppks: &'a [Arc<NamedPpk>],
+    /// Whether all of them could be read.
+    pub(super) ppks_are_good: bool,
     pub(super) pools: &'a [PoolConfig],
     /// Whether all pools could be read.
     pub(super) pools_are_good: bool,
@@ -59,6 +63,7 @@ pub(super) fn read(
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
     let identities = identities(&mut section, around, findings);
+    let ppk = ppk(&mut section, around, &addresses, findings);
     let vips = pool::vips(&mut section, findings);
     let pools = pools(&mut section, around, findings);
     if !vips.is_empty() {
@@ -81,6 +86,7 @@ pub(super) fn read(
             local_id,
             remote_id,
             auth,
+            ppk,
             proposals,
             child,
             force_encapsulation,
@@ -231,6 +237,38 @@ fn pools<'a>(
     };
     let list = section.list(findings, "pools", read).unwrap_or_default();
     list.into_iter().flatten().collect()
+}
+
+/// `ppk_id` and `ppk_required` (RFC 8784). Without the former, whoever begins may
+/// use any of ours.
+fn ppk(
+    section: &mut Section<'_>,
+    around: &Surroundings<'_>,
+    addresses: &Addresses,
+    findings: &mut Findings,
+) -> PpkUse {
+    let required = section.get(findings, "ppk_required", Item::flag).unwrap_or(false);
+    let own = section.get(findings, "ppk_id", |item| {
+        let id = item.text()?;
+        let found = around.ppks.iter().find(|ppk| *ppk.id == *id);
+        if found.is_none() && around.ppks_are_good {
+            let known: Vec<_> = around.ppks.iter().map(|ppk| &*ppk.id).collect();
+            return Err(Wrong::new(format!("there is no PPK \"{id}\""), one_of(id, &known)));
+        }
+        Ok(found.cloned())
+    });
+    let is_unnamed = !section.has("ppk_id");
+    if required && is_unnamed && around.ppks_are_good {
+        let place = section.place_of("ppk_required");
+        if around.ppks.is_empty() {
+            findings.error(&place, "there is no PPK", "add a section [ppks.NAME]");
+        } else if !addresses.remote.is_empty() {
+            findings.error(&place, "which PPK we use must be said", "ppk_id = \"..\"");
+        }
+    }
+    let own = own.flatten();
+    let keys = own.as_ref().map_or_else(|| around.ppks.to_vec(), |own| vec![Arc::clone(own)]);
+    PpkUse { own, keys, required }
 }
 
 /// What a client's side of the traffic can be that asks for these.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ike::config::{Config, Shard};
+use ike::config::{Config, NamedPpk, Shard};
 use ike::pool::PoolConfig;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -135,12 +135,15 @@ fn join(
         once(&mut roots, "retransmission", findings, daemon::retransmission).unwrap_or_default();
     let tickets = once(&mut roots, "tickets", findings, daemon::tickets).unwrap_or_default();
     let (secrets, secrets_are_good) = secrets(sources, &mut roots, environment, findings);
+    let (ppks, ppks_are_good) = ppks(sources, &mut roots, environment, findings);
     let (pools, pools_are_good) = pools(&mut roots, findings);
     let around = Surroundings {
         listen: &settings.listen,
         tickets,
         secrets: &secrets,
         secrets_are_good,
+        ppks: &ppks,
+        ppks_are_good,
         pools: &pools,
         pools_are_good,
         environment,
@@ -206,6 +209,30 @@ fn secrets(
         }
     }
     (secrets, all_good)
+}
+
+/// The post-quantum pre-shared keys, and whether all could be read.
+fn ppks(
+    sources: &[Source],
+    roots: &mut [Section<'_>],
+    environment: &Environment,
+    findings: &mut Findings,
+) -> (Vec<Arc<NamedPpk>>, bool) {
+    let mut ppks: Vec<Arc<NamedPpk>> = Vec::new();
+    let mut all_good = true;
+    for (_, section) in named(roots, "ppks", findings) {
+        let is_open = sources.get(section.place.file).is_some_and(|source| source.is_open);
+        let place = section.place.clone();
+        match secret::read_ppk(section, is_open, environment, findings) {
+            Some(ppk) if ppks.iter().any(|other| other.id == ppk.id) => {
+                findings.error(&place, format!("there is another PPK \"{}\"", ppk.id), "");
+                all_good = false;
+            }
+            Some(ppk) => ppks.push(Arc::new(ppk)),
+            None => all_good = false,
+        }
+    }
+    (ppks, all_good)
 }
 
 /// The pools, and whether all could be read.

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crypto::Psk;
-use ike::config::{PreShared, PreSharedKey};
+use crypto::{Ppk, Psk};
+use ike::config::{NamedPpk, PreShared, PreSharedKey};
 use ike::identity::{Id, IdPattern};
 use pki::pem;
 use toml::de::{DeTable, DeValue};
@@ -22,6 +22,13 @@ const MAX_SECRET: usize = 4096;
 /// A secret below this many octets can be found by trying: whoever sits
 /// between the peers, or pretends to be one, can do so at home.
 const SHORT: usize = 16;
+
+/// A PPK is to have 256 bits of chance, of which a quantum computer takes half
+/// (RFC 8784 section 6).
+const SHORT_PPK: usize = 32;
+
+/// The longest name of a PPK, in octets.
+const MAX_PPK_ID: usize = 128;
 
 /// A configured secret. Not `Debug`.
 pub(super) struct Secret {
@@ -39,6 +46,44 @@ pub(super) fn read(
     findings: &mut Findings,
 ) -> Option<Secret> {
     let owners = owners(&mut section, findings);
+    let octets = octets(section, is_open, environment, SHORT, findings)?;
+    Some(Secret { owners: owners?, octets })
+}
+
+/// Reads `[ppks.NAME]`, as [`read`] reads a secret.
+pub(super) fn read_ppk(
+    mut section: Section<'_>,
+    is_open: bool,
+    environment: &Environment,
+    findings: &mut Findings,
+) -> Option<NamedPpk> {
+    if !section.has("id") {
+        let message = format!("there is no id in {}", section.title);
+        findings.error(&section.place, message, "the name by which the peer knows the key");
+    }
+    let id = section.get(findings, "id", ppk_id);
+    let octets = octets(section, is_open, environment, SHORT_PPK, findings)?;
+    Some(NamedPpk { id: id?.into(), key: Ppk::new(&octets).ok()? })
+}
+
+fn ppk_id(item: Item<'_>) -> Result<&str, Wrong> {
+    match item.text()? {
+        "" => Err(Wrong::new("a PPK needs a name", "")),
+        id if id.len() > MAX_PPK_ID => {
+            Err(Wrong::new(format!("this name is longer than {MAX_PPK_ID} octets"), ""))
+        }
+        id => Ok(id),
+    }
+}
+
+/// The octets of what a section holds, with a warning if they are less than `short`.
+fn octets(
+    mut section: Section<'_>,
+    is_open: bool,
+    environment: &Environment,
+    short: usize,
+    findings: &mut Findings,
+) -> Option<Zeroizing<Vec<u8>>> {
     let found = [
         section.get(findings, "secret", |item| inline(item, is_open)),
         section.get(findings, "file", |item| from_file(item, environment)),
@@ -50,8 +95,8 @@ pub(super) fn read(
     section.finish(findings);
     let loaded = found.into_iter().flatten().next()?;
     let place = place?;
-    if loaded.octets.len() < SHORT {
-        let help = format!("use {SHORT} or more random ones");
+    if loaded.octets.len() < short {
+        let help = format!("use {short} or more random ones");
         findings.warning(&place, "this secret is so short that it can be guessed", help);
     }
     if loaded.is_open {
@@ -61,7 +106,7 @@ pub(super) fn read(
             "chmod o-rwx",
         );
     }
-    Some(Secret { owners: owners?, octets: loaded.octets })
+    Some(loaded.octets)
 }
 
 /// Secret octets, and whether everybody can read the file they are from.

@@ -481,6 +481,54 @@ fn a_secret_that_can_be_guessed_is_warned_of() {
     );
 }
 
+/// [`LEAST`] with two PPKs.
+fn with_ppks(lines: &str) -> String {
+    let ppks = "
+[ppks.one]
+id = \"one\"
+secret = \"0123456789abcdef0123456789abcdef\"
+[ppks.two]
+id = \"two\"
+secret = \"fedcba9876543210fedcba9876543210\"
+";
+    with("connections.office", lines) + ppks
+}
+
+#[test]
+fn a_connection_uses_its_ppk_or_lets_the_peer_choose() {
+    let ppk = |text: &str| {
+        let config = good(text);
+        assert!(config.warnings.is_empty());
+        let ppk = &config.ike.connections[0].ppk;
+        let ids: Vec<_> = ppk.keys.iter().map(|ppk| ppk.id.to_string()).collect();
+        (ppk.own.as_ref().map(|own| own.id.to_string()), ids.join(" "), ppk.required)
+    };
+    assert_eq!(ppk(LEAST), (None, String::new(), false));
+    assert_eq!(ppk(&with_ppks("")), (None, "one two".into(), false));
+    assert_eq!(ppk(&with_ppks("ppk_required = true")), (None, "one two".into(), true));
+    let named = with_ppks("ppk_id = \"two\"\nppk_required = true");
+    assert_eq!(ppk(&named), (Some("two".into()), "two".into(), true));
+}
+
+#[test]
+fn mistakes_with_ppks_are_told() {
+    for (text, error) in [
+        (with_ppks("ppk_id = \"tow\""), "there is no PPK \"tow\""),
+        (with("connections.office", "ppk_required = true"), "there is no PPK"),
+        (
+            with_ppks("ppk_required = true\nremote_addrs = [\"192.0.2.1\"]"),
+            "which PPK we use must be said",
+        ),
+        (with_ppks("").replace("id = \"two\"", "id = \"one\""), "there is another PPK \"one\""),
+        (with_ppks("").replace("id = \"two\"", "id = \"\""), "a PPK needs a name"),
+        (with_ppks("").replace("id = \"two\"\n", ""), "there is no id in [ppks.two]"),
+    ] {
+        assert!(first_error(&text).contains(error), "{}", errors(&text));
+    }
+    let short = with_ppks("").replace("fedcba9876543210fedcba9876543210", "fedcba9876543210");
+    assert_eq!(good(&short).warnings.len(), 1);
+}
+
 #[test]
 fn secrets_come_from_files_and_credentials() {
     let dir = tempfile::tempdir().unwrap();

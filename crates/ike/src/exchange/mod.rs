@@ -9,6 +9,7 @@ pub(crate) mod follow_up;
 pub(crate) mod informational;
 pub(crate) mod intermediate;
 pub(crate) mod nat;
+pub(crate) mod ppk;
 pub(crate) mod rekey_ike;
 pub(crate) mod sa_init;
 pub(crate) mod session_resume;

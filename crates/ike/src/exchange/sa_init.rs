@@ -41,6 +41,8 @@ pub(crate) struct Request<'a> {
     pub(crate) pretend_nat: bool,
     /// Whether to say that we know fragments (RFC 7383 section 2.3).
     pub(crate) fragmentation: bool,
+    /// Whether to say that we have a PPK.
+    pub(crate) ppk: bool,
 }
 
 impl Request<'_> {
@@ -60,6 +62,7 @@ impl Request<'_> {
         if self.proposals.iter().any(IkeProposal::has_additional) {
             builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
         }
+        announce_ppk(&mut builder, self.ppk);
         finish(builder)
     }
 }
@@ -75,6 +78,8 @@ pub(crate) struct Response<'a> {
     pub(crate) pretend_nat: bool,
     /// Whether to say that we know fragments (RFC 7383 section 2.3).
     pub(crate) fragmentation: bool,
+    /// Whether to say that we have PPKs.
+    pub(crate) ppk: bool,
 }
 
 impl Response<'_> {
@@ -95,6 +100,7 @@ impl Response<'_> {
         if !self.chosen.suite.additional.is_empty() {
             builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
         }
+        announce_ppk(&mut builder, self.ppk);
         finish(builder)
     }
 }
@@ -184,6 +190,12 @@ pub(super) fn finish(builder: MessageBuilder) -> Result<Arc<[u8]>, Unsendable> {
 pub(super) fn announce_fragmentation(builder: &mut MessageBuilder, is_known: bool) {
     if is_known {
         builder.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
+}
+
+fn announce_ppk(builder: &mut MessageBuilder, is_used: bool) {
+    if is_used {
+        builder.notify(NotifyType::USE_PPK, &[]);
     }
 }
 

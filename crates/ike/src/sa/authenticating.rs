@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crypto::{IkeSuite, PrfAlg};
 use esp::spec::Spi;
 
-use crate::config::Connection;
+use crate::config::{Connection, NamedPpk};
 use crate::context::Context;
 use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, certificates, child, configuration, informational};
+use crate::exchange::{Transcript, certificates, child, configuration, informational, ppk};
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
 use crate::sa::channel::Channel;
@@ -47,6 +47,8 @@ pub(crate) struct Basis {
     /// have answered our first request without it.
     pub(crate) hinted: bool,
     pub(crate) expectation: Expectation,
+    /// The PPK to mix in, if the peer says that it uses PPKs.
+    pub(crate) ppk: Option<Arc<NamedPpk>>,
 }
 
 /// How the SA began, and what is given back if nothing comes of it.
@@ -105,10 +107,9 @@ impl Authenticating {
         (basis, is_contested): (Basis, bool),
         ((suite, mut keys), transcript): ((IkeSuite, Keys), Transcript),
     ) -> Outcome {
-        let (path, expectation) = (basis.way.path, &basis.expectation);
+        let path = basis.way.path;
         let spi_in = cx.new_spi();
-        let request =
-            request(cx, &attempt, (suite.prf, &mut keys), &transcript, expectation, spi_in);
+        let request = request(cx, &attempt, (suite.prf, &mut keys), &transcript, &basis, spi_in);
         let request = match request {
             Ok(request) => request,
             Err(why) => {
@@ -179,7 +180,11 @@ impl Authenticating {
             && **datagram != *self.transcript.response
     }
 
-    fn authenticate(&self, now: Now, message: &Authentic<'_>) -> Result<PeerAuthenticated, Denial> {
+    fn authenticate(
+        &mut self,
+        now: Now,
+        message: &Authentic<'_>,
+    ) -> Result<PeerAuthenticated, Denial> {
         let payloads = message.payloads();
         let expectation = &self.basis.expectation;
         if expectation.response().check(payloads).is_err() {
@@ -195,6 +200,14 @@ impl Authenticating {
         }
         let demand = expectation.demand(&claim.id, now.wall);
         let demand = demand.ok_or(Denial::Us(Failure::NoSecret))?;
+        // Without a word of it, the peer goes on without the PPK (RFC 8784 section 3).
+        match (&self.basis.ppk, ppk::identity(payloads)) {
+            (Some(ppk), Some(_)) => self.keys.mix(&ppk.key),
+            (Some(_), None) if self.attempt.connection.ppk.required => {
+                return Err(Denial::Us(Failure::NoPpk));
+            }
+            (Some(_), None) | (None, _) => {}
+        }
         let with = (self.suite.prf, &self.keys.their_p);
         PeerAuthenticated::verify(with, &self.transcript, Role::Responder, claim, demand)
             .map_err(Denial::Us)
@@ -425,14 +438,18 @@ fn request(
     attempt: &Attempt,
     (prf, keys): (PrfAlg, &mut Keys),
     transcript: &Transcript,
-    expectation: &Expectation,
+    basis: &Basis,
     spi_in: Spi,
 ) -> Result<Datagrams, Failure> {
     let connection = &*attempt.connection;
+    let Basis { expectation, ppk, .. } = basis;
     let our_id = &expectation.our_id;
     let proof = expectation.proof(expectation.expected_id()).ok_or(Failure::NoSecret)?;
-    let with = (prf, &keys.our_p);
-    let auth = proof.make(with, transcript, Role::Initiator, &our_id.body())?;
+    let mixed = ppk.as_ref().map(|ppk| keys.our_p.with_ppk(&ppk.key));
+    let make = |sk_p| proof.make((prf, sk_p), transcript, Role::Initiator, &our_id.body());
+    let auth = make(mixed.as_ref().unwrap_or(&keys.our_p))?;
+    let is_optional = ppk.is_some() && !connection.ppk.required;
+    let without = is_optional.then(|| make(&keys.our_p)).transpose()?;
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let exchange = ExchangeType::AUTH;
@@ -447,6 +464,9 @@ fn request(
                 push_id(builder, Role::Responder, peer);
             }
             push_auth(builder, &auth);
+            if let Some(ppk) = ppk {
+                ppk::push_identity(builder, &ppk.id, without.as_ref());
+            }
             if is_first {
                 builder.notify(NotifyType::INITIAL_CONTACT, &[]);
             }

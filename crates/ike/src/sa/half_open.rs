@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
 use pki::Credential;
 
-use crate::config::{Connection, ResumeAuth};
+use crate::config::{Connection, PpkUse, ResumeAuth};
 use crate::context::Context;
 use crate::event::{Event, How, Path, Role, SaId, TicketFault};
 use crate::exchange::auth::{
     self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
 };
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, child, intermediate};
+use crate::exchange::{Transcript, child, intermediate, ppk};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
@@ -43,6 +43,8 @@ pub(crate) struct Asked {
     pub(crate) room: Option<usize>,
     pub(crate) transcript: Transcript,
     pub(crate) ground: Ground,
+    /// Whether both sides have said that they use PPKs (RFC 8784 section 3).
+    pub(crate) ppk: bool,
     /// What AUTH covers of the additional key exchanges so far.
     pub(crate) int_auth: Option<IntAuth>,
     /// The answer to the last of them, under the keys of that exchange.
@@ -73,6 +75,8 @@ struct Admitted {
     connection: Arc<Connection>,
     peer: PeerAuthenticated,
     supersedes: Supersedes,
+    /// Whether a PPK is mixed in.
+    ppk: bool,
 }
 
 /// Our side of the answer.
@@ -209,12 +213,12 @@ impl Asked {
         self,
         cx: &mut Context,
         now: Now,
-        keys: Box<Keys>,
+        mut keys: Box<Keys>,
         ticket: AnswerTicket,
         message: &Authentic<'_>,
     ) -> Outcome {
         let payloads = message.payloads();
-        let admitted = self.admit(cx, now, &keys, ticket.path, payloads).and_then(|admitted| {
+        let admitted = self.admit(cx, now, &mut keys, ticket.path, payloads).and_then(|admitted| {
             let proven = self.prove(&keys, &admitted)?;
             Ok((admitted, proven))
         });
@@ -231,7 +235,7 @@ impl Asked {
         &self,
         cx: &mut Context,
         now: Now,
-        keys: &Keys,
+        keys: &mut Keys,
         path: Path,
         payloads: &Payloads<'_>,
     ) -> Result<Admitted, Failure> {
@@ -248,7 +252,7 @@ impl Asked {
         &self,
         cx: &Context,
         now: Now,
-        keys: &Keys,
+        keys: &mut Keys,
         path: Path,
         payloads: &Payloads<'_>,
     ) -> Result<Admitted, Failure> {
@@ -269,10 +273,34 @@ impl Asked {
             .ok_or(Failure::WrongIdentity)?;
         let expectation = Expectation::configured(connection);
         let demand = expectation.demand(&claim.id, now.wall).ok_or(Failure::NoSecret)?;
+        let (claim, ppk) = self.mix_ppk(keys, &connection.ppk, payloads, claim)?;
         let peer = self.verify(keys, claim, demand)?;
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let supersedes = if initial_contact { Supersedes::All } else { Supersedes::None };
-        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes })
+        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk })
+    }
+
+    /// Mixes in the PPK that the initiator names. One that does not insist on a
+    /// PPK which we do not have has proved itself without it, too (RFC 8784
+    /// section 3, table 1).
+    fn mix_ppk<'a>(
+        &self,
+        keys: &mut Keys,
+        ppk: &PpkUse,
+        payloads: &Payloads<'a>,
+        mut claim: Claim<'a>,
+    ) -> Result<(Claim<'a>, bool), Failure> {
+        if !self.ppk {
+            return if ppk.required { Err(Failure::NoPpk) } else { Ok((claim, false)) };
+        }
+        let id = ppk::identity(payloads).ok_or(Failure::NoPpk)?;
+        if let Some(key) = ppk.named(id) {
+            keys.mix(key);
+            return Ok((claim, true));
+        }
+        let without = ppk::auth_without(payloads).filter(|_| !ppk.required);
+        claim.auth.data = without.ok_or(Failure::NoPpk)?;
+        Ok((claim, false))
     }
 
     /// The holder of a ticket, and of the session's SK_d.
@@ -303,7 +331,8 @@ impl Asked {
             return Err(Failure::PeerNotAuthentic);
         }
         let supersedes = Supersedes::Resumed(presented.old_spi);
-        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes })
+        // Its SK_d has a PPK mixed in, or not, since the set-up: not again here.
+        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk: false })
     }
 
     fn verify(
@@ -341,7 +370,7 @@ impl Asked {
         payloads: &Payloads<'_>,
         (admitted, proven): (Admitted, Proven),
     ) -> Outcome {
-        let Admitted { connection, peer, supersedes } = admitted;
+        let Admitted { connection, peer, supersedes, ppk } = admitted;
         let Proven { credential, auth } = proven;
         let Self { spis, suite, transcript, ground, way, started, .. } = self;
         let peer_id = peer.id().clone();
@@ -389,7 +418,7 @@ impl Asked {
             None => child::choose(&established.connection().child, given.addresses, payloads),
             Some(why) => Err(why),
         };
-        let answer = Box::new(Answer { ticket, credential, auth, token, granted, given });
+        let answer = Box::new(Answer { ticket, credential, auth, ppk, token, granted, given });
         let outcome = match terms {
             Ok(terms) => {
                 let spi_in = cx.new_spi();

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
 use esp::spec::StreamId;
 
-use crate::config::TcpUse;
+use crate::config::{PpkUse, TcpUse};
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
 use crate::exchange::auth::{self, Expectation};
 use crate::exchange::nat::{self, Way};
-use crate::exchange::{Transcript, sa_init, session_resume};
+use crate::exchange::{Transcript, ppk, sa_init, session_resume};
 use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
@@ -222,6 +222,11 @@ impl Initiating {
         if !suite.additional.is_empty() && !sa_init::knows_intermediate(payloads) {
             return self.doubt(cx, now, Failure::Protocol);
         }
+        let PpkUse { own, required, .. } = &self.attempt.connection.ppk;
+        let ppk = own.clone().filter(|_| ppk::is_used(payloads));
+        if *required && ppk.is_none() {
+            return self.doubt(cx, now, Failure::NoPpk);
+        }
         let (Some((group, public)), Some(nonce)) = (sa_init::key_share(payloads), payloads.nonce())
         else {
             return self.doubt(cx, now, Failure::Protocol);
@@ -253,7 +258,7 @@ impl Initiating {
         let mut attempt = self.attempt;
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
-        let basis = Basis { origin, way, hinted: self.cookie.is_some(), expectation };
+        let basis = Basis { origin, way, hinted: self.cookie.is_some(), expectation, ppk };
         Intermediate::begin(cx, now, attempt, basis, spis, (keys, transcript))
     }
 
@@ -297,7 +302,7 @@ impl Initiating {
             Way::of_initiator(cx, &attempt.connection, (payloads, spis), (asked, datagram.path));
         attempt.round_trips += 1;
         let origin = Origin::Resumed(resume);
-        let basis = Basis { origin, way, hinted: cookie.is_some(), expectation };
+        let basis = Basis { origin, way, hinted: cookie.is_some(), expectation, ppk: None };
         Authenticating::begin(cx, now, attempt, (basis, false), (keys, transcript))
     }
 
@@ -520,6 +525,7 @@ impl FirstRequest<'_> {
                     nonce,
                     pretend_nat,
                     fragmentation,
+                    ppk: connection.ppk.own.is_some(),
                 };
                 request.build(&mut cx.provider)
             }

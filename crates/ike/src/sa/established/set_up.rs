@@ -39,6 +39,8 @@ pub(crate) struct Answer {
     /// The certificates that go with it.
     pub(crate) credential: Option<Arc<Credential>>,
     pub(crate) auth: AuthData,
+    /// Whether a PPK is mixed in.
+    pub(crate) ppk: bool,
     pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,
     pub(crate) given: Given,
@@ -51,6 +53,9 @@ impl Answer {
             certificates::push(builder, credential);
         }
         push_auth(builder, &self.auth);
+        if self.ppk {
+            builder.notify(NotifyType::PPK_IDENTITY, &[]);
+        }
         if let Some(token) = &self.token {
             builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);
         }

@@ -1,0 +1,180 @@
+//! Post-quantum pre-shared keys (RFC 8784).
+
+use ike::event::{Event, How, RekeyWhat, Role};
+use ike::fault::{Failure, Refusal};
+use ike::wire::{Message, NotifyType};
+use sim::{Pair, Scene};
+
+use crate::certificates::certified;
+use crate::rekey::{BOTH, check, rekey, told};
+
+/// What one side has of the PPK "one".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Has {
+    /// No PPK at all.
+    Nothing,
+    /// Another PPK; a client uses none.
+    Another,
+    /// It, and may do without.
+    Optional,
+    /// It, and insists.
+    Required,
+    /// Another, and insists on one that it has.
+    AnotherRequired,
+}
+
+fn equip(profile: &mut sim::Profile, has: Has, is_client: bool) {
+    const ONE: (&str, &str) = ("one", "0123456789abcdef0123456789abcdef");
+    const ANOTHER: (&str, &str) = ("another", "fedcba9876543210fedcba9876543210");
+    profile.ppks = match has {
+        Has::Nothing => Vec::new(),
+        Has::Another | Has::AnotherRequired => vec![ANOTHER],
+        Has::Optional | Has::Required => vec![ANOTHER, ONE],
+    };
+    profile.ppk_required = matches!(has, Has::Required | Has::AnotherRequired);
+    profile.ppk_id = Some("one").filter(|_| is_client && profile.ppks.contains(&ONE));
+}
+
+/// A client and a gateway that have these.
+fn with(client: Has, gateway: Has) -> impl Fn(&mut Scene) {
+    move |scene| {
+        equip(&mut scene.client, client, true);
+        equip(&mut scene.gateway, gateway, false);
+    }
+}
+
+/// Both have the PPK and may do without.
+pub(crate) fn optional(scene: &mut Scene) {
+    with(Has::Optional, Has::Optional)(scene);
+}
+
+/// How a set-up ends: in use or not, or why it fails on both sides.
+fn end(client: Has, gateway: Has) -> Result<(), (Failure, Option<Failure>)> {
+    let mut pair = Pair::with(with(client, gateway));
+    match pair.up() {
+        Ok(()) => {
+            pair.assert_joined();
+            Ok(())
+        }
+        Err(Refusal::Failed(ours)) => {
+            let theirs = pair.gateway_events().find_map(|event| match event {
+                Event::Failed { role: Role::Responder, why, .. } => Some(*why),
+                _ => None,
+            });
+            pair.world.run_for(std::time::Duration::from_secs(120));
+            pair.assert_apart();
+            pair.assert_empty();
+            Err((ours, theirs))
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// RFC 8784 section 3, table 1, and what an initiator has to check.
+#[test]
+fn a_ppk_is_used_where_both_have_it_and_missed_where_it_must_be() {
+    let refused = Err((Failure::RefusedByPeer, Some(Failure::NoPpk)));
+    for gateway in [Has::Nothing, Has::Another, Has::Optional] {
+        assert_eq!(end(Has::Nothing, gateway), Ok(()));
+    }
+    for gateway in [Has::Required, Has::AnotherRequired] {
+        assert_eq!(end(Has::Nothing, gateway), refused, "{gateway:?}");
+    }
+    for gateway in [Has::Nothing, Has::Another, Has::Optional, Has::Required] {
+        assert_eq!(end(Has::Optional, gateway), Ok(()), "{gateway:?}");
+    }
+    assert_eq!(end(Has::Optional, Has::AnotherRequired), refused);
+    for gateway in [Has::Optional, Has::Required] {
+        assert_eq!(end(Has::Required, gateway), Ok(()), "{gateway:?}");
+    }
+    assert_eq!(end(Has::Required, Has::Nothing), Err((Failure::NoPpk, None)));
+    for gateway in [Has::Another, Has::AnotherRequired] {
+        assert_eq!(end(Has::Required, gateway), refused, "{gateway:?}");
+    }
+}
+
+/// A PPK that both sides know by its name is used, also where they could do
+/// without: another key under the same name does not go unnoticed.
+#[test]
+fn two_keys_of_one_name_do_not_fit() {
+    for required in [true, false] {
+        let mut pair = Pair::with(|scene| {
+            optional(scene);
+            scene.client.ppks = vec![("one", "not the key that the gateway has")];
+            scene.client.ppk_required = required;
+        });
+        assert_eq!(pair.up(), Err(Refusal::Failed(Failure::RefusedByPeer)));
+        let theirs = pair.gateway_events().find_map(|event| match event {
+            Event::Failed { why, .. } => Some(*why),
+            _ => None,
+        });
+        assert_eq!(theirs, Some(Failure::PeerNotAuthentic));
+    }
+}
+
+fn says_so(pair: &Pair, datagram: usize) -> bool {
+    let message = pair.world.trace[datagram].datagram.ike().unwrap().clone();
+    Message::parse(&message).unwrap().payloads.notify(NotifyType::USE_PPK).is_some()
+}
+
+#[test]
+fn each_side_says_that_it_uses_ppks_if_it_has_some() {
+    for (client, gateway, said) in [
+        (Has::Nothing, Has::Optional, [false, false]),
+        (Has::Another, Has::Optional, [false, false]),
+        (Has::Optional, Has::Nothing, [true, false]),
+        (Has::Optional, Has::Another, [true, true]),
+        (Has::Required, Has::Required, [true, true]),
+    ] {
+        let mut pair = Pair::with(with(client, gateway));
+        assert_eq!(pair.up(), Ok(()));
+        assert_eq!([says_so(&pair, 0), says_so(&pair, 1)], said, "{client:?} {gateway:?}");
+    }
+}
+
+/// With a cookie, with ML-KEM before it, with certificates.
+#[test]
+fn a_ppk_goes_with_all_else_that_a_set_up_may_have() {
+    for gateway in [Has::Required, Has::Another] {
+        let client = if gateway == Has::Another { Has::Optional } else { Has::Required };
+        let mut pair = Pair::with(|scene| {
+            with(client, gateway)(scene);
+            scene.gateway.limits.cookie_threshold = 0;
+            for profile in [&mut scene.client, &mut scene.gateway] {
+                profile.ike = vec!["aes256gcm16-prfsha384-x25519-ke1_mlkem768"];
+            }
+        });
+        assert_eq!(pair.up(), Ok(()));
+        pair.assert_joined();
+
+        let mut pair = Pair::with(|scene| {
+            certified(scene);
+            with(client, gateway)(scene);
+        });
+        assert_eq!(pair.up(), Ok(()));
+        pair.assert_joined();
+    }
+}
+
+/// What comes after the set-up rests on SK_d, into which the PPK is mixed once
+/// (RFC 8784 section 3).
+#[test]
+fn rekeys_and_a_resumption_go_on_from_keys_with_a_ppk() {
+    let mut pair = Pair::joined(with(Has::Required, Has::Required));
+    for what in BOTH {
+        for id in [pair.client, pair.gateway] {
+            rekey(&mut pair, id, what);
+            pair.world.run_for(std::time::Duration::from_secs(1));
+            assert!(pair.ping());
+        }
+    }
+    let client = pair.client;
+    assert_eq!(told(&pair, client, RekeyWhat::IkeSa), 2);
+    pair.forget_past();
+    pair.suspend().unwrap();
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+    assert!(!says_so(&pair, 0) && !says_so(&pair, 1));
+    pair.forget_past();
+    check(pair);
+}
