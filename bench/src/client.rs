@@ -80,6 +80,7 @@ impl Number {
             name: self.name(),
             local_addrs: vec![self.outer().into()],
             remote_addrs: vec![GATEWAY.into()],
+            remote_ranges: Vec::new(),
             local_id: format!("{}.bench.example", self.name()).parse()?,
             remote_id: IdPattern::Exact(GATEWAY_ID.parse()?),
             ..connection(vec![own], vec![behind])?
@@ -123,6 +124,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         name: "clients".into(),
         local_addrs: vec![IpAddr::V4(GATEWAY)],
         remote_addrs: Vec::new(),
+        remote_ranges: Vec::new(),
         remote_port: 500,
         remote_nat_port: 4500,
         tcp: TcpUse::Never,

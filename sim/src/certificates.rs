@@ -30,9 +30,15 @@ impl Authority {
     /// An authority whose keys come from this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::named(seed, "O=Example, CN=Authority")
+    }
+
+    /// As [`Self::new`], with a name of its own.
+    #[must_use]
+    pub fn named(seed: u64, subject: &str) -> Self {
         let mut provider = Provider::seeded(seed);
         let key = key(&mut provider);
-        let request = request("O=Example, CN=Authority", Role::Authority(None));
+        let request = request(subject, Role::Authority(None));
         let certificate = issue::self_signed(&request, &key, &mut provider).unwrap();
         Self { provider, certificate, key }
     }
@@ -55,8 +61,13 @@ impl Authority {
     #[must_use]
     pub fn trust(&self, revocation: Revocation) -> Trust {
         let mut trust = Trust::new(revocation);
-        trust.add_authority(self.certificate.clone()).unwrap();
+        self.vouch(&mut trust);
         trust
+    }
+
+    /// Adds itself to those who are believed.
+    pub fn vouch(&self, trust: &mut Trust) {
+        trust.add_authority(self.certificate.clone()).unwrap();
     }
 
     /// A list that revokes these certificates.

@@ -13,7 +13,7 @@ use ike::config::{
     NamedPpk, PpkUse, PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
-use ike::pool::PoolConfig;
+use ike::pool::{AddressRange, PoolConfig};
 use ike::time::Now;
 
 use crate::certificates::Certified;
@@ -49,6 +49,8 @@ pub struct Profile {
     pub local_addrs: Vec<IpAddr>,
     /// Where the peer is, if it can be asked.
     pub remote: Option<IpAddr>,
+    /// Where a peer may come from; empty: anywhere.
+    pub remote_ranges: Vec<AddressRange>,
     /// Pretend a NAT.
     pub force_encapsulation: bool,
     /// Whether TCP takes the place of UDP.
@@ -79,6 +81,9 @@ pub struct Profile {
     pub vips: Vec<&'static str>,
     /// Where a gateway takes it from.
     pub pools: Vec<PoolConfig>,
+    /// Further connections, after this one. Of these profiles only what makes a
+    /// connection counts, and their pools.
+    pub more: Vec<Profile>,
 }
 
 /// The address of every gateway.
@@ -103,6 +108,7 @@ impl Profile {
             remote_ts: vec!["10.1.0.0/16"],
             local_addrs: Vec::new(),
             remote: None,
+            remote_ranges: Vec::new(),
             force_encapsulation: false,
             tcp: TcpUse::Never,
             fragmentation: Fragmentation::default(),
@@ -118,6 +124,7 @@ impl Profile {
             dynamic: false,
             vips: Vec::new(),
             pools: Vec::new(),
+            more: Vec::new(),
         }
     }
 
@@ -152,8 +159,8 @@ impl Profile {
     #[must_use]
     pub fn config(&self) -> Config {
         Config {
-            connections: vec![Arc::new(self.connection())],
-            pools: self.pools.clone(),
+            connections: self.all().map(|profile| Arc::new(profile.connection())).collect(),
+            pools: self.all().flat_map(|profile| profile.pools.clone()).collect(),
             retransmission: self.retransmission,
             limits: self.limits,
             shard: Shard::default(),
@@ -164,13 +171,18 @@ impl Profile {
         }
     }
 
-    /// Its one connection.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.more)
+    }
+
+    /// Its first connection.
     #[must_use]
     pub fn connection(&self) -> Connection {
         Connection {
             name: self.name.into(),
             local_addrs: self.local_addrs.clone(),
             remote_addrs: self.remote.into_iter().collect(),
+            remote_ranges: self.remote_ranges.clone(),
             remote_port: 500,
             remote_nat_port: 4500,
             tcp: self.tcp,
@@ -178,7 +190,7 @@ impl Profile {
             local_id: self.local_id.parse().unwrap(),
             remote_id: match self.remote_id {
                 "" => IdPattern::Any,
-                id => IdPattern::Exact(id.parse().unwrap()),
+                id => id.parse().unwrap(),
             },
             auth: self.auth(),
             ppk: self.ppk(),

@@ -191,6 +191,9 @@ pub enum What {
     Failed {
         /// The connection's name; none when it was not yet known.
         connection: Option<String>,
+        /// Who the peer has proven to be, if it has.
+        #[serde(default)]
+        peer: Option<String>,
         /// The peer's address.
         remote: String,
         /// Who began.
@@ -447,6 +450,8 @@ pub enum Failure {
     NoAddress,
     /// The IKE SA stands but the peer gave no child.
     NoChild,
+    /// The peer has as many SAs as one identity may have.
+    TooManySas,
     /// The data plane could not install the child.
     Plane,
     /// A command ended it.
@@ -531,7 +536,7 @@ impl fmt::Display for What {
             Self::TicketRefused { remote, why } => {
                 write!(f, "refused a ticket from {remote}: {why}")
             }
-            Self::Failed { connection, remote, role, why } => {
+            Self::Failed { connection, peer, remote, role, why } => {
                 if let Some(connection) = connection {
                     write!(f, "{connection}: ")?;
                 }
@@ -539,7 +544,11 @@ impl fmt::Display for What {
                     Role::Initiator => "set-up with",
                     Role::Responder => "set-up by",
                 };
-                write!(f, "{whose} {remote} failed: {why}")
+                write!(f, "{whose} ")?;
+                if let Some(peer) = peer {
+                    write!(f, "{peer} at ")?;
+                }
+                write!(f, "{remote} failed: {why}")
             }
             Self::AddressesReceived { connection, addresses, dns, domains } => {
                 write!(f, "{connection}: inner address {}", addresses.join(", "))?;
@@ -739,6 +748,9 @@ impl fmt::Display for Failure {
             Self::BadKeyExchange => "the peer's key exchange value is invalid",
             Self::NoAddress => "the peer gave us no inner address",
             Self::NoChild => "the peer set up no child SA",
+            Self::TooManySas => {
+                "the peer has as many SAs as one identity may have (sas_per_identity)"
+            }
             Self::Plane => "the data plane could not install the child SA",
             Self::Ended => "ended by command",
         })

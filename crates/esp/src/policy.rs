@@ -9,6 +9,7 @@
 //! The type of a child is the plane's affair (`C`, cheap to clone).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::packet::Flow;
@@ -20,33 +21,60 @@ use crate::waiting::{Queued, Waiting};
 /// The traffic selectors of a child or a hold: any local with any remote one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selectors {
-    local: Box<[Selector]>,
-    remote: Box<[Selector]>,
+    local: Side,
+    remote: Side,
 }
 
 impl Selectors {
     /// Our side and the peer's side.
     #[must_use]
     pub fn new(local: Vec<Selector>, remote: Vec<Selector>) -> Self {
-        Self { local: local.into(), remote: remote.into() }
+        Self { local: Side::new(local), remote: Side::new(remote) }
     }
 
     /// Whether an outgoing packet is selected.
     #[must_use]
     pub fn select(&self, flow: &Flow) -> bool {
-        let is_ours = |s: &Selector| s.contains(flow.source, flow.protocol, flow.source_port());
-        let is_theirs =
-            |s: &Selector| s.contains(flow.destination, flow.protocol, flow.destination_port());
-        self.remote.iter().any(is_theirs) && self.local.iter().any(is_ours)
+        self.remote.contains(flow.destination, flow.protocol, flow.destination_port())
+            && self.local.contains(flow.source, flow.protocol, flow.source_port())
     }
 
     /// Whether an incoming packet is one that its child may carry (RFC 4301 section 5.2).
     #[must_use]
     pub fn accept(&self, flow: &Flow) -> bool {
-        let is_ours =
-            |s: &Selector| s.contains(flow.destination, flow.protocol, flow.destination_port());
-        let is_theirs = |s: &Selector| s.contains(flow.source, flow.protocol, flow.source_port());
-        self.remote.iter().any(is_theirs) && self.local.iter().any(is_ours)
+        self.remote.contains(flow.source, flow.protocol, flow.source_port())
+            && self.local.contains(flow.destination, flow.protocol, flow.destination_port())
+    }
+}
+
+/// Selectors by their first address, each with the last address of all up to it.
+/// So those that do not overlap are found by halving, also where there are
+/// hundreds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Side(Box<[(Selector, IpAddr)]>);
+
+impl Side {
+    fn new(mut selectors: Vec<Selector>) -> Self {
+        selectors.sort_unstable();
+        let mut reach = None;
+        let with_reach = selectors.into_iter().map(|selector| {
+            let last = reach.map_or(selector.end(), |reach| selector.end().max(reach));
+            reach = Some(last);
+            (selector, last)
+        });
+        Self(with_reach.collect())
+    }
+
+    fn contains(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+        let begun = self.0.partition_point(|(selector, _)| selector.start() <= address);
+        let begun = self.0.get(..begun).unwrap_or_default().iter().rev();
+        begun
+            .take_while(|(_, reach)| *reach >= address)
+            .any(|(selector, _)| selector.contains(address, protocol, port))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Selector> {
+        self.0.iter().map(|(selector, _)| selector)
     }
 }
 
@@ -145,7 +173,7 @@ impl<C> Policies<C> {
         let Some(Some(entry)) = self.slots.get_mut(slot as usize) else {
             return Err(Fault::Unknown);
         };
-        for selector in &selectors.remote {
+        for selector in selectors.remote.iter() {
             self.index.insert(selector, slot);
         }
         self.group_of.insert(id, group);
@@ -198,7 +226,7 @@ impl<C> Policies<C> {
             // Its index entries stay, as those of the hold.
             entry.hold = Some(Selectors::clone(&member.selectors));
         } else {
-            for selector in &member.selectors.remote {
+            for selector in member.selectors.remote.iter() {
                 self.index.remove(selector, slot);
             }
         }
@@ -217,11 +245,11 @@ impl<C> Policies<C> {
         let Some(Some(entry)) = self.slots.get_mut(slot as usize) else {
             return Err(Fault::Unknown);
         };
-        for selector in &selectors.remote {
+        for selector in selectors.remote.iter() {
             self.index.insert(selector, slot);
         }
         if let Some(former) = entry.hold.replace(selectors) {
-            for selector in &former.remote {
+            for selector in former.remote.iter() {
                 self.index.remove(selector, slot);
             }
         }
@@ -238,7 +266,7 @@ impl<C> Policies<C> {
             return Err(Fault::Unknown);
         }
         let waited = entry.waiting_mut().take().len() as u64;
-        for selector in entry.hold.take().iter().flat_map(|hold| &hold.remote) {
+        for selector in entry.hold.take().iter().flat_map(|hold| hold.remote.iter()) {
             self.index.remove(selector, slot);
         }
         self.slot_of.remove(&group);

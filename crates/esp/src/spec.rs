@@ -89,8 +89,8 @@ pub struct OuterPath {
 }
 
 /// One traffic selector (RFC 7296 section 3.13.1): an address range of one
-/// family, an IP protocol and a port range.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// family, an IP protocol and a port range. Ordered by its first address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
     start: IpAddr,
     end: IpAddr,

@@ -22,7 +22,7 @@ use crate::sa::IkeSa;
 use crate::sa::half_open::{Asked, Ground, HalfOpen, Secrets, responder_keys};
 use crate::sa::initiating::NONCE_LEN;
 use crate::sa::protection::Spis;
-use crate::session::Presented;
+use crate::session::{ConnectionMark, Presented};
 use crate::time::Now;
 use crate::wire::{Complaint, ExchangeType, Header, Message, NotifyType, Payloads};
 
@@ -285,6 +285,7 @@ impl Request<'_> {
         let age = self.now.wall.duration_since(state.authenticated_at).unwrap_or_default();
         let allows = |connection: &Arc<Connection>| {
             connection.resumption.enabled
+                && ConnectionMark::of(&connection.name) == presented.origin.connection
                 && connection.remote_id.accepts(&state.initiator)
                 && connection.local_id == state.responder
                 && connection.auth.remote.method() == state.method
@@ -372,7 +373,8 @@ impl Request<'_> {
         let spi = sa.asked.spis.responder;
         let response = Arc::clone(&sa.asked.transcript.response);
         let asker = (self.header.spi_i, self.source());
-        endpoint.table.insert(spi, IkeSa::HalfOpen(Box::new(sa)), Some(asker));
+        let sa = IkeSa::HalfOpen(Box::new(sa));
+        endpoint.table.insert(&mut endpoint.cx.peers, spi, sa, Some(asker));
         endpoint.cx.transmit(self.path, &response);
     }
 

@@ -12,7 +12,7 @@ use pki::{Credential, Trust};
 use crate::event::Path;
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
-use crate::pool::PoolConfig;
+use crate::pool::{AddressRange, PoolConfig};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::sa::fragments::room;
 use crate::session::AuthMethod;
@@ -21,7 +21,8 @@ pub use crate::lifetime::{ChildLifetime, Lifetime};
 
 /// All that an endpoint is told.
 pub struct Config {
-    /// The connections; a responder takes the first that fits.
+    /// The connections. A responder takes the first whose addresses and
+    /// identities fit, and whose secret or trust the peer's proof convinces.
     pub connections: Vec<Arc<Connection>>,
     /// The pools from which clients get inner addresses.
     pub pools: Vec<PoolConfig>,
@@ -49,8 +50,11 @@ pub struct Connection {
     pub name: Arc<str>,
     /// Our addresses; empty means any. An initiator uses the first.
     pub local_addrs: Vec<IpAddr>,
-    /// Where the peer is; empty means anywhere, for a pure responder.
+    /// Where the peer is; an initiator begins with the first.
     pub remote_addrs: Vec<IpAddr>,
+    /// Where else a peer may come from. If this and `remote_addrs` are empty:
+    /// anywhere, for a pure responder.
+    pub remote_ranges: Vec<AddressRange>,
     /// The peer's IKE port.
     pub remote_port: u16,
     /// The peer's port for UDP encapsulation.
@@ -392,6 +396,8 @@ pub struct Limits {
     pub half_open_timeout: Duration,
     /// SAs in all.
     pub sas: usize,
+    /// Established SAs of one authenticated identity.
+    pub sas_per_identity: usize,
 }
 
 impl Default for Limits {
@@ -402,6 +408,7 @@ impl Default for Limits {
             half_open_per_source: 64,
             half_open_timeout: Duration::from_secs(30),
             sas: 1 << 20,
+            sas_per_identity: 1024,
         }
     }
 }
@@ -442,8 +449,12 @@ impl Connection {
     /// Whether a datagram from `remote` to `local` may belong to this connection.
     #[must_use]
     pub fn serves(&self, local: IpAddr, remote: IpAddr) -> bool {
-        let fits = |list: &[IpAddr], a: IpAddr| list.is_empty() || list.contains(&a);
-        fits(&self.local_addrs, local) && fits(&self.remote_addrs, remote)
+        let is_ours = self.local_addrs.is_empty() || self.local_addrs.contains(&local);
+        let from_anywhere = self.remote_addrs.is_empty() && self.remote_ranges.is_empty();
+        is_ours
+            && (from_anywhere
+                || self.remote_addrs.contains(&remote)
+                || self.remote_ranges.iter().any(|range| range.contains(remote)))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
 use crate::fault::{Discard, Refusal};
 use crate::inner::Assignment;
+use crate::peers::Peers;
 use crate::pool::Pools;
 use crate::sa::fragments::Datagrams;
 use crate::session::{SessionStore, TicketIssuer};
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) provider: Provider,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
+    /// Who is here.
+    pub(crate) peers: Peers,
     pub(crate) sessions: SessionStore,
     pub(crate) issuer: TicketIssuer,
     pub(crate) crash_tokens: CrashTokens,
@@ -83,6 +86,7 @@ impl Context {
             provider,
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            peers: Peers::default(),
             sessions: SessionStore::default(),
             issuer,
             crash_tokens,

@@ -413,6 +413,8 @@ pub enum Event {
     Failed {
         /// The connection's name; none when it was not yet known.
         connection: Option<Arc<str>>,
+        /// Who the peer has proven to be, if it has.
+        peer: Option<Shown<Id>>,
         /// The peer's address.
         remote: SocketAddr,
         /// Who began.

@@ -115,6 +115,9 @@ pub enum Failure {
     /// The peer answered with this error notify.
     #[error("the peer answered with error notify {0}")]
     Notify(u16),
+    /// The peer has as many SAs as one identity may have.
+    #[error("the peer has as many SAs as one identity may have (sas_per_identity)")]
+    TooManySas,
     /// The peer broke the protocol.
     #[error("the peer's message breaks the protocol")]
     Protocol,

@@ -8,7 +8,7 @@
 mod pools;
 mod shelf;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::event::SaId;
@@ -26,6 +26,18 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
+    /// All addresses of both families.
+    pub const EVERYTHING: [Self; 2] = [
+        Self {
+            first: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            last: IpAddr::V4(Ipv4Addr::from_bits(u32::MAX)),
+        },
+        Self {
+            first: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+        },
+    ];
+
     /// The range; `None` if it is empty or of two families.
     #[must_use]
     pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {

@@ -1,13 +1,15 @@
 //! Where an endpoint keeps its SAs: by our SPI, by the stranger who asked, by
-//! peer, and by when they want to be woken.
+//! peer, and by when they want to be woken. The index by peer is kept in step
+//! here, but is the caller's: the SAs look at it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
-use std::net::IpAddr;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
 
 use esp::spec::StreamId;
 
 use crate::identity::Id;
+use crate::peers::{PeerHash, Peers};
 use crate::sa::{IkeSa, Why};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
@@ -21,9 +23,8 @@ pub(crate) struct Table {
     entries: BySpi<Entry>,
     due: BTreeSet<(Instant, Why, IkeSpi)>,
     askers: BTreeSet<(Asker, IkeSpi)>,
-    half_open: BTreeMap<IpAddr, usize>,
+    half_open: BTreeMap<Source, usize>,
     half_open_total: usize,
-    peers: BTreeSet<(PeerHash, IkeSpi)>,
     streams: BTreeSet<(StreamId, IkeSpi)>,
     /// Streams that an SA has come to or has gone from.
     unsettled: Vec<StreamId>,
@@ -56,16 +57,20 @@ impl Hasher for OwnHash {
     }
 }
 
-/// Stands for an identity, so that finding the SAs of one does not compare those
-/// of many. Two may have the same.
+/// Where a stranger is, as far as limits go: an IPv4 address, or the /64 of an
+/// IPv6 one, all of whose addresses one host can have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct PeerHash(u64);
+struct Source(IpAddr);
 
-impl PeerHash {
-    fn of(peer: &Id) -> Self {
-        let mut hasher = DefaultHasher::new();
-        peer.hash(&mut hasher);
-        Self(hasher.finish())
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        let network = match address {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+        };
+        Self(network)
     }
 }
 
@@ -80,8 +85,8 @@ struct Entry {
 #[derive(Clone, Copy, Default, PartialEq)]
 struct Marks {
     due: Option<(Instant, Why)>,
-    /// The stranger's address, as long as it is one.
-    half_open: Option<IpAddr>,
+    /// Where the stranger is, as long as it is one.
+    half_open: Option<Source>,
     peer: Option<PeerHash>,
     stream: Option<StreamId>,
 }
@@ -91,7 +96,7 @@ impl Marks {
         let is_half_open = matches!(sa, IkeSa::HalfOpen(_));
         Self {
             due: sa.due(),
-            half_open: asker.filter(|_| is_half_open).map(|(_, source)| source),
+            half_open: asker.filter(|_| is_half_open).map(|(_, address)| Source::of(address)),
             peer: sa.peer().map(PeerHash::of),
             stream: sa.stream(),
         }
@@ -131,25 +136,20 @@ impl Table {
         self.half_open_total
     }
 
-    pub(crate) fn half_open_from(&self, source: IpAddr) -> usize {
-        self.half_open.get(&source).copied().unwrap_or(0)
+    /// The half-open SAs of strangers at this address, or beside it.
+    pub(crate) fn half_open_from(&self, address: IpAddr) -> usize {
+        self.half_open.get(&Source::of(address)).copied().unwrap_or(0)
     }
 
     /// The SAs of a peer.
-    pub(crate) fn of_peer(&self, peer: &Id) -> Vec<IkeSpi> {
-        let hash = PeerHash::of(peer);
-        let alike = self.peers.range((hash, IkeSpi::ZERO)..).take_while(|(h, _)| *h == hash);
+    pub(crate) fn of_peer(&self, peers: &Peers, peer: &Id) -> Vec<IkeSpi> {
         let is_own = |spi: &IkeSpi| self.get(*spi).and_then(IkeSa::peer) == Some(peer);
-        alike.map(|&(_, spi)| spi).filter(is_own).collect()
+        peers.sas_of(peer).filter(is_own).collect()
     }
 
     /// Entries of everything that helps to find an SA.
     pub(crate) fn index_entries(&self) -> usize {
-        self.due.len()
-            + self.askers.len()
-            + self.half_open.len()
-            + self.peers.len()
-            + self.streams.len()
+        self.due.len() + self.askers.len() + self.half_open.len() + self.streams.len()
     }
 
     /// The SAs that use a TCP connection.
@@ -167,22 +167,23 @@ impl Table {
         Some((stream, next.is_some_and(|(other, _)| *other == stream)))
     }
 
-    /// Whether there is an authenticated peer.
-    pub(crate) fn has_peers(&self) -> bool {
-        !self.peers.is_empty()
-    }
-
     /// The next SA to wake, and why.
     pub(crate) fn next_due(&self) -> Option<(Instant, Why, IkeSpi)> {
         self.due.first().copied()
     }
 
-    pub(crate) fn insert(&mut self, spi: IkeSpi, sa: IkeSa, asker: Option<Asker>) {
+    pub(crate) fn insert(
+        &mut self,
+        peers: &mut Peers,
+        spi: IkeSpi,
+        sa: IkeSa,
+        asker: Option<Asker>,
+    ) {
         if let Some(asker) = asker {
             self.askers.insert((asker, spi));
         }
         self.entries.insert(spi, Entry { sa: None, asker, marks: Marks::default() });
-        self.put(spi, Some(sa));
+        self.put(peers, spi, Some(sa));
     }
 
     /// Takes an SA out for a change; [`Self::put`] must end it.
@@ -191,29 +192,29 @@ impl Table {
     }
 
     /// Brings an SA back after a change, or lets go of one that is gone.
-    pub(crate) fn put(&mut self, spi: IkeSpi, sa: Option<IkeSa>) {
+    pub(crate) fn put(&mut self, peers: &mut Peers, spi: IkeSpi, sa: Option<IkeSa>) {
         let Some(entry) = self.entries.get_mut(&spi) else { return };
         let Some(sa) = sa else {
-            return self.remove(spi);
+            return self.remove(peers, spi);
         };
         let marks = Marks::of(&sa, entry.asker);
         entry.sa = Some(sa);
         if marks != entry.marks {
             let former = std::mem::replace(&mut entry.marks, marks);
-            self.mark(spi, former, marks);
+            self.mark(peers, spi, former, marks);
         }
     }
 
-    fn remove(&mut self, spi: IkeSpi) {
+    fn remove(&mut self, peers: &mut Peers, spi: IkeSpi) {
         let Some(Entry { asker, marks, .. }) = self.entries.remove(&spi) else { return };
-        self.mark(spi, marks, Marks::default());
+        self.mark(peers, spi, marks, Marks::default());
         if let Some(asker) = asker {
             self.askers.remove(&(asker, spi));
         }
     }
 
     /// Files an SA under `new` instead of `old`, where they differ.
-    fn mark(&mut self, spi: IkeSpi, old: Marks, new: Marks) {
+    fn mark(&mut self, peers: &mut Peers, spi: IkeSpi, old: Marks, new: Marks) {
         if old.due != new.due {
             if let Some((at, why)) = old.due {
                 self.due.remove(&(at, why, spi));
@@ -231,12 +232,7 @@ impl Table {
             }
         }
         if old.peer != new.peer {
-            if let Some(peer) = old.peer {
-                self.peers.remove(&(peer, spi));
-            }
-            if let Some(peer) = new.peer {
-                self.peers.insert((peer, spi));
-            }
+            peers.move_to(spi, old.peer, new.peer);
         }
         if old.stream != new.stream {
             if let Some(stream) = old.stream {
@@ -249,7 +245,7 @@ impl Table {
         }
     }
 
-    fn count_half_open(&mut self, source: IpAddr, more: bool) {
+    fn count_half_open(&mut self, source: Source, more: bool) {
         let count = self.half_open.entry(source).or_default();
         if more {
             *count += 1;

@@ -79,6 +79,22 @@ pub struct Presented<'a> {
     pub raw_key: Option<&'a [u8]>,
 }
 
+impl Presented<'_> {
+    /// The key that the peer says is its own; `None` if it shows none. Nothing
+    /// says yet that it is to be believed.
+    ///
+    /// # Errors
+    /// [`Refusal`]: what is shown is no certificate, or no key.
+    #[must_use]
+    pub fn key(&self) -> Option<Result<PublicKey, Refusal>> {
+        if let Some(leaf) = self.certificates.first() {
+            let certificate = Certificate::from_der(leaf).map_err(Refusal::from);
+            return Some(certificate.map(|certificate| certificate.key().clone()));
+        }
+        self.raw_key.map(|spki| PublicKey::from_spki(spki).map_err(|_| Refusal::Key))
+    }
+}
+
 /// A key, and whose it is: the receipt for all checks.
 #[derive(Debug)]
 pub struct Verified {

@@ -3,18 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ike::event::How;
-use ike::fault::Discard;
+use ike::event::{Command, Event, How};
+use ike::fault::{Discard, Failure, Refusal};
 use ike::wire::{ExchangeType, Flags, Header, Message, MessageBuilder, NotifyType};
 use sim::pair::CLIENT;
 use sim::profile::GATEWAY;
-use sim::{Arrival, Content, Datagram, Pair, Scene};
+use sim::{Arrival, Content, Datagram, Pair, Profile, Scene};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The first request of a client.
 fn first_request(pair: &mut Pair) -> Datagram {
-    pair.begin(ike::event::Command::Up(pair.name()));
+    pair.begin(Command::Up(pair.name()));
     pair.world.trace[0].datagram.clone()
 }
 
@@ -175,6 +175,81 @@ fn one_source_gets_no_more_than_its_share() {
     assert_eq!(pair.gateway_counters().discarded(Discard::Limit), 7);
     inject(&mut pair, of_stranger(&request, 99, [203, 0, 113, 6].into()));
     assert_eq!(half_open(&pair), 4);
+}
+
+/// One host has as many IPv6 addresses as it likes.
+#[test]
+fn all_addresses_of_one_64_bit_prefix_are_one_source() {
+    let mut pair = Pair::with(|scene| scene.gateway.limits.half_open_per_source = 3);
+    let request = first_request(&mut pair);
+    pair.world.drive();
+    let address = |prefix: u16, host: u8| [0x2001, 0xdb8, 0, prefix, 9, 0, 0, host.into()].into();
+    for number in 0..10 {
+        inject(&mut pair, of_stranger(&request, number, address(1, number)));
+    }
+    assert_eq!(half_open(&pair), 3);
+    inject(&mut pair, of_stranger(&request, 99, address(2, 0)));
+    assert_eq!(half_open(&pair), 4);
+    pair.down().unwrap();
+    pair.world.run_for(31 * SECOND);
+    pair.assert_empty();
+}
+
+/// A client with that many connections to the gateway, as one identity.
+fn greedy(names: [&'static str; 4], change: impl FnOnce(&mut Scene)) -> Pair {
+    Pair::with(|scene| {
+        let [first, more @ ..] = names;
+        let connection = |(number, name)| {
+            let local_ts = vec![format!("10.1.{number}.0/24")];
+            Profile { name, local_ts, ..Profile::client() }
+        };
+        scene.client.name = first;
+        scene.client.more = (1..).zip(more).map(connection).collect();
+        change(scene);
+    })
+}
+
+fn refusals(pair: &Pair) -> Vec<(Option<String>, Option<String>)> {
+    let refusal = |event: &Event| match event {
+        Event::Failed { connection, peer, why: Failure::TooManySas, .. } => Some((
+            connection.as_ref().map(ToString::to_string),
+            peer.as_ref().map(ToString::to_string),
+        )),
+        _ => None,
+    };
+    pair.gateway_events().filter_map(refusal).collect()
+}
+
+#[test]
+fn one_identity_gets_no_more_sas_than_it_may_have() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let mut pair = greedy(NAMES, |scene| scene.gateway.limits.sas_per_identity = 2);
+    pair.command(Command::Up("a".into())).unwrap();
+    pair.command(Command::Up("b".into())).unwrap();
+    let refused = Err(Refusal::Failed(Failure::RefusedByPeer));
+    assert_eq!(pair.command(Command::Up("c".into())), refused);
+    let who = (Some("clients".to_owned()), Some("@client.example".to_owned()));
+    assert_eq!(refusals(&pair), [who]);
+    assert_eq!(pair.served().len(), 2);
+    // Whoever gives one up may have another.
+    pair.command(Command::Down("a".into())).unwrap();
+    pair.command(Command::Up("d".into())).unwrap();
+    assert_eq!(pair.served().len(), 2);
+}
+
+#[test]
+fn who_comes_back_or_has_no_other_sa_is_not_one_too_many() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let mut pair = greedy(NAMES, |scene| scene.gateway.limits.sas_per_identity = 1);
+    pair.command(Command::Up("a".into())).unwrap();
+    pair.command(Command::Suspend("a".into())).unwrap();
+    pair.command(Command::Resume("a".into())).unwrap();
+    assert_eq!(pair.served().len(), 1);
+    // INITIAL_CONTACT: the gateway's SA is one that the client has forgotten.
+    pair.restart_client();
+    pair.command(Command::Up("a".into())).unwrap();
+    assert_eq!(pair.served().len(), 1);
+    assert_eq!(refusals(&pair), []);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod addresses;
 mod authentic;
 mod certificates;
+mod choosing;
 mod corpus;
 mod follow_up;
 mod fragments;
@@ -29,3 +30,4 @@ mod schedules;
 mod set_up;
 mod single_use;
 mod tcp;
+mod traffic;

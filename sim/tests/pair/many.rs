@@ -1,9 +1,12 @@
 //! Many clients of one gateway.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ike::event::{Command, Event, How};
+use ike::inner::Network;
+use ike::pool::{AddressRange, PoolConfig};
 use ike::status::Holdings;
 use sim::pair::machine;
 use sim::profile::GATEWAY;
@@ -86,4 +89,58 @@ fn a_crowd_on_a_bad_network_comes_up_too() {
     });
     assert_eq!(up.count(), usize::from(CLIENTS));
     assert_eq!(crowd.installed(), usize::from(CLIENTS));
+}
+
+/// One connection of the gateway, for whoever has a name of its domain.
+#[test]
+fn a_thousand_clients_of_one_connection_have_an_address_each() {
+    const MANY: u16 = 1000;
+    let range = AddressRange::new([10, 1, 0, 1].into(), [10, 1, 255, 254].into()).unwrap();
+    let mut world = World::new(11, Link::default());
+    let mut profile = Profile::gateway();
+    profile.remote_id = "*.clients.example";
+    profile.limits.half_open_per_source = 1;
+    profile.dynamic = true;
+    profile.pools = vec![PoolConfig {
+        name: "clients".into(),
+        ranges: vec![range],
+        fixed: Vec::new(),
+        network: Network::default(),
+    }];
+    let gateway = world.add(machine(&profile, GATEWAY, 9000, 100));
+    let client = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        let mut profile = Profile::client();
+        profile.local_id = format!("c{n}.clients.example");
+        profile.local_ts = vec!["0.0.0.0/0".into()];
+        (profile.dynamic, profile.vips) = (true, vec!["0.0.0.0"]);
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, high, low));
+        machine(&profile, address, 10_000 + u64::from(n), u64::from(n))
+    };
+    let clients: Vec<_> = (1..=MANY).map(|n| world.add(client(n))).collect();
+    let mut crowd = Crowd { world, gateway, clients };
+    crowd.all(Command::Up);
+    assert_eq!(crowd.ups(How::Full), usize::from(MANY));
+    let given = |crowd: &Crowd| {
+        let of = |&id: &NodeId| crowd.world.node(id).inner.get("home").map(|it| it.addresses);
+        crowd.clients.iter().filter_map(of).map(|it| it.v4).collect::<Vec<_>>()
+    };
+    let addresses = given(&crowd);
+    assert_eq!(addresses.iter().collect::<BTreeSet<_>>().len(), usize::from(MANY));
+    // Each child carries the packets of its client's address and of no other.
+    let status = crowd.world.node(crowd.gateway).endpoint.status();
+    let sas = status.connections.into_iter().filter_map(|connection| connection.sa);
+    let children = sas.flat_map(|sa| sa.children).map(|child| child.remote_ts);
+    let sides: BTreeSet<_> =
+        children.map(|side| (side.len(), side[0].start(), side[0].end())).collect();
+    let expected =
+        addresses.iter().map(|&address| (1, address.unwrap().into(), address.unwrap().into()));
+    assert_eq!(sides, expected.collect());
+    crowd.all(Command::Suspend);
+    crowd.all(Command::Resume);
+    assert_eq!(crowd.ups(How::Resumed), usize::from(MANY));
+    assert_eq!(given(&crowd), addresses);
+    assert_eq!(crowd.installed(), usize::from(MANY));
+    crowd.all(Command::Down);
+    assert_eq!(crowd.installed(), 0);
 }

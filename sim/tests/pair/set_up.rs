@@ -167,11 +167,12 @@ fn selectors_occur_once_and_are_not_too_many() {
     assert_eq!(pair.status().sa.unwrap().children[0].remote_ts, [subnet("10.2.0.0/24")]);
     let mut pair = Pair::with(|scene| {
         scene.client.remote_ts = vec!["10.2.0.0/16"];
-        scene.gateway.local_ts = (0..60).map(|n| format!("10.2.{n}.0/24")).collect();
+        scene.gateway.local_ts =
+            (0..300).map(|n| format!("10.2.{}.{}/25", n / 2, n % 2 * 128)).collect();
     });
     pair.up().unwrap();
     pair.assert_joined();
-    assert_eq!(pair.status().sa.unwrap().children[0].remote_ts.len(), 32);
+    assert_eq!(pair.status().sa.unwrap().children[0].remote_ts.len(), 255);
 }
 
 #[test]

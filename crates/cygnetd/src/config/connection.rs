@@ -10,7 +10,7 @@ use ike::config::{
     RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse,
 };
 use ike::identity::{Id, IdPattern};
-use ike::pool::PoolConfig;
+use ike::pool::{AddressRange, PoolConfig};
 use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
 use pki::{Credential, Trust};
 
@@ -21,7 +21,9 @@ use super::load::Environment;
 use super::pool;
 use super::reader::{Item, Section, Wrong};
 use super::secret::{Secret, shared};
-use super::value::{check_name, days, duration, inner_address, minutes, outer_address, selector};
+use super::value::{
+    self, Remote, check_name, days, duration, inner_address, minutes, outer_address, selector,
+};
 use super::{Claims, ConnectionSettings, Names, Start, Tickets};
 
 /// What connections depend on.
@@ -79,6 +81,7 @@ pub(super) fn read(
             name,
             local_addrs: addresses.local,
             remote_addrs: addresses.remote,
+            remote_ranges: addresses.ranges,
             remote_port: addresses.port,
             remote_nat_port: addresses.nat_port,
             tcp,
@@ -126,6 +129,7 @@ fn named(name: &str, section: &Section<'_>, findings: &mut Findings) {
 struct Addresses {
     local: Vec<IpAddr>,
     remote: Vec<IpAddr>,
+    ranges: Vec<AddressRange>,
     port: u16,
     nat_port: u16,
     tcp_port: u16,
@@ -146,7 +150,7 @@ fn addresses(
             "see listen in [daemon]",
         ))
     });
-    let remote = section.list(findings, "remote_addrs", outer_address);
+    let remote = section.list(findings, "remote_addrs", value::remote);
     if remote.as_ref().is_some_and(Vec::is_empty) {
         let place = section.place_of_value("remote_addrs");
         findings.error(
@@ -155,13 +159,22 @@ fn addresses(
             "leave it out for a connection that only answers",
         );
     }
+    let mut places = (Vec::new(), Vec::new());
+    for place in remote.unwrap_or_default() {
+        match place {
+            Remote::Address(address) => places.0.push(address),
+            Remote::Range(range) => places.1.push(range),
+            Remote::Any => places.1.extend(AddressRange::EVERYTHING),
+        }
+    }
     let mut port = |key| section.get(findings, key, |item| item.integer(1..=u16::MAX));
     let addresses = Addresses {
         port: port("remote_port").unwrap_or(500),
         nat_port: port("remote_nat_port").unwrap_or(4500),
         tcp_port: port("remote_tcp_port").unwrap_or(4500),
         local: local.unwrap_or_default(),
-        remote: remote.unwrap_or_default(),
+        remote: places.0,
+        ranges: places.1,
     };
     same_family(section, &addresses, around.listen, findings);
     addresses
@@ -282,13 +295,17 @@ fn all_of(pools: &[&PoolConfig]) -> Vec<Selector> {
 }
 
 fn needs_remote(section: &Section<'_>, key: &str, addresses: &Addresses, findings: &mut Findings) {
-    if addresses.remote.is_empty() && !section.has("remote_addrs") {
-        let message = format!("{} has no remote_addrs: it can only answer", section.title);
-        findings.error(
-            &section.place_of_value(key),
-            message,
-            "add remote_addrs, or use \"manual\"",
-        );
+    let is_silent = !section.has("remote_addrs");
+    if addresses.remote.is_empty() && (is_silent || !addresses.ranges.is_empty()) {
+        let title = &section.title;
+        let (message, help) = if is_silent {
+            (format!("{title} has no remote_addrs"), "add remote_addrs, or use \"manual\"")
+        } else {
+            let message = format!("no address in remote_addrs of {title} is a single one");
+            (message, "put the address to begin with into it, or use \"manual\"")
+        };
+        let message = message + ": it can only answer";
+        findings.error(&section.place_of_value(key), message, help);
     }
 }
 
@@ -603,6 +620,9 @@ fn side_of_traffic(
     dynamic()
 }
 
+/// What a Traffic Selector payload can hold (RFC 7296 section 3.13).
+const MAX_SELECTORS: usize = 255;
+
 fn selectors(
     section: &mut Section<'_>,
     key: &'static str,
@@ -615,6 +635,11 @@ fn selectors(
     let list = section.list(findings, key, selector)?;
     if list.is_empty() && findings.is_good() {
         findings.error(&section.place_of_value(key), "this list is empty", "[\"10.0.0.0/8\"]");
+    }
+    if list.len() > MAX_SELECTORS {
+        let message = format!("these are {} selectors", list.len());
+        let help = format!("a child has {MAX_SELECTORS} at the most");
+        findings.error(&section.place_of_value(key), message, help);
     }
     (!list.is_empty()).then_some(list)
 }

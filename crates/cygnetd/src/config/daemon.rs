@@ -123,6 +123,9 @@ pub(super) fn limits(mut section: Section<'_>, findings: &mut Findings) -> Limit
         sas: section
             .get(findings, "sas", |item| item.integer(1..=1u32 << 24))
             .map_or(standard.sas, |count| count as usize),
+        sas_per_identity: section
+            .get(findings, "sas_per_identity", |item| item.integer(1..=1u32 << 24))
+            .map_or(standard.sas_per_identity, |count| count as usize),
         half_open_timeout: section
             .get(findings, "half_open_timeout", |item| {
                 duration(item, Duration::from_secs(1)..=minutes(10))

@@ -13,8 +13,8 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use super::connection::{self, Surroundings};
-use super::diagnostic::{ConfigErrors, Findings, Place};
-use super::reader::Section;
+use super::diagnostic::{ConfigErrors, Findings, Place, one_of};
+use super::reader::{Section, Wrong};
 use super::secret::{self, Secret};
 use super::source::Source;
 use super::value::check_name;
@@ -148,7 +148,14 @@ fn join(
         pools_are_good,
         environment,
     };
-    let connections = connections(&mut roots, &around, findings);
+    let mut templates = named(&mut roots, "templates", findings);
+    for (name, template) in &mut templates {
+        if let Err(wrong) = check_name(name) {
+            wrong.report(&template.place, findings);
+        }
+        template.refuse(findings, "template", "cannot be here: a template has no template");
+    }
+    let connections = connections(&mut roots, &templates, &around, findings);
     for root in roots {
         root.finish(findings);
     }
@@ -248,18 +255,33 @@ fn pools(roots: &mut [Section<'_>], findings: &mut Findings) -> (Vec<PoolConfig>
 
 type Connections = (Vec<Arc<ike::config::Connection>>, Vec<ConnectionSettings>);
 
-fn connections(
-    roots: &mut [Section<'_>],
+fn connections<'a>(
+    roots: &mut [Section<'a>],
+    templates: &[(&'a str, Section<'a>)],
     around: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Option<Connections> {
     let sections = named(roots, "connections", findings);
+    let mut unused: BTreeSet<_> = templates.iter().map(|(name, _)| *name).collect();
     if sections.is_empty() && findings.is_good() {
         findings.missing("there is no connection", "add a section [connections.NAME]");
     }
     let mut both = (Vec::new(), Vec::new());
     let mut all_good = true;
-    for (name, section) in sections {
+    for (name, mut section) in sections {
+        let is_based = section.has("template");
+        match template(&mut section, templates, findings) {
+            Some((used, template)) => {
+                unused.remove(used);
+                section.inherit(template);
+            }
+            None if is_based => {
+                // What it lacks may be in the template that was meant.
+                all_good = false;
+                continue;
+            }
+            None => {}
+        }
         match connection::read(name, section, around, findings) {
             Some((connection, settings)) => {
                 both.0.push(Arc::new(connection));
@@ -268,7 +290,31 @@ fn connections(
             None => all_good = false,
         }
     }
+    for (_, section) in templates.iter().filter(|(name, _)| unused.contains(name)) {
+        let message = format!("no connection uses {}", section.title);
+        findings.warning(&section.place, message, "");
+    }
     all_good.then_some(both)
+}
+
+/// The template that a connection names.
+fn template<'t, 'a>(
+    section: &mut Section<'a>,
+    templates: &'t [(&'a str, Section<'a>)],
+    findings: &mut Findings,
+) -> Option<&'t (&'a str, Section<'a>)> {
+    section.get(findings, "template", |item| {
+        let name = item.text()?;
+        templates.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            let known: Vec<_> = templates.iter().map(|(name, _)| *name).collect();
+            let help = if known.is_empty() {
+                "add a section [templates.NAME]".to_owned()
+            } else {
+                one_of(name, &known)
+            };
+            Wrong::new(format!("there is no template \"{name}\""), help)
+        })
+    })
 }
 
 /// The sections `[key.NAME]` of all files, in their order, each name once.

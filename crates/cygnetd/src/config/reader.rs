@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::{Findings, Place, did_you_mean, one_of};
 
@@ -39,15 +39,51 @@ impl Wrong {
     }
 }
 
-/// A table. Every key that is read is remembered; those that are not are
-/// reported by [`Section::finish`].
+/// A table of a file.
+#[derive(Clone)]
+struct Table<'a> {
+    /// How it is called in messages: `[connections.office]`.
+    title: String,
+    file: usize,
+    table: &'a DeTable<'a>,
+}
+
+/// A key and its value.
+type Entry<'a> = (&'a Spanned<DeString<'a>>, Item<'a>);
+
+impl<'a> Table<'a> {
+    /// Its entries in the order of the file.
+    fn entries(&self) -> Vec<Entry<'a>> {
+        let file = self.file;
+        let entries = self.table.iter().map(|(name, value)| (name, Item { value, file }));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        entries
+    }
+
+    fn find(&self, key: &str) -> Option<Entry<'a>> {
+        let (name, value) = self.table.get_key_value(key)?;
+        Some((name, Item { value, file: self.file }))
+    }
+
+    /// The table `key` of this one, if it is one.
+    fn inner(&self, key: &str) -> Option<Self> {
+        let (_, item) = self.find(key)?;
+        let table = item.value.get_ref().as_table()?;
+        Some(Self { title: subtitle(&self.title, key), file: self.file, table })
+    }
+}
+
+/// A table, and one that gives the settings which it does not have itself. Every
+/// key that is read is remembered; those that are not are reported by
+/// [`Section::finish`].
 pub(super) struct Section<'a> {
     /// How it is called in messages: `[connections.office]`.
     pub(super) title: String,
     /// Its name.
     pub(super) place: Place,
-    file: usize,
-    table: &'a DeTable<'a>,
+    own: Table<'a>,
+    template: Option<Table<'a>>,
     known: Vec<&'static str>,
     /// Any key may be there.
     is_open: bool,
@@ -55,7 +91,14 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     pub(super) fn new(title: String, place: Place, table: &'a DeTable<'a>) -> Self {
-        Self { title, file: place.file, place, table, known: Vec::new(), is_open: false }
+        let own = Table { title: title.clone(), file: place.file, table };
+        Self { title, place, own, template: None, known: Vec::new(), is_open: false }
+    }
+
+    /// Takes every setting from `template` that it does not have itself, and so
+    /// do its sections.
+    pub(super) fn inherit(&mut self, template: &Self) {
+        self.template = Some(template.own.clone());
     }
 
     /// The value of `key` read by `read`; `None` if it is not there or wrong.
@@ -89,7 +132,7 @@ impl<'a> Section<'a> {
         };
         let mut values = Vec::new();
         for value in list.iter() {
-            let element = Item { value, file: self.file };
+            let element = Item { value, file: item.file };
             match read(element) {
                 Ok(value) => values.push(value),
                 Err(wrong) => element.refuse(findings, wrong),
@@ -105,15 +148,12 @@ impl<'a> Section<'a> {
         findings: &mut Findings,
         read: impl Fn(Item<'a>) -> Result<T, Wrong>,
     ) -> Vec<(&'a str, Place, T)> {
-        let mut entries: Vec<_> = self.table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
         self.is_open = true;
         let mut values = Vec::new();
-        for (name, value) in entries {
-            let item = Item { value, file: self.file };
+        for (name, item) in self.own.entries() {
             match read(item) {
                 Ok(value) => {
-                    values.push((&**name.get_ref(), Place::new(self.file, &name.span()), value));
+                    values.push((&**name.get_ref(), Place::new(item.file, &name.span()), value));
                 }
                 Err(wrong) => item.refuse(findings, wrong),
             }
@@ -123,10 +163,8 @@ impl<'a> Section<'a> {
 
     /// The table `key`.
     pub(super) fn section(&mut self, findings: &mut Findings, key: &'static str) -> Option<Self> {
-        let item = self.item(key)?;
-        let place = self.place_of(key);
-        let title = self.subtitle(key);
-        section(item, place, title, findings)
+        self.known.push(key);
+        self.inner(findings, key)
     }
 
     /// All tables in the table `key`, in the order of the file.
@@ -136,14 +174,11 @@ impl<'a> Section<'a> {
         key: &'static str,
     ) -> Vec<(&'a str, Self)> {
         let Some(of) = self.section(findings, key) else { return Vec::new() };
-        let mut entries: Vec<_> = of.table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
+        let inherited = of.template.iter().flat_map(Table::entries);
+        let inherited = inherited.filter(|(name, _)| of.own.find(name.get_ref()).is_none());
         let mut sections = Vec::new();
-        for (name, value) in entries {
-            let place = Place::new(self.file, &name.span());
-            let title = of.subtitle(name.get_ref());
-            let item = Item { value, file: self.file };
-            if let Some(section) = section(item, place, title, findings) {
+        for (name, _) in of.own.entries().into_iter().chain(inherited) {
+            if let Some(section) = of.inner(findings, name.get_ref()) {
                 sections.push((&**name.get_ref(), section));
             }
         }
@@ -152,14 +187,14 @@ impl<'a> Section<'a> {
 
     /// Whether `key` is a list with this text alone.
     pub(super) fn is_list_of(&self, key: &str, text: &str) -> bool {
-        let list = self.table.get(key).and_then(|value| value.get_ref().as_array());
+        let list = self.find(key).and_then(|(_, item)| item.value.get_ref().as_array());
         let mut list = list.into_iter().flat_map(|list| list.iter());
         list.next().and_then(|it| it.get_ref().as_str()) == Some(text) && list.next().is_none()
     }
 
     /// Whether `key` is there.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+        self.find(key).is_some()
     }
 
     /// Takes note of a setting that has no meaning here, and says `why`.
@@ -172,40 +207,60 @@ impl<'a> Section<'a> {
 
     /// The place of `key`'s value, or of the section if there is none.
     pub(super) fn place_of_value(&self, key: &str) -> Place {
-        self.table
-            .get(key)
-            .map_or_else(|| self.place.clone(), |it| Place::new(self.file, &it.span()))
+        self.find(key).map_or_else(|| self.place.clone(), |(_, item)| item.place())
     }
 
     /// The place of `key` itself, or of the section if it is not there.
     pub(super) fn place_of(&self, key: &str) -> Place {
-        let found = self.table.get_key_value(key);
-        found.map_or_else(|| self.place.clone(), |(it, _)| Place::new(self.file, &it.span()))
+        let found = self.find(key);
+        found.map_or_else(|| self.place.clone(), |(name, it)| Place::new(it.file, &name.span()))
     }
 
-    /// Reports the keys that nobody has read.
+    /// Reports the keys that nobody has read, here and in the template.
     pub(super) fn finish(self, findings: &mut Findings) {
-        for key in self.table.keys() {
-            if !self.is_open && !self.known.contains(&&**key.get_ref()) {
-                let place = Place::new(self.file, &key.span());
-                let message = format!("there is no \"{}\" in {}", key.get_ref(), self.title);
-                let help = did_you_mean(key.get_ref(), self.known.iter().copied());
-                findings.error(&place, message, help.unwrap_or_default());
+        for table in std::iter::once(&self.own).chain(&self.template) {
+            for key in table.table.keys() {
+                if !self.is_open && !self.known.contains(&&**key.get_ref()) {
+                    let place = Place::new(table.file, &key.span());
+                    let message = format!("there is no \"{}\" in {}", key.get_ref(), table.title);
+                    let help = did_you_mean(key.get_ref(), self.known.iter().copied());
+                    findings.error(&place, message, help.unwrap_or_default());
+                }
             }
         }
     }
 
-    fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
-        self.known.push(key);
-        self.table.get(key).map(|value| Item { value, file: self.file })
-    }
-
     /// What a section in this one is called.
     pub(super) fn subtitle(&self, key: &str) -> String {
-        match self.title.strip_prefix('[').and_then(|title| title.strip_suffix(']')) {
-            Some(title) => format!("[{title}.{key}]"),
-            None => format!("[{key}]"),
+        subtitle(&self.title, key)
+    }
+
+    fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.push(key);
+        self.find(key).map(|(_, item)| item)
+    }
+
+    fn find(&self, key: &str) -> Option<Entry<'a>> {
+        self.own.find(key).or_else(|| self.template.as_ref()?.find(key))
+    }
+
+    fn inner(&self, findings: &mut Findings, key: &str) -> Option<Self> {
+        let (name, item) = self.find(key)?;
+        let is_own = self.own.find(key).is_some();
+        let owner = if is_own { &self.own } else { self.template.as_ref()? };
+        let title = subtitle(&owner.title, key);
+        let mut section = section(item, Place::new(item.file, &name.span()), title, findings)?;
+        if is_own {
+            section.template = self.template.as_ref().and_then(|template| template.inner(key));
         }
+        Some(section)
+    }
+}
+
+fn subtitle(title: &str, key: &str) -> String {
+    match title.strip_prefix('[').and_then(|title| title.strip_suffix(']')) {
+        Some(title) => format!("[{title}.{key}]"),
+        None => format!("[{key}]"),
     }
 }
 

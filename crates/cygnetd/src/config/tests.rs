@@ -82,6 +82,7 @@ fetch_crls = false
 [limits]
 cookie_threshold = 10
 half_open_timeout = "10s"
+sas_per_identity = 3
 [retransmission]
 initial = "250ms"
 tries = 5
@@ -129,6 +130,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(config.daemon.control_group.as_deref(), Some("wheel"));
     assert!(!config.daemon.fetch_crls);
     assert_eq!(config.ike.limits.cookie_threshold, 10);
+    assert_eq!(config.ike.limits.sas_per_identity, 3);
     assert_eq!(config.ike.limits.half_open_timeout, Duration::from_secs(10));
     assert_eq!(config.ike.retransmission.initial, Duration::from_millis(250));
     assert_eq!(config.ike.retransmission.tries, 5);
@@ -293,6 +295,19 @@ fn each_mistake_has_its_own_words() {
             "[connections.office] has no remote_addrs: it can only answer",
         ),
         (office, "remote_addrs = []", "this list is empty"),
+        (office, "remote_addrs = [\"10.0.0.1/8\"]", "10.0.0.1 has bits beyond /8"),
+        (
+            office,
+            "remote_addrs = [\"10.0.0.9-10.0.0.1\"]",
+            "the range is empty or mixes address families",
+        ),
+        (office, "remote_addrs = [\"any\"]", "\"any\" is not an IP address"),
+        (
+            office,
+            "remote_addrs = [\"10.0.0.0/8\"]\nstart = \"on-boot\"",
+            "no address in remote_addrs of [connections.office] is a single one: it can only answer",
+        ),
+        ("limits", "sas_per_identity = 0", "this number is out of range"),
         (office, "proposals = []", "this list is empty"),
         (
             office,
@@ -341,6 +356,103 @@ fn each_mistake_has_its_own_words() {
 }
 
 #[test]
+fn a_peer_may_be_anywhere_in_a_network() {
+    let config = good(&with(
+        "connections.office",
+        r#"remote_addrs = ["10.0.0.0/8", "192.0.2.1", "2001:db8::1-2001:db8::9"]"#,
+    ));
+    let office = &config.ike.connections[0];
+    assert_eq!(office.first_remote(), Some("192.0.2.1:500".parse().unwrap()));
+    let serves =
+        |remote: &str| office.serves("198.51.100.1".parse().unwrap(), remote.parse().unwrap());
+    assert!(serves("10.9.8.7") && serves("192.0.2.1") && serves("2001:db8::5"));
+    assert!(!serves("11.0.0.1") && !serves("192.0.2.2") && !serves("2001:db8::a"));
+    let config = good(&with("connections.office", r#"remote_addrs = ["%any"]"#));
+    let office = &config.ike.connections[0];
+    assert_eq!(office.first_remote(), None);
+    assert!(office.serves("198.51.100.1".parse().unwrap(), "fd00::1".parse().unwrap()));
+}
+
+/// Two connections that share almost everything.
+const SHARED: &str = r#"
+[templates.clients]
+liveness = "10s"
+proposals = ["aes256gcm16-prfsha384-x25519"]
+[templates.clients.local]
+id = "@dut"
+[templates.clients.children.net]
+local_ts = ["10.91.0.0/24"]
+esp_proposals = ["aes256gcm16"]
+[connections.near]
+template = "clients"
+[connections.near.remote]
+id = "@near"
+[connections.near.children.net]
+remote_ts = ["10.92.0.0/24"]
+[connections.far]
+template = "clients"
+liveness = "1m"
+[connections.far.remote]
+id = "@far"
+[connections.far.children.net]
+local_ts = ["10.91.1.0/24"]
+remote_ts = ["10.93.0.0/24"]
+[secrets.psk]
+secret = "sixteen octets!!"
+"#;
+
+#[test]
+fn a_connection_takes_from_its_template_what_it_does_not_have_itself() {
+    let config = good(SHARED);
+    assert_eq!(config.warnings, [""; 0]);
+    let [near, far] = config.ike.connections.as_slice() else { panic!("not two") };
+    for connection in [near, far] {
+        assert_eq!(connection.local_id.to_string(), "@dut");
+        assert_eq!(connection.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
+        assert_eq!(connection.child.proposals[0].to_string(), "aes256gcm16");
+    }
+    assert_eq!(near.liveness, Some(Duration::from_secs(10)));
+    assert_eq!(far.liveness, Some(Duration::from_secs(60)));
+    assert_eq!(near.remote_id, IdPattern::Exact("@near".parse().unwrap()));
+    assert_eq!(near.child.local_ts[0].to_string(), "10.91.0.0/24");
+    assert_eq!(far.child.local_ts[0].to_string(), "10.91.1.0/24");
+    // All of it may come from a template.
+    let whole = SHARED.replace("[connections.near.", "[templates.near.") + "[templates.near]\n";
+    let whole = whole.replace(
+        "[connections.near]\ntemplate = \"clients\"",
+        "[connections.near]\ntemplate = \"near\"",
+    );
+    assert!(errors(&whole).contains("there is no section \"local\" in [connections.near]"));
+}
+
+#[test]
+fn a_mistake_in_a_template_is_reported_once_and_where_it_is() {
+    assert_eq!(
+        errors(&SHARED.replace("liveness = \"10s\"", "livenes = \"10s\"")),
+        "cygnet.toml:3:1: there is no \"livenes\" in [templates.clients]
+  |
+3 | livenes = \"10s\"
+  | ^^^^^^^ did you mean \"liveness\"?"
+    );
+    let wrong = errors(&SHARED.replace("\"10.91.0.0/24\"", "\"10.91.0.1/24\""));
+    assert!(wrong.starts_with("cygnet.toml:8:13: 10.91.0.1 has bits beyond /24"), "{wrong}");
+    assert_eq!(wrong.matches("cygnet.toml:").count(), 1, "{wrong}");
+    let wrong = errors(&SHARED.replace(
+        "template = \"clients\"\n[connections.near.r",
+        "template = \"client\"\n[connections.near.r",
+    ));
+    assert!(wrong.contains("there is no template \"client\""), "{wrong}");
+    assert!(wrong.contains("did you mean \"clients\"?"), "{wrong}");
+    assert_eq!(wrong.matches("cygnet.toml:").count(), 1, "{wrong}");
+    // A template has none itself.
+    let nested =
+        SHARED.replace("[templates.clients]\n", "[templates.clients]\ntemplate = \"clients\"\n");
+    assert!(errors(&nested).contains("a template has no template"), "{}", errors(&nested));
+    let unused = format!("{SHARED}[templates.spare]\n");
+    assert!(good(&unused).warnings[0].contains("no connection uses [templates.spare]"));
+}
+
+#[test]
 fn selectors_that_select_nothing_are_refused() {
     let selector = |text: &str| {
         let error = first_error(&LEAST.replace("10.91.0.0/24", text));
@@ -368,6 +480,17 @@ fn selectors_that_select_nothing_are_refused() {
     ] {
         assert_eq!(selector(text), error, "{text}");
     }
+}
+
+#[test]
+fn a_child_has_no_more_selectors_than_a_payload_holds() {
+    let text = |count| {
+        let nets: Vec<_> =
+            (0..count).map(|n| format!("\"10.{}.{}.0/24\"", n / 256, n % 256)).collect();
+        LEAST.replace("\"10.91.0.0/24\"", &nets.join(", "))
+    };
+    assert_eq!(good(&text(255)).ike.connections[0].child.local_ts.len(), 255);
+    assert!(first_error(&text(256)).contains("these are 256 selectors"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use esp::spec::Selector;
+use ike::pool::AddressRange;
 
 use super::InnerAddress;
 use super::reader::{Item, Wrong};
@@ -100,6 +101,33 @@ pub(super) fn outer_address(item: Item<'_>) -> Result<IpAddr, Wrong> {
         return Err(Wrong::new(format!("{address} is a multicast address"), ""));
     }
     Ok(address)
+}
+
+/// Where a peer may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Remote {
+    /// At this address, to which an initiator may go.
+    Address(IpAddr),
+    /// Anywhere in a range.
+    Range(AddressRange),
+    /// Anywhere.
+    Any,
+}
+
+/// As in swanctl: `"192.0.2.1"`, `"10.0.0.0/8"`, `"10.0.0.1-10.0.0.9"`, `"%any"`.
+pub(super) fn remote(item: Item<'_>) -> Result<Remote, Wrong> {
+    let text = item.text()?;
+    if text == "%any" {
+        return Ok(Remote::Any);
+    }
+    if !text.contains(['/', '-']) {
+        return outer_address(item).map(Remote::Address);
+    }
+    let (first, last) = address_range(text)?;
+    let range = AddressRange::new(first, last);
+    range.map(Remote::Range).ok_or_else(|| {
+        Wrong::new("the range is empty or mixes address families", "write the lower end first")
+    })
 }
 
 fn not_an_address(text: &str) -> Wrong {

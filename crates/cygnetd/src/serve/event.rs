@@ -108,8 +108,9 @@ pub(super) fn words(event: &core::Event) -> What {
         E::TicketRefused { remote, why } => {
             What::TicketRefused { remote: text(remote), why: ticket_fault(*why) }
         }
-        E::Failed { connection, remote, role: side, why } => What::Failed {
+        E::Failed { connection, peer, remote, role: side, why } => What::Failed {
             connection: connection.as_ref().map(text),
+            peer: peer.as_ref().map(text),
             remote: text(remote),
             role: role(*side),
             why: failure(*why),
@@ -218,6 +219,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::BadKeyExchange => F::BadKeyExchange,
         fault::Failure::NoAddress => F::NoAddress,
         fault::Failure::NoChild => F::NoChild,
+        fault::Failure::TooManySas => F::TooManySas,
         fault::Failure::Plane => F::Plane,
         fault::Failure::Ended => F::Ended,
     }
@@ -363,7 +365,7 @@ mod tests {
             },
             Event::PoolExhausted { connection: "a".into(), peer: Shown("@peer".parse().unwrap()) },
             Event::Moved { connection: "a".into(), sa, remote },
-            Event::Failed { connection: None, remote, role, why: Failure::Ended },
+            Event::Failed { connection: None, peer: None, remote, role, why: Failure::Ended },
         ];
         for why in [
             Gone::Command,
@@ -415,11 +417,12 @@ mod tests {
             Failure::BadKeyExchange,
             Failure::NoAddress,
             Failure::NoChild,
+            Failure::TooManySas,
             Failure::Plane,
             Failure::Ended,
         ] {
             let connection = Some(std::sync::Arc::clone(&connection));
-            all.push(Event::Failed { connection, remote, role, why });
+            all.push(Event::Failed { connection, peer: None, remote, role, why });
         }
         for refusal in [
             Refusal::Missing,
@@ -444,7 +447,7 @@ mod tests {
             Refusal::UnknownKey,
         ] {
             let why = Failure::Certificate(refusal);
-            all.push(Event::Failed { connection: None, remote, role, why });
+            all.push(Event::Failed { connection: None, peer: None, remote, role, why });
         }
         all
     }

@@ -182,6 +182,18 @@ fn a_group_with_children_is_not_released() {
 }
 
 /// A small world, so that selectors overlap often.
+#[test]
+fn one_of_hundreds_of_selectors_is_found() {
+    let side: Vec<_> = (0..=254).map(|n| net(&format!("10.{n}.0.0/24"))).collect();
+    let selectors = Selectors::new(side.clone(), side);
+    let flow = |source: &str, destination: &str| Flow { source: ip(source), ..to(destination) };
+    assert!(selectors.select(&flow("10.0.0.1", "10.254.0.255")));
+    assert!(selectors.accept(&flow("10.100.0.1", "10.200.0.1")));
+    assert!(!selectors.select(&flow("10.0.0.1", "10.255.0.1")));
+    assert!(!selectors.select(&flow("10.0.1.0", "10.1.0.1")));
+    assert!(!selectors.select(&flow("9.255.255.255", "10.1.0.1")));
+}
+
 fn small_selector() -> impl Strategy<Value = Selector> {
     (0u8..8, 0u8..8, prop_oneof![3 => Just(0u8), 1 => Just(17)]).prop_map(|(a, b, protocol)| {
         let (start, end) = (a.min(b), a.max(b));
@@ -237,6 +249,16 @@ impl Model {
 }
 
 proptest! {
+    #[test]
+    fn a_sorted_side_selects_what_any_of_its_selectors_does(
+        side in prop::collection::vec(small_selector(), 0..12),
+        host in 0u8..40, is_v6: bool, protocol in prop::sample::select(vec![6u8, 17]), port in prop::option::of(0u16..100),
+    ) {
+        let address = if is_v6 { ip(&format!("fd00::{host:x}")) } else { ip(&format!("10.0.0.{host}")) };
+        let expected = side.iter().any(|s| s.contains(address, protocol, port));
+        prop_assert_eq!(Side::new(side).contains(address, protocol, port), expected);
+    }
+
     #[test]
     fn lookups_agree_with_a_search_through_everything(steps in prop::collection::vec(step(), 1..40)) {
         let (mut plane, mut model) = (Plane::default(), Model::default());

@@ -105,8 +105,8 @@ impl Endpoint {
     /// we can know before the peer has told its own.
     fn is_only_contact(&self, connection: &Connection) -> bool {
         let is_known = match &connection.remote_id {
-            IdPattern::Any | IdPattern::Like(_) => self.table.has_peers(),
-            IdPattern::Exact(peer) => !self.table.of_peer(peer).is_empty(),
+            IdPattern::Any | IdPattern::Like(_) => !self.cx.peers.is_empty(),
+            IdPattern::Exact(peer) => !self.table.of_peer(&self.cx.peers, peer).is_empty(),
         };
         let is_attempted = self.lines.iter().any(|line| {
             line.sa.is_some()
@@ -122,7 +122,7 @@ impl Endpoint {
         let spi = self.new_spi();
         if attempt.transport == Transport::Dial {
             let sa = Dialing::start(&mut self.cx, now, path, attempt, start);
-            self.table.insert(spi, sa, None);
+            self.table.insert(&mut self.cx.peers, spi, sa, None);
             if let Some(line) = self.lines.get_mut(index) {
                 line.sa = Some(spi);
             }
@@ -130,7 +130,7 @@ impl Endpoint {
         }
         match Initiating::start(&mut self.cx, now, spi, path, attempt, start) {
             Ok(sa) => {
-                self.table.insert(spi, IkeSa::Initiating(sa), None);
+                self.table.insert(&mut self.cx.peers, spi, IkeSa::Initiating(sa), None);
                 if let Some(line) = self.lines.get_mut(index) {
                     line.sa = Some(spi);
                 }

@@ -35,7 +35,7 @@ impl Endpoint {
             self.remember_transport(line, sa.as_ref());
         }
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
-        self.table.put(spi, sa);
+        self.table.put(&mut self.cx.peers, spi, sa);
         let then = self.inherit(then);
         if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
             && line.sa == Some(spi)
@@ -90,7 +90,7 @@ impl Endpoint {
             Then::Arrived { peer, supersedes } => {
                 let older = match supersedes {
                     Supersedes::None => Vec::new(),
-                    Supersedes::All => self.table.of_peer(&peer),
+                    Supersedes::All => self.table.of_peer(&self.cx.peers, &peer),
                     Supersedes::Resumed(old) => vec![IkeSpi(old.to_be_bytes())],
                 };
                 for old in older.into_iter().filter(|&old| Some(old) != spi) {
@@ -106,7 +106,7 @@ impl Endpoint {
         let Then::Rekeyed(sas) = then else { return then };
         for (spi, sa) in sas {
             let line = sa.line();
-            self.table.insert(spi, sa, None);
+            self.table.insert(&mut self.cx.peers, spi, sa, None);
             if let Some(line) = line.and_then(|index| self.lines.get_mut(index)) {
                 line.sa = Some(spi);
             }

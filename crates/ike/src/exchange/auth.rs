@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crypto::{Mac, PrfAlg, Psk, SignedOctets, SkP};
+use crypto::{Mac, PrfAlg, Psk, PublicKey, SignedOctets, SkP};
 use pki::{Credential, Trust, Verified};
 
 use crate::config::{Auth, Connection, LocalAuth, PreShared, RemoteAuth};
@@ -41,6 +41,13 @@ pub(crate) const RESPONSE: Shape =
 /// A response after a resume has no certificate (B18).
 pub(crate) const RESUMED_RESPONSE: Shape =
     Shape { required: &[PayloadType::ID_R, PayloadType::AUTH], forbidden: &[PayloadType::CERT] };
+
+/// The most demands that one AUTH payload is held against.
+const MAX_DEMANDS: usize = 16;
+
+/// The most chains of certificates that are followed to an authority of the
+/// name that they end in, and that do not convince.
+const MAX_CHAINS: usize = 4;
 
 /// How one side proves who it is.
 #[derive(Clone, Copy)]
@@ -101,6 +108,16 @@ pub(crate) enum Demand<'a> {
     Resumed(&'a [AuthForm]),
 }
 
+impl<'a> Demand<'a> {
+    /// In a full exchange; `None` if there is no secret for `peer`.
+    pub(crate) fn of(remote: &'a RemoteAuth, peer: &Id, time: SystemTime) -> Option<Self> {
+        match remote {
+            RemoteAuth::PublicKey(trust) => Some(Self::Signed(trust, time)),
+            RemoteAuth::PreShared(keys) => shared(keys, Some(peer)).map(Self::PreShared),
+        }
+    }
+}
+
 /// The receipt for a verified AUTH: nothing else makes one, and no SA is
 /// established without it.
 pub(crate) struct PeerAuthenticated {
@@ -118,22 +135,39 @@ impl PeerAuthenticated {
         claim: Claim<'_>,
         demand: Demand<'_>,
     ) -> Result<Self, Failure> {
-        let (form, expires) = match demand {
-            Demand::Signed(trust, time) => {
-                (None, claim.verify_signature(with, transcript, signer, (trust, time))?)
+        let demands = std::iter::once(((), demand));
+        Self::verify_first(with, transcript, signer, claim, demands).map(|((), peer)| peer)
+    }
+
+    /// Checks the peer's AUTH payload against several demands, and says which
+    /// it meets first. It costs no more than [`MAX_DEMANDS`] codes, or a
+    /// signature and [`MAX_CHAINS`] chains to authorities of the right names.
+    pub(crate) fn verify_first<'d, T>(
+        with: (PrfAlg, &SkP),
+        transcript: &Transcript,
+        signer: Role,
+        claim: Claim<'_>,
+        demands: impl Iterator<Item = (T, Demand<'d>)>,
+    ) -> Result<(T, Self), Failure> {
+        let mut signatures = Signatures::default();
+        let mut why = None;
+        let mut chains = 0;
+        for (which, demand) in demands.take(MAX_DEMANDS) {
+            let refused = match claim.meets(with, transcript, signer, demand, &mut signatures) {
+                Ok((form, expires)) => return Ok((which, Self { id: claim.id, form, expires })),
+                Err(refused) => refused,
+            };
+            let is_stranger = refused == Failure::Certificate(pki::Refusal::UnknownIssuer);
+            chains += usize::from(!is_stranger && matches!(refused, Failure::Certificate(_)));
+            // Who knows the peer's authority says best what is wrong.
+            if why.is_none() || !is_stranger {
+                why = Some(refused);
             }
-            Demand::PreShared(psk) => {
-                claim.verify_code(with, transcript, signer, Proof::PreShared(psk))?;
-                (None, None)
+            if chains >= MAX_CHAINS {
+                break;
             }
-            Demand::Resumed(forms) => {
-                let fits = |&&form: &&AuthForm| {
-                    claim.verify_code(with, transcript, signer, Proof::Resumed(form)).is_ok()
-                };
-                (Some(*forms.iter().find(fits).ok_or(Failure::PeerNotAuthentic)?), None)
-            }
-        };
-        Ok(Self { id: claim.id, form, expires })
+        }
+        Err(why.unwrap_or(Failure::NoSecret))
     }
 
     /// Who the peer is.
@@ -181,6 +215,36 @@ impl<'a> Claim<'a> {
         }
     }
 
+    /// Whether it is proven as demanded: after a resume in which form, and
+    /// otherwise until when its certificate is good.
+    fn meets(
+        &self,
+        with: (PrfAlg, &SkP),
+        transcript: &Transcript,
+        signer: Role,
+        demand: Demand<'_>,
+        signatures: &mut Signatures,
+    ) -> Result<(Option<AuthForm>, Option<SystemTime>), Failure> {
+        match demand {
+            Demand::Signed(trust, time) => {
+                let octets = || self.signed_octets(with, transcript, signer);
+                let expires = self.verify_signature(octets, (trust, time), signatures)?;
+                Ok((None, expires))
+            }
+            Demand::PreShared(psk) => {
+                let proof = Proof::PreShared(psk);
+                self.verify_code(with, transcript, signer, proof).map(|()| (None, None))
+            }
+            Demand::Resumed(forms) => {
+                let fits = |&&form: &&AuthForm| {
+                    self.verify_code(with, transcript, signer, Proof::Resumed(form)).is_ok()
+                };
+                let form = *forms.iter().find(fits).ok_or(Failure::PeerNotAuthentic)?;
+                Ok((Some(form), None))
+            }
+        }
+    }
+
     fn verify_code(
         &self,
         with: (PrfAlg, &SkP),
@@ -199,27 +263,62 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// First whose key it is, then whether it has signed. Returns when the
+    /// First whether it has signed with the key that it shows: without that,
+    /// no chain is looked at. Then whose key it is. Returns when the
     /// certificate expires.
     fn verify_signature(
         &self,
-        (_, sk_p): (PrfAlg, &SkP),
-        transcript: &Transcript,
-        signer: Role,
+        octets: impl Fn() -> Vec<u8>,
         (trust, time): (&Trust, SystemTime),
+        signatures: &mut Signatures,
     ) -> Result<Option<SystemTime>, Failure> {
         if self.auth.method == AuthMethod::SHARED_KEY_MIC {
             return Err(Failure::OtherMethod);
         }
         let name = self.id.name().ok_or(Failure::WrongIdentity)?;
-        let verified = trust.verify(self.shown.presented(), &name, time);
+        let presented = self.shown.presented();
+        if let Some(key) = presented.key().transpose().map_err(Failure::Certificate)? {
+            signatures.check(self.auth, key, &octets)?;
+        }
+        let verified = trust.verify(presented, &name, time);
         let Verified { key, expires, .. } = verified.map_err(Failure::Certificate)?;
+        signatures.check(self.auth, key, &octets)?;
+        Ok(expires)
+    }
+
+    fn signed_octets(
+        &self,
+        (_, sk_p): (PrfAlg, &SkP),
+        transcript: &Transcript,
+        signer: Role,
+    ) -> Vec<u8> {
         let (message, peer_nonce) = transcript.signed_by(signer);
         let maced_id = sk_p.mac_id(self.id_body);
         let intermediate = &transcript.intermediate;
-        let octets = SignedOctets { message, peer_nonce, maced_id: &maced_id, intermediate };
-        signature::verify(self.auth, &key, &octets.parts().concat())?;
-        Ok(expires)
+        SignedOctets { message, peer_nonce, maced_id: &maced_id, intermediate }.parts().concat()
+    }
+}
+
+/// The signature in AUTH under the key that was asked about last: it is not
+/// checked again for every connection.
+#[derive(Default)]
+struct Signatures(Option<(PublicKey, Result<(), Failure>)>);
+
+impl Signatures {
+    fn check(
+        &mut self,
+        auth: wire::Auth<'_>,
+        key: PublicKey,
+        octets: &impl Fn() -> Vec<u8>,
+    ) -> Result<(), Failure> {
+        if let Some((last, result)) = &self.0
+            && *last == key
+        {
+            return *result;
+        }
+        let result = signature::verify(auth, &key, &octets());
+        self.0 = Some((key, result));
+        result
     }
 }
 
@@ -271,12 +370,7 @@ impl Expectation {
     pub(crate) fn demand(&self, peer: &Id, time: SystemTime) -> Option<Demand<'_>> {
         match &self.basis {
             Basis::Session(form) => Some(Demand::Resumed(std::slice::from_ref(form))),
-            Basis::Credentials(Auth { remote: RemoteAuth::PublicKey(trust), .. }) => {
-                Some(Demand::Signed(trust, time))
-            }
-            Basis::Credentials(Auth { remote: RemoteAuth::PreShared(keys), .. }) => {
-                shared(keys, Some(peer)).map(Demand::PreShared)
-            }
+            Basis::Credentials(auth) => Demand::of(&auth.remote, peer, time),
         }
     }
 

@@ -1,6 +1,8 @@
 //! A child in IKE_AUTH and CREATE_CHILD_SA: proposals, traffic selectors, keys
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
+use std::collections::BTreeSet;
+
 use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::limits::Limits;
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
@@ -14,9 +16,9 @@ use crate::wire::{
     MessageBuilder, NewProposal, NotifyType, Payloads, Proposal, Protected, Protocol, TsPayload,
 };
 
-/// More selectors than this are cut off: narrowing may shorten any list
-/// (RFC 7296 section 2.9).
-const MAX_SELECTORS: usize = 32;
+/// What a payload can hold (RFC 7296 section 3.13). More are cut off: narrowing
+/// may shorten any list (section 2.9).
+const MAX_SELECTORS: usize = u8::MAX as usize;
 
 /// A child of an SA.
 pub(crate) struct Child {
@@ -272,15 +274,9 @@ fn initiators(side: &[Selector], config: &ChildConfig, inner: Addresses) -> Vec<
 /// Every non-empty intersection of ours and theirs.
 fn narrow(ours: &[Selector], theirs: Option<TsPayload<'_>>) -> Box<[Selector]> {
     let theirs = theirs.into_iter().flat_map(|ts| ts.selectors());
-    let mut narrowed = Vec::new();
-    for theirs in theirs {
-        for both in ours.iter().filter_map(|ours| ours.intersection(&theirs)) {
-            if narrowed.len() < MAX_SELECTORS && !narrowed.contains(&both) {
-                narrowed.push(both);
-            }
-        }
-    }
-    narrowed.into()
+    let mut seen = BTreeSet::new();
+    let both = theirs.flat_map(|theirs| ours.iter().filter_map(move |it| it.intersection(&theirs)));
+    both.filter(|both| seen.insert(*both)).take(MAX_SELECTORS).collect()
 }
 
 /// What the keys of a child are made of, besides SK_d.

@@ -7,7 +7,7 @@ use pki::Credential;
 
 use crate::config::{Connection, PpkUse, ResumeAuth};
 use crate::context::Context;
-use crate::event::{Event, How, Path, Role, SaId, TicketFault};
+use crate::event::{Event, How, Path, Role, SaId, Shown, TicketFault};
 use crate::exchange::auth::{
     self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
 };
@@ -27,7 +27,7 @@ use crate::sa::window::{Answered, Window};
 use crate::sa::{IkeSa, Outcome, Supersedes, Then, Why};
 use crate::session::{AuthForm, Presented, Resumable};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, Header, NotifyType, Payloads};
+use crate::wire::{ExchangeType, Header, IkeSpi, NotifyType, Payloads};
 
 pub(crate) struct HalfOpen {
     pub(crate) secrets: Secrets,
@@ -77,6 +77,19 @@ struct Admitted {
     supersedes: Supersedes,
     /// Whether a PPK is mixed in.
     ppk: bool,
+}
+
+/// Why somebody is not let in.
+struct Denied {
+    why: Failure,
+    /// Who it has proven to be, and through which connection.
+    proven: Option<(Arc<str>, Id)>,
+}
+
+impl From<Failure> for Denied {
+    fn from(why: Failure) -> Self {
+        Self { why, proven: None }
+    }
 }
 
 /// Our side of the answer.
@@ -158,7 +171,7 @@ impl HalfOpen {
         cx.counters.failed += 1;
         let (remote, role) = (self.asked.way.path.remote, Role::Responder);
         let why = Failure::Unanswered;
-        let event = Event::Failed { connection: None, remote, role, why };
+        let event = Event::Failed { connection: None, peer: None, remote, role, why };
         cx.emit_of_stranger(now.instant, event);
         Outcome::gone()
     }
@@ -218,15 +231,17 @@ impl Asked {
         message: &Authentic<'_>,
     ) -> Outcome {
         let payloads = message.payloads();
-        let admitted = self.admit(cx, now, &mut keys, ticket.path, payloads).and_then(|admitted| {
+        let admitted = self.admit(cx, now, &mut keys, ticket.path, payloads);
+        let admitted = admitted.map_err(Denied::from).and_then(|admitted| {
+            admitted.has_room(cx)?;
             let proven = self.prove(&keys, &admitted)?;
             Ok((admitted, proven))
         });
         match admitted {
             Ok(admitted) => self.establish(cx, now, *keys, ticket, payloads, admitted),
-            Err(why) => {
+            Err(denied) => {
                 let fault = PeerFault::AuthenticationFailed;
-                refuse(cx, now, keys, ticket, fault, why)
+                refuse(cx, now, keys, ticket, fault, denied)
             }
         }
     }
@@ -247,7 +262,7 @@ impl Asked {
         }
     }
 
-    /// A peer whose identity and proof fit a connection.
+    /// A peer whose addresses, identities and proof fit a connection.
     fn admit_new(
         &self,
         cx: &Context,
@@ -265,16 +280,28 @@ impl Asked {
                 && wanted.as_ref().is_none_or(|id| connection.local_id.is_same(id))
                 && connection.proposals.iter().any(|p| p.allows(self.suite))
         };
-        let fitting = || cx.connections.iter().filter(fits);
-        // Of two connections for one peer, the way it proves itself decides.
-        let connection = fitting()
-            .find(|connection| connection.auth.remote.method() == claim.method())
-            .or_else(|| fitting().next())
-            .ok_or(Failure::WrongIdentity)?;
-        let expectation = Expectation::configured(connection);
-        let demand = expectation.demand(&claim.id, now.wall).ok_or(Failure::NoSecret)?;
-        let (claim, ppk) = self.mix_ppk(keys, &connection.ppk, payloads, claim)?;
-        let peer = self.verify(keys, claim, demand)?;
+        let fitting: Vec<_> = cx.connections.iter().filter(fits).collect();
+        let way = claim.method();
+        let mut in_its_way = fitting.iter().filter(|it| it.auth.remote.method() == way).peekable();
+        if in_its_way.peek().is_none() {
+            let is_nobody = fitting.is_empty();
+            return Err(if is_nobody { Failure::WrongIdentity } else { Failure::OtherMethod });
+        }
+        // Whoever uses a PPK does so as the first of them says: keys are mixed once.
+        let in_its_way = in_its_way.take(if self.ppk { 1 } else { usize::MAX });
+        let allowed: Vec<_> = in_its_way.filter(|it| self.ppk || !it.ppk.required).collect();
+        let first = allowed.first().ok_or(Failure::NoPpk)?;
+        let (claim, ppk) = self.mix_ppk(keys, &first.ppk, payloads, claim)?;
+        // Of several connections for one peer, the first that its proof
+        // convinces: only then it is known to be the peer of that one.
+        let id = claim.id.clone();
+        let demands = allowed.into_iter().filter_map(|&connection| {
+            Some((connection, Demand::of(&connection.auth.remote, &id, now.wall)?))
+        });
+        let with = (self.suite.prf, &keys.their_p);
+        let (transcript, signer) = (&self.transcript, Role::Initiator);
+        let (connection, peer) =
+            PeerAuthenticated::verify_first(with, transcript, signer, claim, demands)?;
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
         let supersedes = if initial_contact { Supersedes::All } else { Supersedes::None };
         Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk })
@@ -324,13 +351,13 @@ impl Asked {
         let forms = acceptable(connection.resumption.auth);
         let peer = self.verify(keys, claim, Demand::Resumed(forms))?;
         // Two attempts with one ticket may be under way: the first to get here wins (B4).
-        if cx.issuer.spend(presented.old_spi).is_err() {
+        if cx.issuer.spend(presented.origin.spi).is_err() {
             cx.counters.tickets_refused += 1;
             let (remote, why) = (self.way.path.remote, TicketFault::Used);
             cx.emit(Event::TicketRefused { remote, why });
             return Err(Failure::PeerNotAuthentic);
         }
-        let supersedes = Supersedes::Resumed(presented.old_spi);
+        let supersedes = Supersedes::Resumed(presented.origin.spi);
         // Its SK_d has a PPK mixed in, or not, since the set-up: not again here.
         Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk: false })
     }
@@ -430,6 +457,24 @@ impl Asked {
     }
 }
 
+impl Admitted {
+    /// Whether the peer may have another SA. There is no notify of its own for
+    /// one that may not: it is not let in (RFC 7296 section 2.21.2).
+    fn has_room(&self, cx: &Context) -> Result<(), Denied> {
+        let peer = self.peer.id();
+        let stays = |spi: &IkeSpi| match self.supersedes {
+            Supersedes::None => true,
+            Supersedes::All => false,
+            Supersedes::Resumed(old) => *spi != IkeSpi(old.to_be_bytes()),
+        };
+        if cx.peers.sas_of(peer).filter(stays).count() < cx.limits.sas_per_identity {
+            return Ok(());
+        }
+        let proven = Some((Arc::clone(&self.connection.name), peer.clone()));
+        Err(Denied { why: Failure::TooManySas, proven })
+    }
+}
+
 /// Tells the peer, under the keys of the SA, that it is not let in. The
 /// answer is kept for a while, since it may be lost.
 fn refuse(
@@ -438,11 +483,13 @@ fn refuse(
     keys: Box<Keys>,
     ticket: AnswerTicket,
     fault: PeerFault,
-    why: Failure,
+    denied: impl Into<Denied>,
 ) -> Outcome {
     cx.counters.failed += 1;
     let (remote, role) = (ticket.path.remote, Role::Responder);
-    cx.emit_of_stranger(now.instant, Event::Failed { connection: None, remote, role, why });
+    let Denied { why, proven } = denied.into();
+    let (connection, peer) = proven.map(|(name, peer)| (name, Shown(peer))).unzip();
+    cx.emit_of_stranger(now.instant, Event::Failed { connection, peer, remote, role, why });
     let window = Window::new(0, ticket.id + 1);
     let mut channel = Channel { protection: keys.protection, path: ticket.path, window };
     if channel.answer_fault(cx, ticket, fault).is_err() {

@@ -488,7 +488,7 @@ impl Attempt {
         cx.counters.failed += 1;
         let connection = Some(Arc::clone(&self.connection.name));
         let role = Role::Initiator;
-        cx.emit(Event::Failed { connection, remote: path.remote, role, why });
+        cx.emit(Event::Failed { connection, peer: None, remote: path.remote, role, why });
         cx.reply(self.waiting, Err(Refusal::Failed(why)));
         match session {
             Some(session) => Outcome::gone().then(super::Then::Keep(Box::new(session))),

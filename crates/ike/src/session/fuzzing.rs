@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crypto::Provider;
 
 use super::record::{self, Resumable};
-use super::ticket::{self, TicketIssuer};
+use super::ticket::{self, ConnectionMark, Origin, TicketIssuer};
 use crate::time::{Instant, Now};
 
 /// Octets as a ticket, as what a ticket seals, and as a session record.
@@ -51,12 +51,13 @@ fn assert_issued_opens(
     now: Now,
 ) {
     let expires = now.wall + Duration::from_secs(60);
-    let Some(issued) = issuer.issue(provider, state, 7, expires) else { return };
+    let origin = Origin { spi: 7, connection: ConnectionMark::of("clients") };
+    let Some(issued) = issuer.issue(provider, state, origin, expires) else { return };
     assert!(issued.octets().len() <= ticket::MAX_ISSUED);
     let opened = issuer.open(issued.octets(), now.wall);
     let same = opened.is_ok_and(|presented| {
         presented.expires == expires
-            && presented.old_spi == 7
+            && presented.origin == origin
             && assert_canonical(&presented.state) == assert_canonical(state)
     });
     assert!(same, "a ticket does not open to what it was issued for");

@@ -10,4 +10,4 @@ pub mod ticket;
 pub use attempt::{AuthForm, ResumeAttempt};
 pub use record::{AuthMethod, Resumable};
 pub use suspended::{Grant, SessionKey, SessionStore, SuspendedSession, Ticket};
-pub use ticket::{Presented, TicketIssuer};
+pub use ticket::{ConnectionMark, Origin, Presented, TicketIssuer};

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ticket = version (1) | key id (4) | nonce (12) | AES-256-GCM(plain) | tag (16)
-//! plain  = expires (8) | SPI of the SA before (8) | Resumable | zeros to a multiple of 64
+//! plain  = expires (8) | SPI of the SA before (8) | mark of its connection (4) | Resumable
+//!          | zeros to a multiple of 64
 //! ```
 //! Version and key id are associated data. The padding keeps a ticket's length
 //! from telling an identity's (E5).
@@ -19,7 +20,7 @@ use super::record::{self, Resumable};
 use super::suspended::Ticket;
 
 /// The only version of the encoding. A change of it needs new keys (E3).
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const KEY_ID_LEN: usize = 4;
 const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
 const PADDING: usize = 64;
@@ -31,15 +32,38 @@ pub const MAX_ISSUED: usize = 1024;
 /// key is replaced early: tickets are lost, never used twice.
 const MAX_SPENT: usize = 1 << 20;
 
+/// The SA that a ticket is given to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Our SPI of it (C4: to find old state, never to choose a new SPI).
+    pub spi: u64,
+    /// The connection that has let its peer in. Another one may fit the same
+    /// identity, but believe other authorities and give other rights.
+    pub connection: ConnectionMark,
+}
+
+/// Stands for a connection's name in a ticket. What is sealed has been chosen
+/// by nobody else, so that a short one does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionMark([u8; 4]);
+
+impl ConnectionMark {
+    /// Of this name: FNV-1a.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let step = |hash: u32, &octet: &u8| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193);
+        Self(name.as_bytes().iter().fold(0x811c_9dc5, step).to_be_bytes())
+    }
+}
+
 /// A ticket that was presented, is ours and is good.
 pub struct Presented {
     /// What was sealed.
     pub state: Resumable,
     /// When its lifetime ends.
     pub expires: SystemTime,
-    /// Our SPI of the SA that it was given to (C4: to find old state, never to
-    /// choose a new SPI).
-    pub old_spi: u64,
+    /// The SA that it was given to.
+    pub origin: Origin,
 }
 
 /// Makes and opens tickets, and knows which sessions are spent.
@@ -108,16 +132,17 @@ impl TicketIssuer {
         &self,
         provider: &mut Provider,
         state: &Resumable,
-        old_spi: u64,
+        origin: Origin,
         expires: SystemTime,
     ) -> Option<Ticket> {
-        let padded = (8 + 8 + record::encoded_len(state)).next_multiple_of(PADDING);
+        let padded = (8 + 8 + 4 + record::encoded_len(state)).next_multiple_of(PADDING);
         if CLEAR_LEN + TicketKey::OVERHEAD + padded > MAX_ISSUED {
             return None;
         }
         let mut plain = record::buffer(padded);
         plain.extend_from_slice(&unix_seconds(expires).to_be_bytes());
-        plain.extend_from_slice(&old_spi.to_be_bytes());
+        plain.extend_from_slice(&origin.spi.to_be_bytes());
+        plain.extend_from_slice(&origin.connection.0);
         record::encode(state, &mut plain);
         plain.resize(padded, 0);
         let key = &self.current.key;
@@ -142,7 +167,7 @@ impl TicketIssuer {
         if presented.expires <= now {
             return Err(TicketFault::Expired);
         }
-        if self.is_spent(presented.old_spi) { Err(TicketFault::Used) } else { Ok(presented) }
+        if self.is_spent(presented.origin.spi) { Err(TicketFault::Used) } else { Ok(presented) }
     }
 
     /// Whether no ticket of the session is good any more whose SA had this SPI.
@@ -178,12 +203,13 @@ fn clear_part(key: &TicketKey) -> [u8; CLEAR_LEN] {
 pub(super) fn decode(mut plain: &[u8]) -> Result<Presented, record::Malformed> {
     let input = &mut plain;
     let expires = record::time_from(u64::from_be_bytes(*record::take_array(input)?))?;
-    let old_spi = u64::from_be_bytes(*record::take_array(input)?);
+    let spi = u64::from_be_bytes(*record::take_array(input)?);
+    let connection = ConnectionMark(*record::take_array(input)?);
     let state = record::decode(input)?;
     if input.iter().any(|&octet| octet != 0) {
         return Err(record::Malformed);
     }
-    Ok(Presented { state, expires, old_spi })
+    Ok(Presented { state, expires, origin: Origin { spi, connection } })
 }
 
 #[cfg(test)]
@@ -226,6 +252,10 @@ mod tests {
         }
     }
 
+    fn of(spi: u64) -> Origin {
+        Origin { spi, connection: ConnectionMark::of("clients") }
+    }
+
     fn issuer() -> (TicketIssuer, Provider) {
         let mut provider = Provider::seeded(1);
         let issuer = TicketIssuer::new(&mut provider, Duration::from_secs(100), now_at(0));
@@ -237,10 +267,10 @@ mod tests {
         let (issuer, mut provider) = issuer();
         let mut sealed = state(PrfAlg::HmacSha384, "client.example.org");
         sealed.authenticated = Some("someone@example.org".parse().unwrap());
-        let ticket = issuer.issue(&mut provider, &sealed, 99, now_at(50).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &sealed, of(99), now_at(50).wall).unwrap();
         let opened = issuer.open(ticket.octets(), now_at(49).wall).unwrap();
         assert_eq!(opened.expires, now_at(50).wall);
-        assert_eq!(opened.old_spi, 99);
+        assert_eq!(opened.origin, of(99));
         assert_eq!(opened.state.initiator, sealed.initiator);
         assert_eq!(opened.state.responder, sealed.responder);
         assert_eq!(opened.state.authenticated, sealed.authenticated);
@@ -255,7 +285,7 @@ mod tests {
     fn a_ticket_of_two_32_octet_identities_and_a_32_octet_sk_d_has_at_most_256_octets() {
         let (issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, &"n".repeat(32));
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap();
         assert!(ticket.octets().len() <= 256, "{} octets", ticket.octets().len());
     }
 
@@ -265,7 +295,7 @@ mod tests {
         let mut len = |name: &str| {
             let state = state(PrfAlg::HmacSha256, name);
             let state = Resumable { inner: Addresses::NONE, proof_expires: None, ..state };
-            issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap().octets().len()
+            issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap().octets().len()
         };
         assert_eq!(len("a"), len("a-longer-name.example"));
     }
@@ -274,14 +304,14 @@ mod tests {
     fn a_state_too_large_for_a_datagram_gets_no_ticket() {
         let (issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, &"n".repeat(600));
-        assert!(issuer.issue(&mut provider, &state, 1, now_at(50).wall).is_none());
+        assert!(issuer.issue(&mut provider, &state, of(1), now_at(50).wall).is_none());
     }
 
     #[test]
     fn an_altered_octet_anywhere_makes_a_ticket_worthless() {
         let (issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap();
         for index in 0..ticket.octets().len() {
             let mut altered = ticket.octets().to_vec();
             altered[index] ^= 1;
@@ -299,7 +329,7 @@ mod tests {
     fn an_expired_ticket_is_refused() {
         let (issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap();
         assert_eq!(issuer.open(ticket.octets(), now_at(50).wall).err(), Some(TicketFault::Expired));
     }
 
@@ -307,7 +337,7 @@ mod tests {
     fn a_ticket_outlives_one_rotation_but_not_two() {
         let (mut issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(500).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &state, of(1), now_at(500).wall).unwrap();
         issuer.rotate_if_due(&mut provider, now_at(99));
         issuer.rotate_if_due(&mut provider, now_at(100));
         assert!(issuer.open(ticket.octets(), now_at(101).wall).is_ok());
@@ -322,11 +352,11 @@ mod tests {
     fn a_session_is_good_for_one_sa_whichever_of_its_tickets_is_shown() {
         let (mut issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let first = issuer.issue(&mut provider, &state, 1, now_at(50).wall).unwrap();
-        let renewed = issuer.issue(&mut provider, &state, 1, now_at(90).wall).unwrap();
+        let first = issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap();
+        let renewed = issuer.issue(&mut provider, &state, of(1), now_at(90).wall).unwrap();
         let presented = issuer.open(first.octets(), now_at(1).wall).unwrap();
-        assert_eq!(issuer.spend(presented.old_spi), Ok(()));
-        assert_eq!(issuer.spend(presented.old_spi), Err(TicketFault::Used));
+        assert_eq!(issuer.spend(presented.origin.spi), Ok(()));
+        assert_eq!(issuer.spend(presented.origin.spi), Err(TicketFault::Used));
         for ticket in [first, renewed] {
             assert_eq!(issuer.open(ticket.octets(), now_at(2).wall).err(), Some(TicketFault::Used));
         }
@@ -336,7 +366,7 @@ mod tests {
     fn a_spent_session_is_remembered_as_long_as_a_key_opens_its_tickets() {
         let (mut issuer, mut provider) = issuer();
         let state = state(PrfAlg::HmacSha256, "a");
-        let ticket = issuer.issue(&mut provider, &state, 1, now_at(900).wall).unwrap();
+        let ticket = issuer.issue(&mut provider, &state, of(1), now_at(900).wall).unwrap();
         assert_eq!(issuer.spend(1), Ok(()));
         issuer.rotate(&mut provider, now_at(3));
         assert_eq!(issuer.open(ticket.octets(), now_at(4).wall).err(), Some(TicketFault::Used));

@@ -9,7 +9,7 @@ use super::follow_up::abandon;
 use super::set_up::Awaited;
 use super::{Established, Founded, Side};
 use crate::context::Context;
-use crate::event::{Event, Gone, RequestId};
+use crate::event::{Event, Gone, RequestId, Shown};
 use crate::fault::{Failure, Refusal};
 use crate::sa::closing::Deleting;
 use crate::sa::dialing::Transport;
@@ -233,7 +233,8 @@ impl Established {
         cx.counters.failed += 1;
         let why = failure_of(why);
         let (remote, role) = (self.base.channel.path.remote, self.role());
-        cx.emit(Event::Failed { connection: Some(self.name()), remote, role, why });
+        let (connection, peer) = (Some(self.name()), Some(Shown(self.peer.clone())));
+        cx.emit(Event::Failed { connection, peer, remote, role, why });
         cx.reply(waiting, Err(Refusal::Failed(why)));
     }
 }

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::event::{Event, Shown};
 use crate::exchange::informational;
 use crate::sa::window::Intent;
-use crate::session::{Grant, Resumable, Ticket};
+use crate::session::{ConnectionMark, Grant, Origin, Resumable, Ticket};
 use crate::status::TicketStatus;
 use crate::time::{Instant, Now};
 use crate::wire::{MessageBuilder, NotifyType, Payloads, Protected};
@@ -102,8 +102,10 @@ impl Established {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         let expires = now.wall.checked_add(Duration::from_secs(u64::from(seconds)));
         let issued = expires.filter(|_| seconds > 0).and_then(|expires| {
-            let old_spi = u64::from_be_bytes(self.base.channel.protection.our_spi().0);
-            cx.issuer.issue(&mut cx.provider, &self.resumable(), old_spi, expires)
+            let spi = u64::from_be_bytes(self.base.channel.protection.our_spi().0);
+            let connection = ConnectionMark::of(&self.base.connection.name);
+            let origin = Origin { spi, connection };
+            cx.issuer.issue(&mut cx.provider, &self.resumable(), origin, expires)
         });
         let Some(ticket) = issued else { return TicketAnswer::Refused };
         self.issued_until = expires;
