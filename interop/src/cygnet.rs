@@ -42,7 +42,7 @@ impl Cygnet {
     /// # Errors
     /// When it does not come up.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
-        Self::start_with(namespace, "dut", &config(tunnel, extra))
+        Self::start_with(namespace, "dut", &Self::config(tunnel, extra))
     }
 
     /// Starts the daemon in `namespace` with a whole configuration, whose one connection is
@@ -222,6 +222,30 @@ impl Cygnet {
         write_config(&self.namespace, config)?;
         (self.daemon, self.monitor) = launch(&self.namespace)?;
         Ok(())
+    }
+
+    /// Writes another configuration and has the daemon read it, as `cygnet reload` does; what that
+    /// said.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the command cannot be started.
+    pub fn reload_with(&self, config: &str) -> Result<Answer> {
+        write_config(&self.namespace, config)?;
+        self.ask(&["reload"])
+    }
+
+    /// Writes another configuration and sends the daemon SIGHUP.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn hang_up_with(&self, config: &str) -> Result<()> {
+        write_config(&self.namespace, config)?;
+        self.daemon.signal(Signal::HUP)
+    }
+
+    /// The configuration of [`Cygnet::start`].
+    pub fn config(tunnel: &Tunnel, extra: &str) -> String {
+        config(tunnel, extra)
     }
 
     /// The command with which a person speaks to the daemon in `namespace`.

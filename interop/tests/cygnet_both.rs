@@ -1,7 +1,9 @@
 //! cygnet on both ends: what no other peer does with it yet.
 
+#![allow(clippy::expect_used, reason = "a panic is how a story ends badly")]
+
 use anyhow::Result;
-use control::{Gone, How, State, What};
+use control::{Connection, Gone, How, State, What};
 use interop::{Capture, Cygnet, Packet, Tunnel, story};
 
 const INFORMATIONAL: u8 = 37;
@@ -32,5 +34,91 @@ fn a_client_learns_in_one_round_trip_that_its_gateway_was_killed_and_comes_back(
         });
         assert!(requests.count() <= 3, "it did not wait for its patience to end");
         Ok(())
+    })
+}
+
+/// A second connection to the same gateway, for other traffic.
+const SECOND: &str = r#"
+[connections.second]
+remote_addrs = ["10.77.0.2"]
+start = "on-boot"
+
+[connections.second.local]
+id = "@second"
+
+[connections.second.remote]
+id = "@peer"
+
+[connections.second.children.net]
+local_ts = ["10.91.0.0/24"]
+remote_ts = ["10.93.0.0/24"]
+"#;
+
+const FOR_SECOND: &str = r#"
+[connections.for-second]
+[connections.for-second.local]
+id = "@peer"
+
+[connections.for-second.remote]
+id = "@second"
+
+[connections.for-second.children.net]
+local_ts = ["10.93.0.0/24"]
+remote_ts = ["10.91.0.0/24"]
+"#;
+
+const SECRET: &str = r#"
+[secrets.second]
+id = ["@second", "@peer"]
+secret = "of the second connection"
+"#;
+
+/// The connection's own SA, with its SPIs.
+fn entry(of: &Cygnet, name: &str) -> Result<Option<Connection>> {
+    Ok(of.status()?.connections.into_iter().find(|it| it.name == name))
+}
+
+#[test]
+fn a_configuration_is_read_again_and_changes_only_what_is_different_in_it() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        let (ours, theirs) = (Cygnet::config(&tunnel, ""), Cygnet::config(&tunnel.reversed(), ""));
+        let gateway = Cygnet::start_with(&peer, "dut", &theirs)?;
+        let mut client = Cygnet::start_with(&dut, "dut", &ours)?;
+        client.up()?;
+        let first = entry(&client, "dut")?.expect("the connection");
+        let spis =
+            |it: &Connection| it.children.iter().map(|c| c.spi_in.clone()).collect::<Vec<_>>();
+
+        // A mistake is told to whoever asks, and changes nothing.
+        let mistaken = format!("{ours}\n[connections.broken]\nremote_adrs = []\n");
+        let answer = client.reload_with(&mistaken)?;
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.complaint.contains("did you mean \"remote_addrs\"?"), "{answer:?}");
+        assert_eq!(client.status()?.connections.len(), 1);
+
+        let answer = gateway.reload_with(&format!("{theirs}{FOR_SECOND}{SECRET}"))?;
+        assert_eq!(answer.printed.trim(), "added for-second", "{answer:?}");
+        let answer = client.reload_with(&format!("{ours}{SECOND}{SECRET}"))?;
+        assert_eq!(answer.printed.trim(), "added second", "{answer:?}");
+        client.wait_for_event("the second connection", |event| match event {
+            What::Up { connection, .. } if connection == "second" => Some(()),
+            _ => None,
+        })?;
+        let after = entry(&client, "dut")?.expect("the connection");
+        assert_eq!((after.sa.as_ref(), spis(&after)), (first.sa.as_ref(), spis(&first)));
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
+
+        client.hang_up_with(&ours)?;
+        client.wait_for_event("the second connection to be taken down", |event| match event {
+            What::Down { connection, why: Gone::Command, .. } if connection == "second" => Some(()),
+            _ => None,
+        })?;
+        assert!(entry(&client, "second")?.is_none());
+        let last = entry(&client, "dut")?.expect("the connection");
+        assert_eq!((last.sa.as_ref(), spis(&last)), (first.sa.as_ref(), spis(&first)));
+        assert_eq!(last.state, State::Up);
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)
     })
 }

@@ -9,7 +9,7 @@ use zlink::tokio::unix;
 
 use crate::error::Error;
 use crate::event::Event;
-use crate::method::{ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf};
+use crate::method::{Changes, ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf};
 use crate::status::Status;
 
 /// A conversation with a running daemon: one call at a time.
@@ -100,6 +100,14 @@ impl Client {
     /// See [`Client::up`].
     pub async fn rekey(&mut self, name: &str, child: bool) -> Result<(), ClientError> {
         self.ask(Method::Rekey(RekeyOf { name: name.to_owned(), child })).await
+    }
+
+    /// Has the daemon read its configuration again. Returns what that has changed.
+    ///
+    /// # Errors
+    /// See [`Client::up`]. The configuration then stays what it was.
+    pub async fn reload(&mut self) -> Result<Changes, ClientError> {
+        self.call::<Changes>(Method::Reload(Nothing {})).await
     }
 
     /// What there is: of the connection `name`, or of all.

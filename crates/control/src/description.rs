@@ -47,6 +47,7 @@ fn methods() -> Vec<Method<'static>> {
             vec![],
             REKEY,
         ),
+        method("Reload", vec![], changes(), RELOAD),
         method("Status", optional_name(), status(), STATUS),
         method("Monitor", vec![], vec![field("event", Type::ForeignObject)], MONITOR),
     ]
@@ -66,6 +67,10 @@ const REKEY: &[&str] = &[
     "Replaces the keys of a connection that is up: those of the IKE SA, or of its",
     "children. Answers when that has begun; events tell of the end.",
 ];
+const RELOAD: &[&str] = &[
+    "Reads the configuration again, and applies it to the connections that it",
+    "changes: their names are the answer. One with a mistake changes nothing.",
+];
 const STATUS: &[&str] = &["Tells what there is, of every connection or of the one with this name."];
 const MONITOR: &[&str] = &[
     "Tells what happens, from now on: call it with 'more'. Every event has",
@@ -74,6 +79,10 @@ const MONITOR: &[&str] = &[
     "A monitor that reads too slowly misses events and is told how many: kind",
     "'lost', member 'count'.",
 ];
+
+fn changes() -> Vec<Field<'static>> {
+    ["added", "altered", "removed"].map(|name| field(name, <Vec<String>>::TYPE.clone())).into()
+}
 
 fn status() -> Vec<Field<'static>> {
     let counts = || Type::Map(TypeRef::new(&Type::Int));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::method::Changes;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::CustomType;
 
@@ -228,6 +229,8 @@ pub enum What {
         /// Who wanted one.
         peer: String,
     },
+    /// Another configuration is in force.
+    Reconfigured(Changes),
     /// The peer's outside address changed.
     Moved {
         /// The connection's name.
@@ -566,6 +569,7 @@ impl fmt::Display for What {
             Self::PoolExhausted { connection, peer } => {
                 write!(f, "{connection}: no inner address is left for {peer}")
             }
+            Self::Reconfigured(changes) => write!(f, "configuration read again: {changes}"),
             Self::Moved { connection, remote, sa: _ } => {
                 write!(f, "{connection}: the peer is now at {remote}")
             }

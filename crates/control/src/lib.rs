@@ -24,7 +24,9 @@ pub use event::{
     CertificateFault, Event, Failure, FallBack, Gone, How, Role, SessionEnd, SetUp, TicketFault,
     What,
 };
-pub use method::{ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf, UnknownMethod};
+pub use method::{
+    Changes, ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf, UnknownMethod,
+};
 pub use status::{Child, Connection, Counters, MAX_LISTED, State, Status, Ticket};
 
 /// Where a daemon listens unless it is told otherwise.

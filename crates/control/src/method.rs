@@ -1,5 +1,7 @@
 //! The calls and the parameters of their replies.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,6 +26,9 @@ pub enum Method {
     /// Replace the keys of a connection, or of its children.
     #[serde(rename = "net.cygnet.Control.Rekey")]
     Rekey(RekeyOf),
+    /// Read the configuration again.
+    #[serde(rename = "net.cygnet.Control.Reload")]
+    Reload(Nothing),
     /// What there is.
     #[serde(rename = "net.cygnet.Control.Status")]
     Status(StatusOf),
@@ -64,6 +69,31 @@ pub struct StatusOf {
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
+/// What a configuration has changed: names of connections. The reply of
+/// `Reload`. Displayed as part of a sentence.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Changes {
+    /// Those that were not there before.
+    pub added: Vec<String>,
+    /// Those that were different before. SAs that are up stay what they are.
+    pub altered: Vec<String>,
+    /// Those that are not there any more, and were taken down.
+    pub removed: Vec<String>,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [("added", &self.added), ("altered", &self.altered), ("removed", &self.removed)];
+        let some = all.into_iter().filter(|(_, names)| !names.is_empty());
+        let parts: Vec<_> =
+            some.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+        if parts.is_empty() {
+            return f.write_str("no connection has changed");
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
 /// Each of the replies of `Monitor`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct MonitorReply {
@@ -94,6 +124,7 @@ impl Method {
             "Suspend" => Ok(Self::Suspend(name(parameters)?)),
             "Resume" => Ok(Self::Resume(name(parameters)?)),
             "Rekey" => Ok(Self::Rekey(rekey_of(parameters)?)),
+            "Reload" => Ok(Self::Reload(nothing(parameters)?)),
             "Status" => Ok(Self::Status(status_of(parameters)?)),
             "Monitor" => Ok(Self::Monitor(nothing(parameters)?)),
             _ => Err(UnknownMethod::NotFound),
@@ -153,6 +184,7 @@ mod tests {
             Method::Suspend(office()),
             Method::Resume(office()),
             Method::Rekey(RekeyOf { name: "office".to_owned(), child: true }),
+            Method::Reload(Nothing {}),
             Method::Status(StatusOf::default()),
             Method::Status(StatusOf { name: Some("office".to_owned()) }),
             Method::Monitor(Nothing {}),

@@ -8,6 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{EmptySecret, Mismatch};
+use crate::mac::same_octets;
 use crate::prf;
 use crate::suite::PrfAlg;
 
@@ -51,6 +52,12 @@ impl Psk {
             return Err(EmptySecret);
         }
         Ok(Self(Zeroizing::new(bytes.into())))
+    }
+
+    /// Whether both are the same secret, in a time that tells only their lengths.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        same_octets(&self.0, &other.0)
     }
 
     /// AUTH = prf(prf(secret, "Key Pad for IKEv2"), octets)

@@ -69,6 +69,12 @@ pub(crate) enum Command {
         #[arg(long)]
         child: bool,
     },
+    /// Have the daemon read its configuration again.
+    ///
+    /// Connections that are the same go on undisturbed; those that are not there any more are
+    /// taken down; SAs of altered ones stay until they end. With a mistake in it, nothing changes.
+    #[command(after_help = "Example:\n  cygnet check && cygnet reload")]
+    Reload,
     /// Show all connections, or one in detail.
     #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! up, down, suspend, resume, rekey.
+//! up, down, suspend, resume, rekey, reload.
 
 use std::io::Write as _;
 
@@ -38,6 +38,11 @@ pub(crate) async fn suspend(mut client: Client, name: &str) -> Result<(), Proble
 pub(crate) async fn rekey(mut client: Client, name: &str, child: bool) -> Result<(), Problem> {
     client.rekey(name, child).await?;
     line(format_args!("{name} gets new keys"))
+}
+
+pub(crate) async fn reload(mut client: Client) -> Result<(), Problem> {
+    let changes = client.reload().await?;
+    line(format_args!("{changes}"))
 }
 
 /// The daemon carries on without us: a set-up belongs to it, not to a terminal.

@@ -87,6 +87,7 @@ async fn talk(socket: &std::path::Path, command: Command) -> Result<(), Problem>
         Command::Resume { name } => commands::resume(client, &name).await,
         Command::Down { name } => commands::down(client, &name).await,
         Command::Rekey { name, child } => commands::rekey(client, &name, child).await,
+        Command::Reload => commands::reload(client).await,
         Command::Suspend { name } => commands::suspend(client, &name).await,
         Command::Status { name, json } => status::run(client, name.as_deref(), json).await,
         Command::Monitor { json } => monitor::run(client, json).await,

@@ -10,19 +10,20 @@ use esp::plane::Capabilities;
 use ike::Endpoint;
 use ike::pool::Lease;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::cli::Cli;
 use crate::clock;
-use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings, Start};
+use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings};
 use crate::crls;
-use crate::engine::{Engine, Remote};
+use crate::engine::{Engine, Remote, Running};
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
 use crate::links::LinksConfig;
 use crate::log;
 use crate::names::{Device, Names};
 use crate::net::{Net, NetConfig};
+use crate::reload;
 use crate::routes::Routes;
 use crate::serve::{self, ControlSettings, ControlSocket, EVENT_BACKLOG, Events};
 use crate::state::State;
@@ -67,7 +68,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let (engine, remote) = assemble(config, &cli.state_dir, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
-    let served = runtime.block_on(serve_until_signal(socket, &remote, events));
+    let served = runtime.block_on(serve_until_signal(socket, &cli.config, &remote, events));
     remote.shut_down();
     let ended = engine.join().map_err(|_| anyhow::anyhow!("the engine broke off"))?;
     tracing::info!("ended");
@@ -87,6 +88,7 @@ fn crash_key(state_dir: &Path) -> Option<CookieKey> {
 
 async fn serve_until_signal(
     socket: ControlSocket,
+    file: &Path,
     remote: &Remote,
     events: Events,
 ) -> anyhow::Result<()> {
@@ -102,7 +104,16 @@ async fn serve_until_signal(
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     };
-    serve::serve(socket, remote.handle(), events, ended).await.context("control socket")
+    let (reload, wishes) = mpsc::unbounded_channel();
+    tokio::select! {
+        served = serve::serve(socket, remote.handle(reload), events, ended) => {
+            served.context("control socket")
+        }
+        reloader = reload::run(file, remote, wishes) => match reloader {
+            Err(error) => Err(error).context("SIGHUP"),
+            Ok(never) => match never {},
+        },
+    }
 }
 
 /// Sockets, device, plane, routes, endpoint: the engine.
@@ -114,27 +125,20 @@ fn assemble(
     let DaemonConfig { daemon, connections, ike, .. } = config;
     let net = Arc::new(open_sockets(&daemon, &ike.connections)?);
     let tun = Arc::new(open_device(&daemon)?);
-    let mut routes = open_routes(&daemon, &tun, &connections)?;
-    for connection in ike.connections.iter().filter(|c| c.remote_addrs.is_empty()) {
-        routes.keep(&connection.child.local_ts, &connection.child.remote_ts);
-    }
-    let device = Device { index: tun.index(), name: daemon.interface };
+    let routes = open_routes(&daemon, &tun, &connections)?;
+    let device = Device { index: tun.index(), name: daemon.interface.clone() };
     let names = connections.iter().map(|it| (Arc::clone(&it.name), it.names.clone())).collect();
     let inner = Inner::new(Names::prepare(device)?, names);
     let (leases, kept) = open_leases(state_dir, &ike)?;
     let plane = Userspace::start(tun, Arc::clone(&net)).context("cannot start the data plane")?;
     let capabilities = Capabilities { plain_esp: net.has_plain_esp() };
+    let answering: Vec<_> = ike.connections.iter().map(Arc::clone).collect();
     let mut endpoint = Endpoint::new(ike, Provider::system(), capabilities, clock::now());
     endpoint.restore_leases(&kept);
     let machine = (net, plane, routes);
-    let (mut engine, remote) = Engine::new(endpoint, machine, (inner, leases), events)?;
-    for connection in connections {
-        match connection.start {
-            Start::Manual => {}
-            Start::OnBoot => engine.keep_up(&connection.name),
-            Start::OnTraffic => engine.arm(&connection.name),
-        }
-    }
+    let running = Running { daemon, connections: Vec::new(), state_dir: state_dir.to_owned() };
+    let (mut engine, remote) = Engine::new(endpoint, machine, (inner, leases), running, events)?;
+    engine.begin(connections, &answering);
     Ok((engine, remote))
 }
 

@@ -9,6 +9,8 @@
 //! ```
 //! It waits in one `poll`; nothing it does blocks on a peer.
 
+mod reconfigure;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -18,23 +20,28 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
-use ike::Endpoint;
-use ike::event::{Output, Path, Port, RequestId, StreamCommand};
+use ike::event::{Command, Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
 use ike::status::EndpointStatus;
 use ike::time::Instant;
+use ike::{Changes, Endpoint};
 use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Alarm};
+use crate::config::DaemonConfig;
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
 use crate::log::EventLog;
 use crate::net::{EspRun, EspSink, IkeDatagram, Lane, Net, Receiver};
+use crate::reload;
 use crate::routes::Routes;
 use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
 use crate::userspace::Userspace;
 use crate::wake::Wake;
+
+pub use reconfigure::Running;
 
 /// How long a shutdown waits for peers to answer a Delete.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -49,6 +56,7 @@ pub struct Engine {
     routes: Routes,
     inner: Inner,
     leases: Option<LeaseStore>,
+    running: Running,
     alarm: Alarm,
     /// What it is set to.
     alarm_at: Option<Instant>,
@@ -82,7 +90,9 @@ struct Ready {
 
 /// What other threads send the engine.
 enum Request {
-    Control(EngineRequest),
+    Command(Command, oneshot::Sender<Result<(), Refusal>>),
+    Status(oneshot::Sender<StatusSnapshot>),
+    Reconfigure(Box<DaemonConfig>, oneshot::Sender<Result<Changes, String>>),
     ShutDown,
 }
 
@@ -94,10 +104,12 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Sends the engine a request. One that has ended drops it, and with it
-    /// the channel for the answer.
-    pub fn send(&self, request: EngineRequest) {
-        self.post(Request::Control(request));
+    /// Has the engine go on with another configuration. The answer does not
+    /// come if the engine has ended.
+    pub fn reconfigure(&self, config: DaemonConfig) -> oneshot::Receiver<Result<Changes, String>> {
+        let (answer, answered) = oneshot::channel();
+        self.post(Request::Reconfigure(Box::new(config), answer));
+        answered
     }
 
     /// Ends the engine in an orderly way.
@@ -111,11 +123,22 @@ impl Remote {
         }
     }
 
-    /// As the control service wants it.
+    /// As the control service wants it; `reload` gets what is not for the
+    /// engine. An engine that has ended drops requests, and with them the
+    /// channels for their answers.
     #[must_use]
-    pub fn handle(&self) -> EngineHandle {
+    pub fn handle(&self, reload: UnboundedSender<reload::Wish>) -> EngineHandle {
         let remote = self.clone();
-        Arc::new(move |request| remote.send(request))
+        Arc::new(move |request| match request {
+            EngineRequest::Command(command, answer) => {
+                remote.post(Request::Command(command, answer));
+            }
+            EngineRequest::Status(answer) => remote.post(Request::Status(answer)),
+            EngineRequest::Reload(answer) => {
+                // Who would do it is there as long as there are clients.
+                let _ = reload.send(answer);
+            }
+        })
     }
 }
 
@@ -128,6 +151,7 @@ impl Engine {
         endpoint: Endpoint,
         (net, plane, routes): (Arc<Net>, Userspace, Routes),
         (inner, leases): (Inner, Option<LeaseStore>),
+        running: Running,
         events: Events,
     ) -> io::Result<(Self, Remote)> {
         let (sender, requests) = mpsc::channel();
@@ -142,6 +166,7 @@ impl Engine {
             routes,
             inner,
             leases,
+            running,
             alarm: Alarm::new()?,
             alarm_at: None,
             requests,
@@ -152,16 +177,6 @@ impl Engine {
             last_request: 0,
         };
         Ok((engine, remote))
-    }
-
-    /// A packet that wants to leave brings this connection up.
-    pub fn arm(&mut self, name: &str) {
-        self.endpoint.arm(name);
-    }
-
-    /// Brings a connection up, and again whenever it has ended.
-    pub fn keep_up(&mut self, name: &str) {
-        self.endpoint.keep_up(clock::now(), name);
     }
 
     /// Runs until a shutdown is asked for and done.
@@ -261,14 +276,17 @@ impl Engine {
         let mut leave = false;
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Control(EngineRequest::Command(command, answer)) => {
+                Request::Command(command, answer) => {
                     let id = self.new_request();
                     self.asked.insert(id, answer);
                     self.endpoint.handle_command(clock::now(), id, command);
                 }
                 // Whoever asked may have hung up.
-                Request::Control(EngineRequest::Status(answer)) => {
+                Request::Status(answer) => {
                     let _ = answer.send(self.snapshot());
+                }
+                Request::Reconfigure(config, answer) => {
+                    let _ = answer.send(self.reconfigure(*config));
                 }
                 Request::ShutDown => leave = true,
             }

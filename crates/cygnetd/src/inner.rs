@@ -47,6 +47,12 @@ impl Inner {
         self.names.set(self.servers());
     }
 
+    /// Connections let their gateways say something else about names from now on.
+    pub fn reconfigure(&mut self, settings: BTreeMap<Arc<str>, config::Names>) {
+        self.settings = settings;
+        self.names.set(self.servers());
+    }
+
     /// Takes everything back but the addresses, which go with the routes.
     pub fn close(self) {
         self.names.close();

@@ -12,6 +12,7 @@ pub mod links;
 pub mod log;
 pub mod names;
 pub mod net;
+pub mod reload;
 pub mod routes;
 pub mod serve;
 pub mod state;

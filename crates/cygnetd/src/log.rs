@@ -122,6 +122,7 @@ const fn level(event: &Event) -> Level {
         | Event::TicketGranted { .. }
         | Event::TicketDenied { .. }
         | Event::AddressesReceived { .. }
+        | Event::Reconfigured { .. }
         | Event::Moved { .. } => Level::INFO,
     }
 }

@@ -76,11 +76,27 @@ impl Routes {
         Ok(self.runtime.block_on(self.links.remove_address(address, prefix))?)
     }
 
-    /// Routes these selectors for good: between them and `local`.
-    pub fn keep(&mut self, local: &[Selector], remote: &[Selector]) {
-        let change = Change { local: local.to_vec(), add: remote.to_vec(), remove: Vec::new() };
-        self.add(&change);
-        self.always.extend_from_slice(remote);
+    /// Routes what is between each of these pairs, local and remote, in place
+    /// of those of the last call. Children that they cover have none of their
+    /// own, and the others have.
+    pub fn keep<'a>(
+        &mut self,
+        pairs: &[(&[Selector], &[Selector])],
+        children: impl Iterator<Item = (ChildId, &'a [Selector], &'a [Selector])>,
+    ) {
+        for (local, remote) in pairs {
+            self.add(&Change { local: local.to_vec(), add: remote.to_vec(), remove: Vec::new() });
+        }
+        let always = pairs.iter().flat_map(|(_, remote)| remote.iter().copied()).collect();
+        let former = std::mem::replace(&mut self.always, always);
+        for (child, local, remote) in children {
+            let add = self.uncovered(remote);
+            let remove = self.children.insert(child, add.clone()).unwrap_or_default();
+            let change = Change { local: local.to_vec(), add, remove };
+            self.add(&change);
+            self.remove(&change);
+        }
+        self.remove(&Change::removing(former));
     }
 
     /// What a command means for routes.

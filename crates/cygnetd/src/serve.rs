@@ -19,6 +19,7 @@ use std::time::SystemTime;
 
 use esp::plane::Traffic;
 use esp::spec::ChildId;
+use ike::Changes;
 use ike::event::{Command, Event};
 use ike::fault::Refusal;
 use ike::status::EndpointStatus;
@@ -44,6 +45,8 @@ pub const EVENT_BACKLOG: usize = 1024;
 pub enum EngineRequest {
     /// To do something. The answer may take as long as a peer takes.
     Command(Command, oneshot::Sender<Result<(), Refusal>>),
+    /// To read its configuration again.
+    Reload(oneshot::Sender<Result<Changes, String>>),
     /// To tell of itself.
     Status(oneshot::Sender<StatusSnapshot>),
 }

@@ -124,6 +124,10 @@ fn engine() -> EngineHandle {
                 _ => Err(Refusal::UnknownConnection),
             });
         }
+        EngineRequest::Reload(reply) => {
+            let altered = vec!["office".into()];
+            let _ = reply.send(Ok(ike::Changes { altered, ..ike::Changes::default() }));
+        }
         EngineRequest::Status(reply) => {
             let _ = reply.send(snapshot());
         }
@@ -334,6 +338,7 @@ async fn an_answer_that_takes_long_keeps_nobody_else_waiting() {
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let served = Served::start(Arc::new(move |request| match request {
         EngineRequest::Command(_, reply) => asked.send(reply).unwrap(),
+        EngineRequest::Reload(reply) => drop(reply),
         EngineRequest::Status(reply) => drop(reply.send(snapshot())),
     }));
     let mut patient = served.client().await;
@@ -348,6 +353,28 @@ async fn an_answer_that_takes_long_keeps_nobody_else_waiting() {
     drop(waiting.recv().await.unwrap());
     let lost = up.await.unwrap();
     assert!(matches!(lost, Err(ClientError::Refused(Error::Failed { .. }))), "{lost:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_the_configuration_read_again_hears_what_it_changed() {
+    let served = Served::start(engine());
+    let changes = served.client().await.reload().await.unwrap();
+    assert_eq!(changes.altered, ["office"]);
+    assert_eq!(changes.to_string(), "altered office");
+    served.stop().await;
+
+    let mistake = "cygnet.toml:1:1: there is no such section";
+    let served = Served::start(Arc::new(move |request| {
+        if let EngineRequest::Reload(reply) = request {
+            let _ = reply.send(Err(mistake.to_owned()));
+        }
+    }));
+    let refused = served.client().await.reload().await;
+    let Err(ClientError::Refused(Error::Failed { reason })) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(reason, mistake);
     served.stop().await;
 }
 
@@ -374,6 +401,7 @@ async fn the_interface_describes_itself() {
     for line in [
         "interface net.cygnet.Control",
         "method Up(name: string) -> ()",
+        "method Reload() -> (added: []string, altered: []string, removed: []string)",
         "method Status(name: ?string) -> (",
         "method Monitor() -> (event: object)",
         "error NoSuchConnection",
@@ -528,6 +556,7 @@ async fn a_client_that_leaves_before_the_answer_harms_nobody() {
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let served = Served::start(Arc::new(move |request| match request {
         EngineRequest::Command(_, reply) => asked.send(reply).unwrap(),
+        EngineRequest::Reload(reply) => drop(reply),
         EngineRequest::Status(reply) => drop(reply.send(snapshot())),
     }));
     let mut raw = served.raw().await;

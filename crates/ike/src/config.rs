@@ -45,6 +45,7 @@ pub struct Config {
 }
 
 /// A connection: how to reach, recognise and serve one kind of peer.
+#[derive(PartialEq)]
 pub struct Connection {
     /// Its name, unique in a [`Config`].
     pub name: Arc<str>,
@@ -156,7 +157,7 @@ pub enum FragmentationMode {
 
 /// How both sides are authenticated in a full exchange: each in its own way
 /// (RFC 7296 section 2.15).
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Auth {
     /// How we prove who we are.
     pub local: LocalAuth,
@@ -165,7 +166,7 @@ pub struct Auth {
 }
 
 /// How we prove who we are.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum LocalAuth {
     /// With a pre-shared key.
     PreShared(Arc<PreShared>),
@@ -174,7 +175,7 @@ pub enum LocalAuth {
 }
 
 /// How a peer must prove who it is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum RemoteAuth {
     /// With a pre-shared key.
     PreShared(Arc<PreShared>),
@@ -214,7 +215,7 @@ impl RemoteAuth {
 }
 
 /// Pre-shared keys: the first whose owners include the peer is used.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct PreShared {
     /// The keys.
     pub keys: Vec<PreSharedKey>,
@@ -226,6 +227,13 @@ pub struct PreSharedKey {
     pub owners: Vec<Id>,
     /// The secret.
     pub secret: Psk,
+}
+
+/// For the holder of both: in a time that tells only their lengths.
+impl PartialEq for PreSharedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.owners == other.owners && self.secret.is_same(&other.secret)
+    }
 }
 
 impl PreShared {
@@ -263,6 +271,7 @@ pub struct PpkUse {
 }
 
 /// What a child is to be.
+#[derive(PartialEq)]
 pub struct ChildConfig {
     /// Its name.
     pub name: Arc<str>,

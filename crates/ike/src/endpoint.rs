@@ -22,6 +22,7 @@ mod command;
 mod follow;
 mod keep;
 mod line;
+mod reconfigure;
 mod show;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use crate::time::{Instant, Now};
 use crate::wire::{Header, HeaderError};
 
 use line::Line;
+pub use reconfigure::Changes;
 
 /// An IKEv2 peer: initiator and responder of all its connections.
 pub struct Endpoint {

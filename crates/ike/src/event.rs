@@ -10,6 +10,7 @@ use esp::plane;
 use esp::spec::{Selector, Spi, StreamId};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::endpoint::Changes;
 use crate::fault::{Failure, Refusal};
 use crate::identity::Id;
 use crate::inner::{Assignment, Domain};
@@ -449,6 +450,8 @@ pub enum Event {
         /// Who wanted one.
         peer: Shown<Id>,
     },
+    /// Another configuration is in force.
+    Reconfigured(Changes),
     /// The peer's outside address changed.
     Moved {
         /// The connection's name.

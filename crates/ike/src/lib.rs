@@ -31,5 +31,5 @@ mod table;
 pub mod time;
 pub mod wire;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Changes, Endpoint};
 pub use sa::Why;

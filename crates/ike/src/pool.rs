@@ -166,6 +166,14 @@ impl Pool {
         self.shelf(lease.address).restore(lease);
     }
 
+    /// Takes over the leases of this pool as it was configured before, with
+    /// who holds them. Those that do not fit any more are not taken.
+    pub(crate) fn take_over(&mut self, former: &Self) {
+        self.order = self.order.max(former.order);
+        self.v4.take_over(&former.v4);
+        self.v6.take_over(&former.v6);
+    }
+
     /// An address of each family that is wanted and that the pool has; none
     /// when it is exhausted.
     pub fn assign(

@@ -55,6 +55,13 @@ struct Usage {
     may_issue: bool,
 }
 
+/// All else is read from it.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
 impl Certificate {
     /// The certificate in DER.
     ///

@@ -29,6 +29,14 @@ pub enum BadCredential {
     KeyUsage,
 }
 
+/// The same certificates, and the same public key: there is only one private
+/// key to it.
+impl PartialEq for Credential {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificates == other.certificates && self.key.public_key() == other.key.public_key()
+    }
+}
+
 impl Credential {
     /// `key` with its certificates, its own first; those of authorities between
     /// it and the root may follow.

@@ -24,6 +24,14 @@ pub struct Crl {
     this_update: SystemTime,
     next_update: Option<SystemTime>,
     revoked: usize,
+    /// SHA-256 of its octets.
+    digest: [u8; 32],
+}
+
+impl PartialEq for Crl {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
 }
 
 impl Crl {
@@ -46,7 +54,8 @@ impl Crl {
         let next_update = read.next_update().map(system_time).transpose()?;
         let revoked = read.iter_revoked_certificates().count();
         let list = OwnedCertRevocationList::from_der(der).map_err(|_| BAD)?.into();
-        Ok(Self { list, issuer, issuer_der: issuer_der.into(), this_update, next_update, revoked })
+        let (issuer_der, digest) = (issuer_der.into(), crypto::sha256(der));
+        Ok(Self { list, issuer, issuer_der, this_update, next_update, revoked, digest })
     }
 
     /// The list in DER, if one of these authorities has signed it. What comes

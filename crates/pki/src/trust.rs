@@ -106,6 +106,18 @@ pub struct Verified {
     pub expires: Option<SystemTime>,
 }
 
+/// What was fetched does not count: it is what the network gave, not what was configured.
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { authorities, peers, keys, crls, revocation, fetched: _ } = self;
+        *authorities == other.authorities
+            && *peers == other.peers
+            && *keys == other.keys
+            && *crls == other.crls
+            && *revocation == other.revocation
+    }
+}
+
 impl Trust {
     /// Nobody is believed yet.
     #[must_use]

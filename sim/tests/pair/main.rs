@@ -23,6 +23,7 @@ mod losses;
 mod many;
 mod nats;
 mod ppk;
+mod reconfigure;
 mod rekey;
 mod resumption;
 mod scenarios;

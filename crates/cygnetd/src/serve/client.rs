@@ -60,6 +60,7 @@ struct RawCall {
 /// What to answer.
 enum Answer {
     Done,
+    Changed(control::Changes),
     Status(Box<control::Status>),
     Info,
     Description(InterfaceDescription<'static>),
@@ -107,6 +108,7 @@ impl Client<'_> {
             Method::Resume(of) => self.command(Command::Resume, of.name).await,
             Method::Rekey(of) if of.child => self.command(rekey_children, of.name).await,
             Method::Rekey(of) => self.command(rekey_ike, of.name).await,
+            Method::Reload(_) => self.reload().await,
             Method::Status(of) => self.status(of.name).await,
             Method::Monitor(_) => Answer::NotACall(ServiceError::ExpectedMore),
         }
@@ -118,6 +120,16 @@ impl Client<'_> {
         match answer.await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(refusal)) => Answer::Refused(refused(refusal, name)),
+            Err(_) => Answer::Refused(stopping()),
+        }
+    }
+
+    async fn reload(&self) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        (self.service.engine)(EngineRequest::Reload(reply));
+        match answer.await {
+            Ok(Ok(changes)) => Answer::Changed(event::changes(&changes)),
+            Ok(Err(reason)) => Answer::Refused(Error::Failed { reason }),
             Err(_) => Answer::Refused(stopping()),
         }
     }
@@ -173,6 +185,7 @@ impl Client<'_> {
     async fn send(&mut self, answer: Answer) -> zlink::Result<()> {
         match answer {
             Answer::Done => self.reply(Nothing {}).await,
+            Answer::Changed(changes) => self.reply(changes).await,
             Answer::Status(status) => self.reply(status).await,
             Answer::Info => self.reply(info()?).await,
             Answer::Description(description) => self.reply(description).await,

@@ -1,5 +1,6 @@
 //! Events in the control interface's words.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use control::{Event, What};
@@ -129,9 +130,20 @@ pub(super) fn words(event: &core::Event) -> What {
         E::PoolExhausted { connection, peer } => {
             What::PoolExhausted { connection: text(connection), peer: text(peer) }
         }
+        E::Reconfigured(of) => What::Reconfigured(changes(of)),
         E::Moved { connection, sa, remote } => {
             What::Moved { connection: text(connection), sa: text(sa), remote: text(remote) }
         }
+    }
+}
+
+/// What a configuration has changed.
+pub(super) fn changes(of: &ike::Changes) -> control::Changes {
+    let names = |list: &[Arc<str>]| list.iter().map(text).collect();
+    control::Changes {
+        added: names(&of.added),
+        altered: names(&of.altered),
+        removed: names(&of.removed),
     }
 }
 
@@ -285,7 +297,7 @@ mod tests {
     /// Every event with every reason.
     fn all() -> Vec<Event> {
         let remote: SocketAddr = "192.0.2.1:4500".parse().unwrap();
-        let (sa, child, connection) = (SaId(0xab), "net".into(), std::sync::Arc::from("office"));
+        let (sa, child, connection) = (SaId(0xab), "net".into(), Arc::from("office"));
         let role = Role::Responder;
         let second = Duration::from_millis(1500);
         let set_up = |how| SetUp { how, round_trips: 2, took: second };
@@ -364,6 +376,11 @@ mod tests {
                 addresses: vec!["10.3.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
             },
             Event::PoolExhausted { connection: "a".into(), peer: Shown("@peer".parse().unwrap()) },
+            Event::Reconfigured(ike::Changes {
+                added: vec!["a".into()],
+                altered: vec!["b".into(), "c".into()],
+                removed: Vec::new(),
+            }),
             Event::Moved { connection: "a".into(), sa, remote },
             Event::Failed { connection: None, peer: None, remote, role, why: Failure::Ended },
         ];
@@ -421,7 +438,7 @@ mod tests {
             Failure::Plane,
             Failure::Ended,
         ] {
-            let connection = Some(std::sync::Arc::clone(&connection));
+            let connection = Some(Arc::clone(&connection));
             all.push(Event::Failed { connection, peer: None, remote, role, why });
         }
         for refusal in [

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Endpoint;
+use super::line::Line;
 use crate::config::Connection;
 use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
 use crate::fault::Refusal;
@@ -17,7 +18,8 @@ use crate::wire::IkeSpi;
 
 impl Endpoint {
     pub(super) fn line_of(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|line| &*line.connection.name == name)
+        let is_it = |line: &Line| !line.is_vacant && &*line.connection.name == name;
+        self.lines.iter().position(is_it)
     }
 
     fn line_sa(&self, index: usize) -> Option<(IkeSpi, &IkeSa)> {
@@ -157,7 +159,19 @@ impl Endpoint {
     /// Ends what we began for a connection, or what its peers did.
     pub(super) fn down(&mut self, now: Now, index: usize, id: RequestId) {
         self.want(index, false);
-        let Some(line) = self.lines.get_mut(index) else { return };
+        if let Err(unanswered) = self.take_down(now, index, vec![id]) {
+            self.cx.reply(unanswered, Err(Refusal::NotUp));
+        }
+    }
+
+    /// See [`Self::down`]. `Err` gives back who waits: there was nothing.
+    pub(super) fn take_down(
+        &mut self,
+        now: Now,
+        index: usize,
+        waiting: Vec<RequestId>,
+    ) -> Result<(), Vec<RequestId>> {
+        let Some(line) = self.lines.get_mut(index) else { return Err(waiting) };
         let name = Arc::clone(&line.connection.name);
         let ours = line.sa.take();
         let mut all = self.answered(&name);
@@ -167,17 +181,23 @@ impl Endpoint {
             let why = SessionEnd::Command;
             self.cx.emit(Event::SessionLost { connection: name, why });
         }
-        match all.pop() {
-            Some(last) => {
-                for spi in all {
-                    self.change(now, spi, |sa, cx| sa.end(cx, now, Vec::new()));
-                }
-                self.change(now, last, |sa, cx| sa.end(cx, now, vec![id]));
-            }
-            None if had_session => self.cx.reply(vec![id], Ok(())),
-            None => self.cx.reply(vec![id], Err(Refusal::NotUp)),
+        let last = all.pop();
+        for spi in all {
+            self.change(now, spi, |sa, cx| sa.end(cx, now, Vec::new()));
         }
+        let unanswered = match last {
+            Some(last) => {
+                self.change(now, last, |sa, cx| sa.end(cx, now, waiting));
+                None
+            }
+            None if had_session => {
+                self.cx.reply(waiting, Ok(()));
+                None
+            }
+            None => Some(waiting),
+        };
         self.settle(index);
+        unanswered.map_or(Ok(()), Err)
     }
 
     /// Replaces keys of what we began for a connection, and of what its peers did.

@@ -7,12 +7,13 @@ use esp::plane::{Command as PlaneCommand, Hold};
 
 use super::Endpoint;
 use crate::context::Context;
+use crate::fault::Refusal;
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::sa::dialing::Transport;
 use crate::sa::established::Established;
 use crate::sa::initiating::first_path;
-use crate::sa::{IkeSa, Outcome, Supersedes, Then};
+use crate::sa::{Attempt, IkeSa, Outcome, Start, Supersedes, Then};
 use crate::session::SessionKey;
 use crate::time::Now;
 use crate::wire::IkeSpi;
@@ -76,17 +77,7 @@ impl Endpoint {
         match then {
             Then::Nothing | Then::Rekeyed(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
-            Then::Restart(attempt, start) => {
-                let path = match attempt.transport {
-                    Transport::Stream(path) => Some(path),
-                    Transport::Udp(_) | Transport::Dial => {
-                        first_path(&attempt.connection, self.port)
-                    }
-                };
-                if let Some(path) = path {
-                    self.launch(now, path, *attempt, *start);
-                }
-            }
+            Then::Restart(attempt, start) => self.restart(now, *attempt, *start),
             Then::Arrived { peer, supersedes } => {
                 let older = match supersedes {
                     Supersedes::None => Vec::new(),
@@ -96,6 +87,29 @@ impl Endpoint {
                 for old in older.into_iter().filter(|&old| Some(old) != spi) {
                     self.replace(now, old, &peer);
                 }
+            }
+        }
+    }
+
+    /// Another attempt, by what is configured now.
+    fn restart(&mut self, now: Now, mut attempt: Attempt, start: Start) {
+        if let Some(line) = self.lines.get(attempt.line) {
+            attempt.connection = Arc::clone(&line.connection);
+            attempt.wanted = attempt.connection.vips.preferring(attempt.wanted);
+        }
+        let path = match attempt.transport {
+            Transport::Stream(path) => Some(path),
+            Transport::Udp(_) | Transport::Dial => first_path(&attempt.connection, self.port),
+        };
+        match path {
+            Some(path) => self.launch(now, path, attempt, start),
+            None => {
+                let session = match start {
+                    Start::Fresh { parked } => parked,
+                    Start::Resume(resume) => Some(resume.unanswered()),
+                };
+                session.into_iter().for_each(|session| self.cx.sessions.put(session));
+                self.cx.reply(attempt.waiting, Err(Refusal::CannotInitiate));
             }
         }
     }
@@ -168,11 +182,6 @@ impl Endpoint {
     /// Keeps the packets of a line from leaving in clear text.
     pub(super) fn hold(&mut self, index: usize, acquire: bool) {
         let Some(line) = self.lines.get_mut(index) else { return };
-        // A hold that has raised its event must be made again to raise another.
-        if line.held == Some(acquire) && !acquire {
-            return;
-        }
-        line.held = Some(acquire);
         let assigned = self.cx.assigned.get(&line.connection.name);
         let inner = assigned.map_or(Addresses::NONE, |given| given.addresses);
         let hold = Hold {
@@ -181,7 +190,11 @@ impl Endpoint {
             remote_ts: line.connection.child.remote_ts.clone(),
             acquire,
         };
-        self.cx.submit(PlaneCommand::Hold(hold));
+        // A hold that has raised its event must be made again to raise another.
+        if acquire || line.held.as_ref() != Some(&hold) {
+            line.held = Some(hold.clone());
+            self.cx.submit(PlaneCommand::Hold(hold));
+        }
     }
 
     /// An SPI that no SA of this endpoint has.

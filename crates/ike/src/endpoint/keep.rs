@@ -75,6 +75,18 @@ impl Endpoint {
         }
     }
 
+    /// What a kept connection failed by may be over: it tries again now.
+    pub(super) fn return_at_once(&mut self, now: Now, index: usize) {
+        if let Some(line) = self.lines.get_mut(index)
+            && let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.is_wanted)
+        {
+            keeping.failures = 0;
+            if line.sa.is_none() {
+                self.up(now, index, Vec::new());
+            }
+        }
+    }
+
     /// When the next kept connection is to come back.
     pub(super) fn next_return(&self) -> Option<Instant> {
         self.lines.iter().filter_map(|line| line.keeping.as_ref()?.back_at).min()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use esp::plane::Hold;
 use esp::spec::GroupId;
 
 use super::keep::Keeping;
@@ -16,15 +17,16 @@ pub(super) struct Line {
     pub(super) sa: Option<IkeSpi>,
     /// Whether a packet that wants to leave brings it up, whatever came before.
     pub(super) armed: bool,
-    /// Whether the plane keeps its packets from leaving in clear text, and
-    /// tells of the first.
-    pub(super) held: Option<bool>,
+    /// What the plane keeps from leaving in clear text.
+    pub(super) held: Option<Hold>,
     /// Its last attempt has failed: packets do not begin another before this.
     pub(super) rests_until: Option<Instant>,
     /// Whether its last SA came about by TCP, since UDP was not answered.
     pub(super) needed_tcp: bool,
     /// Whether and how it is kept up.
     pub(super) keeping: Option<Keeping>,
+    /// Its connection is not configured any more: another may have its place.
+    pub(super) is_vacant: bool,
 }
 
 impl Line {
@@ -38,6 +40,7 @@ impl Line {
             rests_until: None,
             needed_tcp: false,
             keeping: None,
+            is_vacant: false,
         }
     }
 

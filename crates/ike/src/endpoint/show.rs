@@ -32,7 +32,8 @@ impl Endpoint {
         let answered: Vec<_> =
             self.table.iter().filter_map(|(_, sa)| answered_status(sa)).collect();
         let names: BTreeSet<_> = answered.iter().map(|status| &status.name).collect();
-        let ours = self.lines.iter().map(|line| self.line_status(line));
+        let lines = self.lines.iter().filter(|line| !line.is_vacant);
+        let ours = lines.map(|line| self.line_status(line));
         // A connection that only answers is listed once an SA.
         let ours = ours.filter(|ours| ours.stage != Stage::Down || !names.contains(&ours.name));
         let mut connections: Vec<_> = ours.collect();

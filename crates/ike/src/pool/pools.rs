@@ -14,6 +14,18 @@ impl Pools {
         Self(configs.iter().map(Pool::new).collect())
     }
 
+    /// Goes on with other pools. What is leased stays so, as far as it fits.
+    pub(crate) fn reconfigure(&mut self, configs: &[PoolConfig]) {
+        let before = std::mem::take(&mut self.0);
+        for config in configs {
+            let mut pool = Pool::new(config);
+            if let Some(former) = before.iter().find(|pool| *pool.name() == config.name) {
+                pool.take_over(former);
+            }
+            self.0.push(pool);
+        }
+    }
+
     pub(crate) fn restore(&mut self, lease: &Lease) {
         if let Some(pool) = self.0.iter_mut().find(|pool| *pool.name() == lease.pool) {
             pool.restore(lease);

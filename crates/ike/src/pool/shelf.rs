@@ -47,6 +47,7 @@ pub(super) struct Shelf {
 }
 
 /// A lease and who holds it.
+#[derive(Clone)]
 struct Held {
     owner: Id,
     holder: Option<SaId>,
@@ -80,12 +81,22 @@ impl Shelf {
 
     pub(super) fn restore(&mut self, lease: &Lease) {
         let Lease { address, ref owner, order, .. } = *lease;
+        self.put_if_it_fits(address, Held { owner: owner.clone(), holder: None, order });
+    }
+
+    pub(super) fn take_over(&mut self, former: &Self) {
+        for (&address, lease) in &former.leases {
+            self.put_if_it_fits(address, lease.clone());
+        }
+    }
+
+    fn put_if_it_fits(&mut self, address: IpAddr, lease: Held) {
         let fits = match self.fixed.get(&address) {
-            Some(only) => only == owner,
+            Some(only) => *only == lease.owner,
             None => self.in_ranges(address),
         };
         if fits && !self.leases.contains_key(&address) && self.len() < MAX_LEASES {
-            self.put(address, Held { owner: owner.clone(), holder: None, order });
+            self.put(address, lease);
         }
     }
 

@@ -340,6 +340,10 @@ impl Asked {
         connection: &Arc<Connection>,
     ) -> Result<Admitted, Failure> {
         auth::RESUMED_REQUEST.check(payloads).map_err(|_| Failure::Protocol)?;
+        // What allowed the ticket may have been reconfigured since.
+        if !cx.connections.iter().any(|it| Arc::ptr_eq(it, connection)) {
+            return Err(Failure::WrongIdentity);
+        }
         let claim = Claim::of(payloads, Role::Initiator).ok_or(Failure::WrongIdentity)?;
         let wanted = wanted_id(payloads)?;
         let state = &presented.state;

@@ -112,6 +112,11 @@ impl TicketIssuer {
         self.rotate_at
     }
 
+    /// From the next key on, each seals for so long.
+    pub const fn rotate_every(&mut self, rotate_every: Duration) {
+        self.rotate_every = rotate_every;
+    }
+
     /// Replaces the key when its time has come; the one before the last is wiped.
     pub fn rotate_if_due(&mut self, provider: &mut Provider, now: Now) {
         if now.instant >= self.rotate_at || self.current.spent.len() > MAX_SPENT {
