@@ -211,8 +211,15 @@ pub(super) fn read_bounded(path: &Path, max: usize) -> std::io::Result<(Zeroizin
 pub(super) fn shared(secrets: &[Secret], local: &Id, remote: &IdPattern) -> Option<PreShared> {
     let mut ranked: Vec<_> = secrets.iter().map(|secret| (rank(secret, local), secret)).collect();
     ranked.sort_by_key(|&(rank, _)| rank);
-    let keys = ranked.into_iter().filter_map(|(_, secret)| key(secret, local)).collect();
-    let shared = PreShared { keys };
+    let keys = ranked.into_iter().filter_map(|(_, secret)| key(secret, local));
+    let may_be_theirs = |key: &PreSharedKey| {
+        key.owners.is_empty() || key.owners.iter().any(|owner| remote.accepts(owner))
+    };
+    let mut shared = PreShared { keys: keys.filter(may_be_theirs).collect() };
+    if let IdPattern::Exact(_) = remote {
+        // Others would never be used: if they change, this connection does not.
+        shared.keys.dedup_by_key(|key| key.owners.is_empty());
+    }
     let usable = match remote {
         IdPattern::Any | IdPattern::Like(_) => !shared.keys.is_empty(),
         IdPattern::Exact(peer) => shared.with(peer).is_some(),
