@@ -109,12 +109,14 @@ pub struct Verified {
 /// What was fetched does not count: it is what the network gave, not what was configured.
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        let Self { authorities, peers, keys, crls, revocation, fetched: _ } = self;
+        let Self { authorities, peers, keys, crls, revocation, extended_key_usage, fetched: _ } =
+            self;
         *authorities == other.authorities
             && *peers == other.peers
             && *keys == other.keys
             && *crls == other.crls
             && *revocation == other.revocation
+            && *extended_key_usage == other.extended_key_usage
     }
 }
 
