@@ -85,6 +85,12 @@ impl Ppk {
         Ok(Self(Zeroizing::new(bytes.into())))
     }
 
+    /// Whether both are one key, in a time that tells only their lengths.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        same_octets(&self.0, &other.0)
+    }
+
     /// prf+(PPK, key), as long as the key.
     pub(crate) fn mix(&self, key: &PrfKey) -> PrfKey {
         let prf = key.prf();

@@ -44,25 +44,43 @@ struct Request {
     trust: Weak<Trust>,
 }
 
-/// Begins to fetch the lists that these connections need, as long as they are
-/// in use, and to keep them in the state directory.
-///
-/// # Errors
-/// When the thread cannot be started.
-pub fn start(state_dir: &Path, connections: &[Arc<Connection>]) -> io::Result<()> {
+/// Whom to ask for lists. Its thread begins with the first connection that
+/// needs one, and ends with the last of those who may ask.
+pub struct Fetcher {
+    folder: PathBuf,
+    requests: Option<SyncSender<Request>>,
+}
+
+impl Fetcher {
+    /// Keeps lists in the state directory.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { folder: state_dir.join("crls"), requests: None }
+    }
+
+    /// Begins to fetch the lists that these connections need, as long as they
+    /// are in use.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn attend(&mut self, connections: &[Arc<Connection>]) -> io::Result<()> {
+        for connection in connections {
+            let RemoteAuth::PublicKey(trust) = &connection.auth.remote else { continue };
+            let sender = match &self.requests {
+                Some(sender) => sender,
+                None => self.requests.insert(begin(self.folder.clone())?),
+            };
+            ask(&connection.auth.local, trust, sender);
+        }
+        Ok(())
+    }
+}
+
+fn begin(folder: PathBuf) -> io::Result<SyncSender<Request>> {
     let (sender, receiver) = sync_channel(BACKLOG);
-    let mut is_needed = false;
-    for connection in connections {
-        let RemoteAuth::PublicKey(trust) = &connection.auth.remote else { continue };
-        is_needed = true;
-        ask(&connection.auth.local, trust, &sender);
-    }
-    if !is_needed {
-        return Ok(());
-    }
-    let keeper = Keeper::new(state_dir.join("crls"));
+    let keeper = Keeper::new(folder);
     thread::Builder::new().name("cygnet-crl".into()).spawn(move || keeper.run(&receiver))?;
-    Ok(())
+    Ok(sender)
 }
 
 /// Asks for what our own certificates name, and for what peers will show.

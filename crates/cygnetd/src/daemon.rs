@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::cli::Cli;
 use crate::clock;
 use crate::config::{self, ConnectionSettings, DaemonConfig, DaemonSettings};
-use crate::crls;
+use crate::crls::Fetcher;
 use crate::engine::{Engine, Remote, Running};
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
@@ -62,13 +62,15 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let socket = ControlSocket::bind(&settings)?;
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     config.ike.crash_key = crash_key(&cli.state_dir);
-    if config.daemon.fetch_crls {
-        crls::start(&cli.state_dir, &config.ike.connections)?;
+    let mut lists = config.daemon.fetch_crls.then(|| Fetcher::new(&cli.state_dir));
+    if let Some(lists) = &mut lists {
+        lists.attend(&config.ike.connections)?;
     }
     let (engine, remote) = assemble(config, &cli.state_dir, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
-    let served = runtime.block_on(serve_until_signal(socket, &cli.config, &remote, events));
+    let served =
+        runtime.block_on(serve_until_signal(socket, (&cli.config, lists), &remote, events));
     remote.shut_down();
     let ended = engine.join().map_err(|_| anyhow::anyhow!("the engine broke off"))?;
     tracing::info!("ended");
@@ -88,7 +90,7 @@ fn crash_key(state_dir: &Path) -> Option<CookieKey> {
 
 async fn serve_until_signal(
     socket: ControlSocket,
-    file: &Path,
+    (file, lists): (&Path, Option<Fetcher>),
     remote: &Remote,
     events: Events,
 ) -> anyhow::Result<()> {
@@ -109,7 +111,7 @@ async fn serve_until_signal(
         served = serve::serve(socket, remote.handle(reload), events, ended) => {
             served.context("control socket")
         }
-        reloader = reload::run(file, remote, wishes) => match reloader {
+        reloader = reload::run((file, lists), remote, wishes) => match reloader {
             Err(error) => Err(error).context("SIGHUP"),
             Ok(never) => match never {},
         },

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config;
+use crate::crls::Fetcher;
 use crate::engine::Remote;
 
 /// Somebody who wants the configuration to be read again, and to hear what
@@ -17,12 +18,12 @@ use crate::engine::Remote;
 pub type Wish = oneshot::Sender<Result<Changes, String>>;
 
 /// Reads `file` again whenever somebody wishes, one after the other, until it
-/// is dropped.
+/// is dropped. Revocation lists are fetched for what it says then.
 ///
 /// # Errors
 /// When no signal can be waited for.
 pub async fn run(
-    file: &Path,
+    (file, mut lists): (&Path, Option<Fetcher>),
     engine: &Remote,
     mut wishes: mpsc::UnboundedReceiver<Wish>,
 ) -> io::Result<Infallible> {
@@ -33,7 +34,7 @@ pub async fn run(
             Some(wish) = wishes.recv() => Some(wish),
         };
         tell_manager(&[NotifyState::Reloading]);
-        let done = reload(file, engine).await;
+        let done = reload((file, lists.as_mut()), engine).await;
         if let Err(error) = &done {
             tracing::error!("the configuration stays what it was: {error}");
         }
@@ -45,13 +46,19 @@ pub async fn run(
     }
 }
 
-async fn reload(file: &Path, engine: &Remote) -> Result<Changes, String> {
+async fn reload(
+    (file, lists): (&Path, Option<&mut Fetcher>),
+    engine: &Remote,
+) -> Result<Changes, String> {
     let file = file.to_owned();
     // Files are read and keys are decrypted: that takes time, which others need not wait for.
     let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
     let config = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(lists) = lists {
+        lists.attend(&config.ike.connections).map_err(|error| error.to_string())?;
     }
     let stopping = |_| "the daemon is stopping".to_owned();
     engine.reconfigure(config).await.map_err(stopping)?

@@ -259,8 +259,15 @@ pub struct NamedPpk {
     pub key: Ppk,
 }
 
+/// As with [`PreSharedKey`].
+impl PartialEq for NamedPpk {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.key.is_same(&other.key)
+    }
+}
+
 /// Which post-quantum pre-shared keys a connection uses (RFC 8784).
-#[derive(Clone, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct PpkUse {
     /// The one that an initiator uses.
     pub own: Option<Arc<NamedPpk>>,
