@@ -144,6 +144,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         },
         force_encapsulation: true,
         fragmentation: Fragmentation::default(),
+        mobike: true,
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         lifetime: Lifetime::endless(),

@@ -30,6 +30,8 @@ pub struct Node {
     pub clock: Clock,
     /// Its address.
     pub address: IpAddr,
+    /// Its other addresses.
+    pub others: Vec<IpAddr>,
     /// The NAT in front of it, by its place in the world.
     pub behind: Option<usize>,
     /// Whether it can neither send nor receive.
@@ -68,6 +70,7 @@ impl Node {
             plane,
             clock,
             address,
+            others: Vec::new(),
             behind: None,
             offline: false,
             events: Vec::new(),
@@ -139,11 +142,36 @@ impl Node {
         if let Some(stream) = path.stream() {
             return (!self.offline).then_some(Outbound::Message { stream, path, content });
         }
-        let local = path.local.ip();
-        if self.offline || !(local.is_unspecified() || local == self.address) {
+        let local = Some(path.local.ip()).filter(|local| !local.is_unspecified());
+        let local = local.or_else(|| self.source_towards(path.remote.ip()))?;
+        if self.offline || !self.has(local) {
             return None;
         }
-        let from = SocketAddr::new(self.address, path.local.port());
+        let from = SocketAddr::new(local, path.local.port());
         Some(Outbound::Datagram { from, to: path.remote, content })
+    }
+
+    /// All its addresses, the best first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(self.address).chain(self.others.iter().copied())
+    }
+
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.addresses().any(|own| own == address)
+    }
+
+    /// From which address it sends to another one: the best of that family.
+    #[must_use]
+    pub fn source_towards(&self, remote: IpAddr) -> Option<IpAddr> {
+        self.addresses().find(|own| own.is_ipv4() == remote.is_ipv4())
+    }
+
+    /// Tells the endpoint which addresses there are.
+    pub(crate) fn tell_addresses(&mut self, now: Now) {
+        let addresses: Vec<_> = if self.offline { Vec::new() } else { self.addresses().collect() };
+        let source = |remote: IpAddr| {
+            addresses.iter().find(|own| own.is_ipv4() == remote.is_ipv4()).copied()
+        };
+        self.endpoint.handle_addresses(now, addresses.clone(), source);
     }
 }

@@ -57,6 +57,8 @@ pub struct Profile {
     pub tcp: TcpUse,
     /// Fragments.
     pub fragmentation: Fragmentation,
+    /// MOBIKE.
+    pub mobike: bool,
     /// Ask for a sign of life.
     pub liveness: Option<Duration>,
     /// How long the keys of an IKE SA are used.
@@ -112,6 +114,7 @@ impl Profile {
             force_encapsulation: false,
             tcp: TcpUse::Never,
             fragmentation: Fragmentation::default(),
+            mobike: true,
             liveness: None,
             lifetime: Lifetime::endless(),
             child_lifetime: ChildLifetime::endless(),
@@ -205,6 +208,7 @@ impl Profile {
             },
             force_encapsulation: self.force_encapsulation,
             fragmentation: self.fragmentation,
+            mobike: self.mobike,
             liveness: self.liveness,
             lifetime: self.lifetime,
             resumption: self.resumption,

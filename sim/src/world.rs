@@ -1,6 +1,6 @@
 //! Machines, what lies between them, and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct World {
     pub tcp: Tcp,
     /// Every IKE message that was sent by TCP, in the form of a datagram.
     pub tcp_trace: Vec<Sent>,
+    /// Ways on which everything is lost, from an address to another one.
+    pub broken: BTreeSet<(IpAddr, IpAddr)>,
     now: Time,
     chance: Chance,
     nodes: Vec<Node>,
@@ -70,6 +72,7 @@ impl World {
             only_tcp: false,
             tcp: Tcp::default(),
             tcp_trace: Vec::new(),
+            broken: BTreeSet::new(),
             now: Time::ZERO,
             chance: Chance::new(seed),
             nodes: Vec::new(),
@@ -138,6 +141,22 @@ impl World {
         let request = node.command(now, command);
         self.settle(id);
         request
+    }
+
+    /// A machine is on another network from now on, or on several: it has these
+    /// addresses, the best first, maybe behind a NAT, and its endpoint is told so.
+    pub fn roam(&mut self, id: NodeId, addresses: &[IpAddr], behind: Option<usize>) {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let now = node.clock.at(time);
+        node.offline = addresses.is_empty();
+        if let Some((best, others)) = addresses.split_first() {
+            node.address = *best;
+            node.others = others.to_vec();
+            node.behind = behind;
+        }
+        node.tell_addresses(now);
+        self.settle(id);
     }
 
     /// Sends an inner packet of a machine into its tunnel.
@@ -301,6 +320,9 @@ impl World {
             }
             let now = self.now;
             from = self.nats[nat].outbound(from, now);
+        }
+        if self.broken.contains(&(from.ip(), to.ip())) {
+            return;
         }
         let sent = Sent { at: self.now, by, datagram: Datagram { from, to, content } };
         let is_ike = sent.datagram.ike().is_some();
@@ -492,7 +514,7 @@ impl World {
     }
 
     fn find(&self, address: IpAddr, behind: Option<usize>) -> Option<NodeId> {
-        let fits = |node: &Node| node.address == address && node.behind == behind;
+        let fits = |node: &Node| node.has(address) && node.behind == behind;
         self.nodes.iter().position(fits).map(NodeId)
     }
 

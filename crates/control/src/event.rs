@@ -231,13 +231,16 @@ pub enum What {
     },
     /// Another configuration is in force.
     Reconfigured(Changes),
-    /// The peer's outside address changed.
+    /// An SA goes another way: an outside address has changed.
     Moved {
         /// The connection's name.
         connection: String,
         /// The IKE SA.
         sa: String,
-        /// Its address now.
+        /// Our address now.
+        #[serde(default)]
+        local: String,
+        /// The peer's address now.
         remote: String,
     },
     /// The first event of every monitor: from here on it is told everything.
@@ -308,6 +311,8 @@ pub enum Gone {
     Exhausted,
     /// The data plane failed.
     Plane,
+    /// Our address changed, and the SA could not be taken along.
+    Moved,
     /// The peer broke the protocol in an authentic message.
     PeerFault,
     /// A reason that this version of the crate has no word for.
@@ -457,6 +462,8 @@ pub enum Failure {
     TooManySas,
     /// The data plane could not install the child.
     Plane,
+    /// Addresses were rewritten on the way, and the peer forbids it.
+    UnexpectedNat,
     /// A command ended it.
     Ended,
 }
@@ -570,8 +577,8 @@ impl fmt::Display for What {
                 write!(f, "{connection}: no inner address is left for {peer}")
             }
             Self::Reconfigured(changes) => write!(f, "configuration read again: {changes}"),
-            Self::Moved { connection, remote, sa: _ } => {
-                write!(f, "{connection}: the peer is now at {remote}")
+            Self::Moved { connection, local, remote, sa: _ } => {
+                write!(f, "{connection}: goes between {local} and {remote} now")
             }
             Self::Listening { version } => write!(f, "cygnetd {version} tells what happens"),
             Self::Lost { count } => write!(f, "{count} events were missed: read too slowly"),
@@ -635,6 +642,7 @@ impl fmt::Display for Gone {
             Self::Suspended => "the session was put to sleep",
             Self::Exhausted => "its sequence numbers are used up",
             Self::Plane => "the data plane failed",
+            Self::Moved => "our address changed",
             Self::PeerFault => "the peer broke the protocol",
             Self::Unknown => "for a reason that this version does not know",
         })
@@ -756,6 +764,7 @@ impl fmt::Display for Failure {
                 "the peer has as many SAs as one identity may have (sas_per_identity)"
             }
             Self::Plane => "the data plane could not install the child SA",
+            Self::UnexpectedNat => "a NAT is on the way, and the peer allows none",
             Self::Ended => "ended by command",
         })
     }

@@ -29,6 +29,7 @@ use crate::serve::{self, ControlSettings, ControlSocket, EVENT_BACKLOG, Events};
 use crate::state::State;
 use crate::tun::{Tun, TunConfig};
 use crate::userspace::Userspace;
+use crate::watch::Watch;
 
 /// Says whether a configuration is good.
 ///
@@ -66,11 +67,16 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(lists) = &mut lists {
         lists.attend(&config.ike.connections)?;
     }
-    let (engine, remote) = assemble(config, &cli.state_dir, events.clone())?;
+    let (engine, remote, interface) = assemble(config, &cli.state_dir, events.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = thread::Builder::new().name("cygnet-ike".into()).spawn(move || engine.run())?;
-    let served =
-        runtime.block_on(serve_until_signal(socket, (&cli.config, lists), &remote, events));
+    let served = runtime.block_on(async {
+        let watch = watch(interface, &remote).await;
+        tokio::select! {
+            served = serve_until_signal(socket, (&cli.config, lists), &remote, events) => served,
+            () = follow(watch, &remote) => Ok(()),
+        }
+    });
     remote.shut_down();
     let ended = engine.join().map_err(|_| anyhow::anyhow!("the engine broke off"))?;
     tracing::info!("ended");
@@ -86,6 +92,32 @@ fn crash_key(state_dir: &Path) -> Option<CookieKey> {
         .inspect_err(|error| tracing::warn!("no crash detection: {}: {error}", state_dir.display()))
         .ok()?;
     Some(CookieKey::from_secret(&secret))
+}
+
+/// What the engine is told of the machine from the beginning. Without it,
+/// connections learn of another network only when nobody answers.
+async fn watch(interface: u32, remote: &Remote) -> Option<Watch> {
+    let watch = Watch::open(interface)
+        .inspect_err(|error| tracing::warn!("cannot watch addresses and routes: {error}"))
+        .ok()?;
+    look(&watch, remote).await;
+    Some(watch)
+}
+
+async fn look(watch: &Watch, remote: &Remote) {
+    match watch.addresses().await {
+        Ok(addresses) => remote.tell_addresses(addresses),
+        Err(error) => tracing::warn!("cannot list addresses: {error}"),
+    }
+}
+
+/// Never ends.
+async fn follow(watch: Option<Watch>, remote: &Remote) {
+    let Some(mut watch) = watch else { return std::future::pending().await };
+    loop {
+        watch.changed().await;
+        look(&watch, remote).await;
+    }
 }
 
 async fn serve_until_signal(
@@ -118,17 +150,18 @@ async fn serve_until_signal(
     }
 }
 
-/// Sockets, device, plane, routes, endpoint: the engine.
+/// Sockets, device, plane, routes, endpoint: the engine. And the device's index.
 fn assemble(
     config: DaemonConfig,
     state_dir: &Path,
     events: Events,
-) -> anyhow::Result<(Engine, Remote)> {
+) -> anyhow::Result<(Engine, Remote, u32)> {
     let DaemonConfig { daemon, connections, ike, .. } = config;
     let net = Arc::new(open_sockets(&daemon, &ike.connections)?);
     let tun = Arc::new(open_device(&daemon)?);
+    let interface = tun.index();
     let routes = open_routes(&daemon, &tun, &connections)?;
-    let device = Device { index: tun.index(), name: daemon.interface.clone() };
+    let device = Device { index: interface, name: daemon.interface.clone() };
     let names = connections.iter().map(|it| (Arc::clone(&it.name), it.names.clone())).collect();
     let inner = Inner::new(Names::prepare(device)?, names);
     let (leases, kept) = open_leases(state_dir, &ike)?;
@@ -141,7 +174,7 @@ fn assemble(
     let running = Running { daemon, connections: Vec::new(), state_dir: state_dir.to_owned() };
     let (mut engine, remote) = Engine::new(endpoint, machine, (inner, leases), running, events)?;
     engine.begin(connections, &answering);
-    Ok((engine, remote))
+    Ok((engine, remote, interface))
 }
 
 /// Only a gateway that gives addresses keeps anything.

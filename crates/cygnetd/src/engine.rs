@@ -13,7 +13,7 @@ mod reconfigure;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -93,6 +93,7 @@ enum Request {
     Command(Command, oneshot::Sender<Result<(), Refusal>>),
     Status(oneshot::Sender<StatusSnapshot>),
     Reconfigure(Box<DaemonConfig>, oneshot::Sender<Result<Changes, String>>),
+    Addresses(Vec<IpAddr>),
     ShutDown,
 }
 
@@ -110,6 +111,11 @@ impl Remote {
         let (answer, answered) = oneshot::channel();
         self.post(Request::Reconfigure(Box::new(config), answer));
         answered
+    }
+
+    /// Tells the engine that the machine has these addresses now, or other routes.
+    pub fn tell_addresses(&self, addresses: Vec<IpAddr>) {
+        self.post(Request::Addresses(addresses));
     }
 
     /// Ends the engine in an orderly way.
@@ -288,10 +294,19 @@ impl Engine {
                 Request::Reconfigure(config, answer) => {
                     let _ = answer.send(self.reconfigure(*config));
                 }
+                Request::Addresses(addresses) => self.roam(addresses),
                 Request::ShutDown => leave = true,
             }
         }
         leave
+    }
+
+    fn roam(&mut self, addresses: Vec<IpAddr>) {
+        let source = |remote: IpAddr| {
+            let port = self.net.ike_port(remote).unwrap_or_default();
+            self.net.source_towards(SocketAddr::new(remote, port)).ok()
+        };
+        self.endpoint.handle_addresses(clock::now(), addresses, source);
     }
 
     fn new_request(&mut self) -> RequestId {

@@ -19,3 +19,4 @@ pub mod state;
 pub mod tun;
 pub mod userspace;
 pub mod wake;
+pub mod watch;

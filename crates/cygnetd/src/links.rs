@@ -42,7 +42,7 @@ use tokio::task::JoinHandle;
 
 /// Marks what is ours in the system's tables. Not assigned to any other
 /// routing daemon (iproute2's `rt_protos`).
-const PROTOCOL: u8 = 157;
+pub(crate) const PROTOCOL: u8 = 157;
 
 /// Every real route is preferred to this metric.
 const UNREACHABLE_METRIC: u32 = u32::MAX - 1;

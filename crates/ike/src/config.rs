@@ -80,6 +80,8 @@ pub struct Connection {
     pub force_encapsulation: bool,
     /// Whether long messages go out in fragments.
     pub fragmentation: Fragmentation,
+    /// Let SAs move to other addresses, with a peer that can, too (RFC 4555).
+    pub mobike: bool,
     /// Ask the peer for a sign of life after this much silence; `None`: never.
     pub liveness: Option<Duration>,
     /// How long the keys of the IKE SA are used.

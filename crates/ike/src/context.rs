@@ -2,6 +2,7 @@
 //! and sessions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::config::{Connection, Limits, Retransmission, Shard};
 use crate::crash::CrashTokens;
 use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
+use crate::exchange::mobike::{MAX_ADDRESSES, is_reachable};
 use crate::fault::{Discard, Refusal};
 use crate::inner::Assignment;
 use crate::peers::Peers;
@@ -40,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) capabilities: plane::Capabilities,
     /// Our port for UDP encapsulation.
     pub(crate) nat_port: u16,
+    /// The machine's addresses, as far as they are known.
+    pub(crate) addresses: Vec<IpAddr>,
     /// A responder takes the first that fits.
     pub(crate) connections: Arc<[Arc<Connection>]>,
     /// Where inner addresses come from.
@@ -96,6 +100,7 @@ impl Context {
             limits,
             capabilities,
             nat_port,
+            addresses: Vec::new(),
             connections,
             pools,
             assigned: BTreeMap::new(),
@@ -158,6 +163,21 @@ impl Context {
     pub(crate) fn new_group(&mut self) -> GroupId {
         self.names.group += 1;
         GroupId(self.names.group)
+    }
+
+    /// Those of the machine's addresses that a connection may use.
+    pub(crate) fn own_addresses(&self, connection: &Connection) -> impl Iterator<Item = IpAddr> {
+        let wanted = &connection.local_addrs;
+        let may = move |own: &IpAddr| wanted.is_empty() || wanted.contains(own);
+        self.addresses.iter().copied().filter(may)
+    }
+
+    /// Those that a peer is told of besides the one that `path` shows it.
+    pub(crate) fn other_addresses(&self, connection: &Connection, path: &Path) -> Vec<IpAddr> {
+        let used = path.local.ip();
+        let own = self.own_addresses(connection).filter(is_reachable);
+        let others = own.filter(|own| *own != used);
+        others.take(MAX_ADDRESSES).collect()
     }
 
     /// A child that is no longer installed, or never was.

@@ -11,6 +11,8 @@
 //! - what a person wants goes to [`handle_command`](Endpoint::handle_command),
 //!   what the plane tells to [`handle_plane`](Endpoint::handle_plane), what
 //!   becomes of TCP connections to [`handle_stream`](Endpoint::handle_stream);
+//! - when the machine has other addresses or routes,
+//!   [`handle_addresses`](Endpoint::handle_addresses) is told;
 //! - after each of these, [`poll_output`](Endpoint::poll_output) is called until
 //!   it gives nothing.
 //!
@@ -23,6 +25,7 @@ mod follow;
 mod keep;
 mod line;
 mod reconfigure;
+mod roam;
 mod show;
 
 use std::sync::Arc;

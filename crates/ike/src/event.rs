@@ -452,13 +452,15 @@ pub enum Event {
     },
     /// Another configuration is in force.
     Reconfigured(Changes),
-    /// The peer's outside address changed.
+    /// An SA goes another way: an outside address has changed.
     Moved {
         /// The connection's name.
         connection: Arc<str>,
         /// The IKE SA.
         sa: SaId,
-        /// Its address now.
+        /// Our address now.
+        local: SocketAddr,
+        /// The peer's address now.
         remote: SocketAddr,
     },
 }
@@ -483,6 +485,8 @@ pub enum Gone {
     Exhausted,
     /// The data plane failed.
     Plane,
+    /// Our address changed, and the SA could not be taken along.
+    Moved,
     /// The peer broke the protocol in an authentic message.
     PeerFault,
 }

@@ -69,6 +69,10 @@ pub enum PeerFault {
     /// Identity or AUTH are wrong.
     #[error("authentication failed")]
     AuthenticationFailed,
+    /// Addresses were rewritten on the way, and the peer forbids it
+    /// (RFC 4555 section 3.9).
+    #[error("a NAT where there must be none")]
+    UnexpectedNat,
 }
 
 /// Why a set-up failed.
@@ -133,6 +137,9 @@ pub enum Failure {
     /// The data plane could not install the child.
     #[error("the data plane could not install the child SA")]
     Plane,
+    /// Addresses were rewritten on the way, and the peer forbids it.
+    #[error("a NAT is on the way, and the peer allows none (UNEXPECTED_NAT_DETECTED)")]
+    UnexpectedNat,
     /// A command ended it.
     #[error("ended by command")]
     Ended,

@@ -21,6 +21,7 @@ mod lifetimes;
 mod limits;
 mod losses;
 mod many;
+mod mobike;
 mod nats;
 mod ppk;
 mod reconfigure;

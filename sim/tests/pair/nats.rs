@@ -27,7 +27,10 @@ fn moves(pair: &Pair) -> usize {
 
 #[test]
 fn without_a_nat_esp_travels_plainly_and_ike_on_its_own_port() {
-    let mut pair = Pair::with(|scene| scene.client.local_addrs = vec![sim::pair::CLIENT]);
+    let mut pair = Pair::with(|scene| {
+        scene.client.local_addrs = vec![sim::pair::CLIENT];
+        scene.client.mobike = false;
+    });
     pair.up().unwrap();
     pair.assert_joined();
     assert_eq!(encapsulation(&pair), Encapsulation::Plain);

@@ -64,6 +64,7 @@ pub(super) fn read(
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
+    let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
     let identities = identities(&mut section, around, findings);
     let ppk = ppk(&mut section, around, &addresses, findings);
     let vips = pool::vips(&mut section, findings);
@@ -94,6 +95,7 @@ pub(super) fn read(
             child,
             force_encapsulation,
             fragmentation,
+            mobike,
             liveness: (!liveness.is_zero()).then_some(liveness),
             lifetime,
             resumption,

@@ -101,6 +101,7 @@ inner_addrs = ["10.91.0.1/24", "fd91::1/64"]
 start = "on-boot"
 liveness = "0s"
 encap = false
+mobike = false
 resumption = true
 resume = "on-traffic"
 resume_auth = "rfc5723"
@@ -151,6 +152,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(office.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
     assert_eq!(office.liveness, None);
     assert!(!office.force_encapsulation);
+    assert!(!office.mobike);
     assert_eq!(office.local_id.to_string(), "@dut");
     assert_eq!(office.remote_id, IdPattern::Exact("@peer".parse().unwrap()));
     assert_eq!(office.resumption.trigger, ResumeTrigger::OnTraffic);
@@ -181,6 +183,7 @@ fn what_is_left_out_has_a_value() {
     assert!(office.force_encapsulation);
     assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (None, 4500));
     assert_eq!(office.tcp, TcpUse::Auto);
+    assert!(office.mobike);
     assert!(office.resumption.enabled);
     assert!(!office.proposals.is_empty());
     assert_eq!(config.connections[0].start, Start::Manual);
@@ -323,6 +326,7 @@ fn each_mistake_has_its_own_words() {
         (office, "tcp = true", "this is true or false"),
         (office, "tcp = \"allways\"", "\"allways\" is not possible here"),
         ("daemon", "tcp_port = 65536", "this number is out of range"),
+        (office, "mobike = \"yes\"", "this is text"),
         (office, "inner_addrs = [\"10.0.0.1/33\"]", "\"/33\" is no prefix"),
         (office, "max_age = \"10s\"", "\"10s\" is out of range"),
         (

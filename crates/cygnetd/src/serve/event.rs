@@ -131,9 +131,12 @@ pub(super) fn words(event: &core::Event) -> What {
             What::PoolExhausted { connection: text(connection), peer: text(peer) }
         }
         E::Reconfigured(of) => What::Reconfigured(changes(of)),
-        E::Moved { connection, sa, remote } => {
-            What::Moved { connection: text(connection), sa: text(sa), remote: text(remote) }
-        }
+        E::Moved { connection, sa, local, remote } => What::Moved {
+            connection: text(connection),
+            sa: text(sa),
+            local: text(local),
+            remote: text(remote),
+        },
     }
 }
 
@@ -179,6 +182,7 @@ const fn gone(why: core::Gone) -> control::Gone {
         core::Gone::Suspended => control::Gone::Suspended,
         core::Gone::Exhausted => control::Gone::Exhausted,
         core::Gone::Plane => control::Gone::Plane,
+        core::Gone::Moved => control::Gone::Moved,
         core::Gone::PeerFault => control::Gone::PeerFault,
     }
 }
@@ -233,6 +237,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NoChild => F::NoChild,
         fault::Failure::TooManySas => F::TooManySas,
         fault::Failure::Plane => F::Plane,
+        fault::Failure::UnexpectedNat => F::UnexpectedNat,
         fault::Failure::Ended => F::Ended,
     }
 }
@@ -381,7 +386,7 @@ mod tests {
                 altered: vec!["b".into(), "c".into()],
                 removed: Vec::new(),
             }),
-            Event::Moved { connection: "a".into(), sa, remote },
+            Event::Moved { connection: "a".into(), sa, local: remote, remote },
             Event::Failed { connection: None, peer: None, remote, role, why: Failure::Ended },
         ];
         for why in [
@@ -393,6 +398,7 @@ mod tests {
             Gone::Suspended,
             Gone::Exhausted,
             Gone::Plane,
+            Gone::Moved,
             Gone::PeerFault,
         ] {
             all.push(Event::Down { connection: "a".into(), sa, why });
@@ -432,6 +438,7 @@ mod tests {
             Failure::Notify(14),
             Failure::Protocol,
             Failure::BadKeyExchange,
+            Failure::UnexpectedNat,
             Failure::NoAddress,
             Failure::NoChild,
             Failure::TooManySas,

@@ -63,7 +63,7 @@ impl Endpoint {
         line.rests_until = None;
         let (connection, group) = (Arc::clone(&line.connection), line.group);
         let transport = Transport::first(connection.tcp, line.needed_tcp);
-        let Some(path) = first_path(&connection, self.port) else {
+        let Some(path) = first_path(&self.cx, &connection, self.port) else {
             return self.cx.reply(waiting, Err(Refusal::CannotInitiate));
         };
         let start = match self.take_session(now, &connection) {

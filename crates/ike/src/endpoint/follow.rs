@@ -99,7 +99,9 @@ impl Endpoint {
         }
         let path = match attempt.transport {
             Transport::Stream(path) => Some(path),
-            Transport::Udp(_) | Transport::Dial => first_path(&attempt.connection, self.port),
+            Transport::Udp(_) | Transport::Dial => {
+                first_path(&self.cx, &attempt.connection, self.port)
+            }
         };
         match path {
             Some(path) => self.launch(now, path, attempt, start),

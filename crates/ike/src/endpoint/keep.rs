@@ -87,6 +87,14 @@ impl Endpoint {
         }
     }
 
+    /// The network is another one: what failed on the one before may succeed now.
+    pub(super) fn return_soon(&mut self, now: Now, index: usize) {
+        let keeping = self.lines.get_mut(index).and_then(|line| line.keeping.as_mut());
+        let Some(keeping) = keeping.filter(|keeping| keeping.back_at.is_some()) else { return };
+        keeping.failures = 0;
+        keeping.back_at = Some(now.instant + keeping.wait(&mut self.cx));
+    }
+
     /// When the next kept connection is to come back.
     pub(super) fn next_return(&self) -> Option<Instant> {
         self.lines.iter().filter_map(|line| line.keeping.as_ref()?.back_at).min()

@@ -61,7 +61,12 @@ impl Way {
         let nat = Nat::detect(payloads, spis, &answered);
         let encapsulation = nat.encapsulation(pretends(cx, connection, &asked));
         let path = Path { local: answered.local, ..asked };
-        Self { path: float(cx, connection, path, encapsulation), nat, encapsulation }
+        // Who may move goes to the port that crosses NATs at once, if both can
+        // (RFC 4555 section 3.3).
+        let floats =
+            encapsulation == Encapsulation::Udp || (connection.mobike && nat != Nat::NotSupported);
+        let path = if floats { float(cx, connection, path) } else { path };
+        Self { path, nat, encapsulation }
     }
 }
 
@@ -75,8 +80,7 @@ pub(crate) fn pretends(cx: &Context, connection: &Connection, path: &Path) -> bo
             || path.local.ip().is_unspecified())
 }
 
-/// Appends both notifies. Who pretends a NAT gives a random value as the hash
-/// of its address, that matches nothing.
+/// Appends both notifies.
 pub(crate) fn announce(
     builder: &mut MessageBuilder,
     provider: &mut Provider,
@@ -84,10 +88,32 @@ pub(crate) fn announce(
     path: &Path,
     pretend: bool,
 ) {
-    let source = if pretend { provider.array() } else { hash(spis, path.local) };
-    builder
-        .notify(NotifyType::NAT_DETECTION_SOURCE_IP, &source)
-        .notify(NotifyType::NAT_DETECTION_DESTINATION_IP, &hash(spis, path.remote));
+    Hashes::new(provider, spis, path, pretend).push(builder);
+}
+
+/// What both notifies of a message hold.
+pub(crate) struct Hashes {
+    source: [u8; HASH_LEN],
+    destination: [u8; HASH_LEN],
+}
+
+/// Octets of a hash of an address.
+pub(crate) const HASH_LEN: usize = 20;
+
+impl Hashes {
+    /// Of a message that goes by `path`. Who pretends a NAT gives a random value
+    /// as the hash of its address, that matches nothing.
+    pub(crate) fn new(provider: &mut Provider, spis: Spis, path: &Path, pretend: bool) -> Self {
+        let source = if pretend { provider.array() } else { hash(spis, path.local) };
+        Self { source, destination: hash(spis, path.remote) }
+    }
+
+    /// Appends them.
+    pub(crate) fn push<State>(&self, builder: &mut MessageBuilder<State>) {
+        builder
+            .notify(NotifyType::NAT_DETECTION_SOURCE_IP, &self.source)
+            .notify(NotifyType::NAT_DETECTION_DESTINATION_IP, &self.destination);
+    }
 }
 
 impl Nat {
@@ -110,7 +136,7 @@ impl Nat {
 
     /// How ESP will travel. A peer that sent no NAT detection gets plain ESP:
     /// it would drop anything else (seen with libreswan after a resume).
-    const fn encapsulation(self, pretended: bool) -> Encapsulation {
+    pub(crate) const fn encapsulation(self, pretended: bool) -> Encapsulation {
         match self {
             Self::NotSupported => Encapsulation::Plain,
             Self::Detected { .. } => Encapsulation::Udp,
@@ -121,18 +147,12 @@ impl Nat {
     }
 }
 
-/// The way of an initiator's next message: with encapsulation, between the
-/// ports for it (RFC 7296 section 2.23).
-const fn float(
-    cx: &Context,
-    connection: &Connection,
-    path: Path,
-    encapsulation: Encapsulation,
-) -> Path {
-    match (encapsulation, path.port) {
-        (Encapsulation::Plain | Encapsulation::Tcp(_), _)
-        | (Encapsulation::Udp, Port::NatTraversal | Port::Tcp(_)) => path,
-        (Encapsulation::Udp, Port::Ike) => Path {
+/// The way of an initiator's next message: between the ports for encapsulation
+/// (RFC 7296 section 2.23).
+const fn float(cx: &Context, connection: &Connection, path: Path) -> Path {
+    match path.port {
+        Port::NatTraversal | Port::Tcp(_) => path,
+        Port::Ike => Path {
             local: SocketAddr::new(path.local.ip(), cx.nat_port),
             remote: SocketAddr::new(path.remote.ip(), connection.remote_nat_port),
             port: Port::NatTraversal,
@@ -140,6 +160,6 @@ const fn float(
     }
 }
 
-fn hash(spis: Spis, address: SocketAddr) -> [u8; 20] {
+fn hash(spis: Spis, address: SocketAddr) -> [u8; HASH_LEN] {
     nat_detection_hash(spis.initiator.0, spis.responder.0, address)
 }

@@ -1,5 +1,6 @@
 //! An SA that we asked for, with keys: IKE_AUTH is on its way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crypto::{IkeSuite, PrfAlg};
@@ -10,8 +11,8 @@ use crate::context::Context;
 use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
-use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, certificates, child, configuration, informational, ppk};
+use crate::exchange::nat::{Nat, Way};
+use crate::exchange::{Transcript, certificates, child, configuration, informational, mobike, ppk};
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
 use crate::sa::channel::Channel;
@@ -36,6 +37,8 @@ pub(crate) struct Authenticating {
     /// went by may have been forged or altered.
     is_contested: bool,
     spi_in: Spi,
+    /// Our other addresses, as the peer was told.
+    told: Vec<IpAddr>,
     flight: Flight,
 }
 
@@ -108,8 +111,10 @@ impl Authenticating {
         ((suite, mut keys), transcript): ((IkeSuite, Keys), Transcript),
     ) -> Outcome {
         let path = basis.way.path;
+        let told = cx.other_addresses(&attempt.connection, &path);
         let spi_in = cx.new_spi();
-        let request = request(cx, &attempt, (suite.prf, &mut keys), &transcript, &basis, spi_in);
+        let of = (&transcript, &basis, &*told);
+        let request = request(cx, &attempt, (suite.prf, &mut keys), of, spi_in);
         let request = match request {
             Ok(request) => request,
             Err(why) => {
@@ -127,6 +132,7 @@ impl Authenticating {
             transcript,
             is_contested,
             spi_in,
+            told,
             flight,
         })))
     }
@@ -231,7 +237,7 @@ impl Authenticating {
         let connection = Arc::clone(&self.attempt.connection);
         let later = informational::ticket_later(payloads);
         report_ticket(cx, &connection, grant.as_ref(), later);
-        let Self { attempt, basis, suite, keys, transcript, spi_in, .. } = *self;
+        let Self { attempt, basis, suite, keys, transcript, spi_in, told, .. } = *self;
         let Way { path, nat, encapsulation } = basis.way;
         let (how, authenticated_at, method) = match basis.origin {
             Origin::Fresh { parked } => {
@@ -264,6 +270,8 @@ impl Authenticating {
             round_trips: attempt.round_trips,
             nat,
             encapsulation,
+            mobike: mobike::accepted(payloads).filter(|_| attempt.connection.mobike),
+            told,
             inner: given.as_ref().map_or(Addresses::NONE, |given| given.addresses),
         };
         if let Some(given) = given {
@@ -317,7 +325,9 @@ impl Authenticating {
     fn denied(mut self: Box<Self>, cx: &mut Context, kind: NotifyType) -> Outcome {
         let is_doubtful = self.is_contested || self.basis.hinted;
         let is_refusal = kind == NotifyType::AUTHENTICATION_FAILED;
-        if is_refusal && is_doubtful && self.attempt.spend_retry() {
+        // Addresses are not authentic, either (RFC 4555 section 3.9).
+        let is_rewritten = kind == NotifyType::UNEXPECTED_NAT_DETECTED;
+        if (is_refusal && is_doubtful || is_rewritten) && self.attempt.spend_retry() {
             return self.begin_anew(cx);
         }
         let (attempt, origin, channel) = self.part(cx);
@@ -362,6 +372,14 @@ impl Authenticating {
                 Outcome::restart(attempt, Start::Fresh { parked })
             }
         }
+    }
+
+    /// See [`IkeSa::roam`].
+    pub(crate) fn roam(self: Box<Self>, cx: &mut Context) -> Outcome {
+        if cx.addresses.contains(&self.path().local.ip()) {
+            return Outcome::keep(IkeSa::Authenticating(self));
+        }
+        self.begin_anew(cx)
     }
 
     /// From the first request on, as if nothing had been said.
@@ -437,12 +455,11 @@ fn request(
     cx: &mut Context,
     attempt: &Attempt,
     (prf, keys): (PrfAlg, &mut Keys),
-    transcript: &Transcript,
-    basis: &Basis,
+    (transcript, basis, told): (&Transcript, &Basis, &[IpAddr]),
     spi_in: Spi,
 ) -> Result<Datagrams, Failure> {
     let connection = &*attempt.connection;
-    let Basis { expectation, ppk, .. } = basis;
+    let Basis { expectation, way, ppk, .. } = basis;
     let our_id = &expectation.our_id;
     let proof = expectation.proof(expectation.expected_id()).ok_or(Failure::NoSecret)?;
     let mixed = ppk.as_ref().map(|ppk| keys.our_p.with_ppk(&ppk.key));
@@ -477,6 +494,10 @@ fn request(
                 configuration::push_request(builder, attempt.wanted);
             }
             child::offer(builder, &connection.child, spi_in);
+            if connection.mobike {
+                let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);
+                mobike::offer(builder, told, no_nats);
+            }
         });
     sealed.map_err(|Unsendable| Failure::Protocol)
 }

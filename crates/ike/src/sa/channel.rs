@@ -65,7 +65,11 @@ impl Channel {
             | Intent::RekeyChild(_)
             | Intent::DeleteChild(_)
             | Intent::DeleteLoser(_)
-            | Intent::RekeyIke => return Ok(Some(intent)),
+            | Intent::RekeyIke
+            | Intent::UpdateAddresses
+            | Intent::TellAddresses
+            | Intent::CheckPath
+            | Intent::CheckMapping => return Ok(Some(intent)),
         };
         self.ask(cx, now, tries, task, |_, builder| fill(intent, builder))?;
         Ok(None)
@@ -104,6 +108,16 @@ impl Channel {
         self.path = path;
         if let Some(in_flight) = &mut self.window.in_flight {
             in_flight.flight.resend(cx, now, path);
+        }
+    }
+
+    /// The SA goes another way from now on, and with it what was asked and is
+    /// not answered yet (RFC 4555 section 3.5).
+    pub(crate) fn reroute(&mut self, cx: &mut Context, now: Instant, path: Path) {
+        self.path = path;
+        let tries = cx.retransmission.tries;
+        if let Some(in_flight) = &mut self.window.in_flight {
+            in_flight.flight.reroute(cx, now, path, tries);
         }
     }
 
@@ -205,6 +219,10 @@ fn fill(intent: Intent, builder: &mut MessageBuilder<Protected>) {
         | Intent::RekeyChild(_)
         | Intent::DeleteChild(_)
         | Intent::DeleteLoser(_)
-        | Intent::RekeyIke => {}
+        | Intent::RekeyIke
+        | Intent::UpdateAddresses
+        | Intent::TellAddresses
+        | Intent::CheckPath
+        | Intent::CheckMapping => {}
     }
 }

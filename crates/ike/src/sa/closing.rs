@@ -170,6 +170,10 @@ impl Deleting {
                 | Task::DeleteLoser(_)
                 | Task::RekeyIke(_)
                 | Task::FollowUp(_)
+                | Task::UpdateAddresses(_)
+                | Task::TellAddresses
+                | Task::CheckPath(_)
+                | Task::CheckMapping
                 | Task::Moot(_),
                 _,
             )) => Outcome { sa: self.go_on(cx, now), then: Then::Nothing },

@@ -12,7 +12,7 @@ use crate::exchange::auth::{
     self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
 };
 use crate::exchange::nat::Way;
-use crate::exchange::{Transcript, child, intermediate, ppk};
+use crate::exchange::{Transcript, child, intermediate, mobike, ppk};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
@@ -233,6 +233,9 @@ impl Asked {
         let payloads = message.payloads();
         let admitted = self.admit(cx, now, &mut keys, ticket.path, payloads);
         let admitted = admitted.map_err(Denied::from).and_then(|admitted| {
+            if admitted.connection.mobike && mobike::is_rewritten(payloads, &ticket.path) {
+                return Err(Failure::UnexpectedNat.into());
+            }
             admitted.has_room(cx)?;
             let proven = self.prove(&keys, &admitted)?;
             Ok((admitted, proven))
@@ -240,7 +243,10 @@ impl Asked {
         match admitted {
             Ok(admitted) => self.establish(cx, now, *keys, ticket, payloads, admitted),
             Err(denied) => {
-                let fault = PeerFault::AuthenticationFailed;
+                let fault = match denied.why {
+                    Failure::UnexpectedNat => PeerFault::UnexpectedNat,
+                    _ => PeerFault::AuthenticationFailed,
+                };
                 refuse(cx, now, keys, ticket, fault, denied)
             }
         }
@@ -423,6 +429,8 @@ impl Asked {
             Ok(given) => (given, None),
             Err(why) => (Given::default(), Some(why)),
         };
+        let mobike = mobike::accepted(payloads).filter(|_| connection.mobike);
+        let told = mobike.as_ref().map(|_| cx.other_addresses(&connection, &ticket.path));
         let window = Window::new(0, ticket.id + 1);
         let founded = Founded {
             connection,
@@ -439,6 +447,8 @@ impl Asked {
             round_trips: 1 + transcript.auth_id,
             nat: way.nat,
             encapsulation: way.encapsulation,
+            mobike,
+            told: told.clone().unwrap_or_default(),
             inner: given.addresses,
         };
         let mut established = Established::new(founded, &peer, None, now.instant);
@@ -449,7 +459,8 @@ impl Asked {
             None => child::choose(&established.connection().child, given.addresses, payloads),
             Some(why) => Err(why),
         };
-        let answer = Box::new(Answer { ticket, credential, auth, ppk, token, granted, given });
+        let answer =
+            Box::new(Answer { ticket, credential, auth, ppk, token, granted, given, told });
         let outcome = match terms {
             Ok(terms) => {
                 let spi_in = cx.new_spi();

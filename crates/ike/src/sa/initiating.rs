@@ -1,15 +1,17 @@
 //! An SA that we asked for: IKE_SA_INIT or IKE_SESSION_RESUME is on its way.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
 use esp::spec::StreamId;
 
-use crate::config::{PpkUse, TcpUse};
+use crate::config::{Connection, PpkUse, TcpUse};
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
 use crate::exchange::auth::{self, Expectation};
+use crate::exchange::mobike::is_reachable;
 use crate::exchange::nat::{self, Way};
 use crate::exchange::{Transcript, ppk, sa_init, session_resume};
 use crate::fault::{Discard, Failure, Refusal};
@@ -419,6 +421,25 @@ impl Initiating {
         }
     }
 
+    /// See [`IkeSa::roam`]. Where the system chooses the address, the request goes
+    /// out once more.
+    pub(crate) fn roam(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        let local = self.path.local.ip();
+        if self.path.stream().is_some() {
+            // The connection ends by itself.
+            return Outcome::keep(IkeSa::Initiating(self));
+        }
+        if !local.is_unspecified() && !cx.addresses.contains(&local) {
+            let Self { attempt, bootstrap, .. } = *self;
+            return Outcome::restart(attempt, bootstrap.into_start());
+        }
+        if local.is_unspecified() {
+            let tries = tries(cx, &self.attempt, &self.bootstrap);
+            self.flight.reroute(cx, now.instant, self.path, tries);
+        }
+        Outcome::keep(IkeSa::Initiating(self))
+    }
+
     /// A full exchange instead. What refused the ticket was not authenticated,
     /// so the session is kept beside it until the full exchange succeeds.
     fn fall_back(self: Box<Self>, cx: &mut Context, why: FallBack) -> Outcome {
@@ -593,15 +614,25 @@ fn tries(cx: &Context, attempt: &Attempt, bootstrap: &Bootstrap) -> u32 {
     }
 }
 
-/// The way of a first request.
-pub(crate) fn first_path(connection: &crate::config::Connection, port: u16) -> Option<Path> {
-    let remote = connection.first_remote()?;
-    let unspecified = if remote.is_ipv4() {
-        std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
-    } else {
-        std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+/// The way of a first request: between addresses of a family that the machine
+/// has, as far as that is known.
+pub(crate) fn first_path(cx: &Context, connection: &Connection, port: u16) -> Option<Path> {
+    let is_had = |remote: &&IpAddr| {
+        let mut own = cx.own_addresses(connection).filter(is_reachable);
+        own.any(|own| own.is_ipv4() == remote.is_ipv4())
     };
-    let same_family = |a: &&std::net::IpAddr| a.is_ipv4() == remote.is_ipv4();
-    let local = connection.local_addrs.iter().find(same_family).copied().unwrap_or(unspecified);
-    Some(Path { local: std::net::SocketAddr::new(local, port), remote, port: Port::Ike })
+    let remotes = &connection.remote_addrs;
+    let remote = *remotes.iter().find(is_had).or_else(|| remotes.first())?;
+    let unspecified = match remote {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let fits = |local: &&IpAddr| local.is_ipv4() == remote.is_ipv4();
+    let mut wanted = connection.local_addrs.iter().filter(fits);
+    let local = wanted.clone().find(|local| cx.addresses.contains(local)).or(wanted.next());
+    Some(Path {
+        local: SocketAddr::new(local.copied().unwrap_or(unspecified), port),
+        remote: SocketAddr::new(remote, connection.remote_port),
+        port: Port::Ike,
+    })
 }

@@ -161,6 +161,14 @@ impl Intermediate {
         self.fail(cx, Failure::Unanswered)
     }
 
+    /// See [`IkeSa::roam`].
+    pub(crate) fn roam(self: Box<Self>, cx: &Context) -> Outcome {
+        if cx.addresses.contains(&self.path().local.ip()) {
+            return Outcome::keep(IkeSa::Intermediate(self));
+        }
+        Outcome::restart(self.attempt, self.basis.origin.into_start())
+    }
+
     fn fail(mut self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
         let is_doubtful = self.is_contested || self.basis.hinted;
         if why != Failure::Unanswered && is_doubtful && self.attempt.spend_retry() {

@@ -22,6 +22,7 @@ pub(crate) mod intermediate;
 pub(crate) mod protection;
 pub(crate) mod window;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crypto::IkeSuite;
@@ -256,6 +257,29 @@ impl IkeSa {
             Self::Deleting(sa) => sa.due(),
             Self::Superseded(sa) => Some(sa.due()),
             Self::Closed(sa) => Some(sa.due()),
+        }
+    }
+
+    /// The machine's addresses or routes have changed. An attempt that was sent
+    /// from an address that is gone begins anew; the rest is for the side that
+    /// began an SA to decide (RFC 4555 section 3.5).
+    pub(crate) fn roam(
+        self,
+        cx: &mut Context,
+        now: Now,
+        source_towards: &dyn Fn(IpAddr) -> Option<IpAddr>,
+    ) -> Outcome {
+        match self {
+            Self::Initiating(sa) => sa.roam(cx, now),
+            Self::Intermediate(sa) => sa.roam(cx),
+            Self::Authenticating(sa) => sa.roam(cx),
+            Self::Established(sa) => sa.roam(cx, now, source_towards),
+            Self::Dialing(_)
+            | Self::HalfOpen(_)
+            | Self::Withdrawing(_)
+            | Self::Deleting(_)
+            | Self::Superseded(_)
+            | Self::Closed(_) => Outcome::keep(self),
         }
     }
 

@@ -112,6 +112,11 @@ impl Protection {
         self.spis.ours(self.role)
     }
 
+    /// Both SPIs.
+    pub(crate) const fn spis(&self) -> Spis {
+        self.spis
+    }
+
     /// A request of ours, sealed.
     pub(crate) fn request(
         &mut self,
@@ -382,6 +387,7 @@ impl PeerFault {
                 (NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, Some(kind))
             }
             Self::AuthenticationFailed => (NotifyType::AUTHENTICATION_FAILED, None),
+            Self::UnexpectedNat => (NotifyType::UNEXPECTED_NAT_DETECTED, None),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::event::Path;
 use crate::exchange::create_child::BothNonces;
 use crate::exchange::follow_up::Unfinished;
+use crate::exchange::mobike::Cookie;
 use crate::exchange::rekey_ike::Successor;
 use crate::fault::Discard;
 use crate::sa::datagram::Datagram;
@@ -24,6 +25,7 @@ use crate::wire::{ExchangeType, Header, IkeSpi};
 /// A message on its way, sent again until it is answered (RFC 7296 section 2.1).
 pub(crate) struct Flight {
     message: Datagrams,
+    sent: u32,
     tries_left: u32,
     wait: Duration,
     next: Instant,
@@ -45,7 +47,26 @@ impl Flight {
         cx.transmit_all(path, &message);
         let wait = cx.retransmission.initial;
         let next = now + cx.jittered(wait);
-        Self { message, tries_left: tries.saturating_sub(1), wait, next }
+        Self { message, sent: 1, tries_left: tries.saturating_sub(1), wait, next }
+    }
+
+    /// How often it was sent on the way that it goes.
+    pub(crate) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// All parts of it.
+    pub(crate) const fn message(&self) -> &Datagrams {
+        &self.message
+    }
+
+    /// Goes another way from now on, as if it had never been sent before.
+    pub(crate) fn reroute(&mut self, cx: &mut Context, now: Instant, path: Path, tries: u32) {
+        self.sent = 1;
+        self.tries_left = tries.saturating_sub(1);
+        self.wait = cx.retransmission.initial;
+        self.next = now + cx.jittered(self.wait);
+        cx.transmit_all(path, &self.message);
     }
 
     /// When to look at it again.
@@ -77,6 +98,7 @@ impl Flight {
             return Ok(());
         }
         self.tries_left = self.tries_left.checked_sub(1).ok_or(Unanswered)?;
+        self.sent += 1;
         self.wait = (self.wait * 2).min(cx.retransmission.max);
         self.next = now + cx.jittered(self.wait);
         if path.stream().is_none() {
@@ -110,6 +132,15 @@ pub(crate) enum Intent {
     DeleteLoser(Spi),
     /// A successor of the IKE SA.
     RekeyIke,
+    /// UPDATE_SA_ADDRESSES (RFC 4555 section 3.5).
+    UpdateAddresses,
+    /// Our other addresses are not what they were (RFC 4555 section 3.6).
+    TellAddresses,
+    /// Whether the peer is where it says (RFC 4555 section 3.7).
+    CheckPath,
+    /// A liveness check that shows how our address looks from there
+    /// (RFC 4555 section 3.8).
+    CheckMapping,
 }
 
 /// What was asked of the peer, with all that the answer needs.
@@ -132,6 +163,14 @@ pub(crate) enum Task {
     RekeyIke(Box<IkeTask>),
     /// An additional key exchange of a child or a successor.
     FollowUp(Box<FollowUpTask>),
+    /// See [`Intent::UpdateAddresses`].
+    UpdateAddresses(Box<PathTask>),
+    /// See [`Intent::TellAddresses`].
+    TellAddresses,
+    /// See [`Intent::CheckPath`].
+    CheckPath(Box<PathTask>),
+    /// See [`Intent::CheckMapping`].
+    CheckMapping,
     /// Whoever asked does not care any more.
     Moot(ExchangeType),
 }
@@ -169,7 +208,34 @@ pub(crate) struct FollowUpTask {
     pub(crate) rival: Option<ChildId>,
 }
 
+/// A way that we have asked about, by itself.
+pub(crate) struct PathTask {
+    pub(crate) path: Path,
+    pub(crate) cookie: Cookie,
+}
+
 impl Task {
+    /// What is still to be asked if this was asked of an SA that has a
+    /// successor now: which way it goes is nothing that it may forget.
+    pub(crate) const fn of_paths(&self) -> Option<Intent> {
+        match self {
+            Self::UpdateAddresses(_) => Some(Intent::UpdateAddresses),
+            Self::TellAddresses => Some(Intent::TellAddresses),
+            Self::CheckPath(_) => Some(Intent::CheckPath),
+            Self::Liveness
+            | Self::Delete
+            | Self::Reject
+            | Self::AskTicket
+            | Self::CreateChild(_)
+            | Self::DeleteChild(_)
+            | Self::DeleteLoser(_)
+            | Self::RekeyIke(_)
+            | Self::FollowUp(_)
+            | Self::CheckMapping
+            | Self::Moot(_) => None,
+        }
+    }
+
     /// Whether it asks for a successor of the IKE SA.
     pub(crate) const fn is_rekey_ike(&self) -> bool {
         match self {
@@ -182,6 +248,10 @@ impl Task {
             | Self::CreateChild(_)
             | Self::DeleteChild(_)
             | Self::DeleteLoser(_)
+            | Self::UpdateAddresses(_)
+            | Self::TellAddresses
+            | Self::CheckPath(_)
+            | Self::CheckMapping
             | Self::Moot(_) => false,
         }
     }
@@ -194,7 +264,11 @@ impl Task {
             | Self::Reject
             | Self::AskTicket
             | Self::DeleteChild(_)
-            | Self::DeleteLoser(_) => ExchangeType::INFORMATIONAL,
+            | Self::DeleteLoser(_)
+            | Self::UpdateAddresses(_)
+            | Self::TellAddresses
+            | Self::CheckPath(_)
+            | Self::CheckMapping => ExchangeType::INFORMATIONAL,
             Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
             Self::FollowUp(_) => ExchangeType::FOLLOWUP_KE,
             Self::Moot(exchange) => *exchange,
@@ -280,6 +354,12 @@ impl Window {
         if !self.queue.contains(&intent) {
             self.queue.push_back(intent);
         }
+    }
+
+    /// Puts an intent before all others, once.
+    pub(crate) fn push_first(&mut self, intent: Intent) {
+        self.queue.retain(|waiting| *waiting != intent);
+        self.queue.push_front(intent);
     }
 
     /// Drops what waits: only the end of the SA still matters.

@@ -213,7 +213,7 @@ fn look_into(payload: &Payload<'_>) {
         }
         Payload::Notify(notify) => {
             look_at(&(notify.esp_spi(), notify.wanted_group(), notify.data_u8()));
-            look_at(&(notify.data_u32(), notify.ticket_with_lifetime()));
+            look_at(&(notify.data_u32(), notify.ticket_with_lifetime(), notify.address()));
             assert_eq!(notify.hash_algorithms().count(), notify.data.len() / 2);
         }
         Payload::TsInitiator(ts) | Payload::TsResponder(ts) => {

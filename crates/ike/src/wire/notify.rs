@@ -1,6 +1,8 @@
 //! Notify payloads (RFC 7296 section 3.10) and the data of those that have a
 //! form of their own.
 
+use std::net::IpAddr;
+
 use super::error::ParseError;
 use super::notify_type::NotifyType;
 use super::payload::debug_lengths;
@@ -73,6 +75,21 @@ impl<'a> Notify<'a> {
     pub fn ticket_with_lifetime(&self) -> Option<(u32, &'a [u8])> {
         let (lifetime, ticket) = self.data.split_first_chunk()?;
         (!ticket.is_empty()).then_some((u32::from_be_bytes(*lifetime), ticket))
+    }
+
+    /// The address of ADDITIONAL_IP4_ADDRESS or ADDITIONAL_IP6_ADDRESS
+    /// (RFC 4555 section 4.2.2).
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.kind {
+            NotifyType::ADDITIONAL_IP4_ADDRESS => {
+                Some(IpAddr::from(<[u8; 4]>::try_from(self.data).ok()?))
+            }
+            NotifyType::ADDITIONAL_IP6_ADDRESS => {
+                Some(IpAddr::from(<[u8; 16]>::try_from(self.data).ok()?))
+            }
+            _ => None,
+        }
     }
 
     /// The hashes of SIGNATURE_HASH_ALGORITHMS (RFC 7427 section 4).

@@ -148,7 +148,7 @@ impl Established {
         let standby = matches!(purpose, Purpose::Theirs(_, _, Some(_)));
         let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
         let limits = self.base.connection.child.lifetime.limits(cx);
-        let around = (self.outer_path(), limits);
+        let around = (self.ways.packets, limits);
         let spec = child.spec(&self.base.sk_d, source, around, standby);
         let command = cx.submit(Command::Install(spec));
         let id = child.id;
@@ -347,7 +347,7 @@ impl Established {
             spi_out: Shown(child.terms.spi_out),
             local_ts: shown(&child.terms.local_ts),
             remote_ts: shown(&child.terms.remote_ts),
-            udp: self.outer_path().encapsulation == Encapsulation::Udp,
+            udp: self.ways.packets.encapsulation == Encapsulation::Udp,
             tcp: self.path().stream().is_some(),
         }
     }

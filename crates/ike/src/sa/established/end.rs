@@ -98,13 +98,13 @@ impl Established {
         }
     }
 
-    /// The peer has lost the SA, and has proved it. Who began the SA begins the
-    /// next one at once.
-    pub(super) fn disowned(self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        match self.succeed(cx, now, Gone::PeerRestarted) {
+    /// The SA is of no use any more, and the peer cannot be told so. Who began
+    /// it begins the next one at once.
+    pub(super) fn begin_anew(self: Box<Self>, cx: &mut Context, now: Now, why: Gone) -> Outcome {
+        match self.succeed(cx, now, why) {
             Ok(successor) => successor,
             Err((mut sa, attempt)) => {
-                sa.dismantle(cx, Gone::PeerRestarted);
+                sa.dismantle(cx, why);
                 match attempt {
                     Some(attempt) => Outcome::restart(attempt, Start::Fresh { parked: None }),
                     None => Outcome::gone(),
@@ -222,6 +222,10 @@ impl Established {
                 | Task::AskTicket
                 | Task::DeleteChild(_)
                 | Task::RekeyIke(_)
+                | Task::UpdateAddresses(_)
+                | Task::TellAddresses
+                | Task::CheckPath(_)
+                | Task::CheckMapping
                 | Task::Moot(_),
             )
             | None => {}
@@ -242,7 +246,9 @@ impl Established {
 /// What the end of an SA means for one that was not up yet.
 const fn failure_of(why: Gone) -> Failure {
     match why {
-        Gone::Command | Gone::Replaced | Gone::Suspended | Gone::Exhausted => Failure::Ended,
+        Gone::Command | Gone::Replaced | Gone::Suspended | Gone::Exhausted | Gone::Moved => {
+            Failure::Ended
+        }
         Gone::PeerDeleted => Failure::RefusedByPeer,
         Gone::Unanswered => Failure::Unanswered,
         Gone::Plane => Failure::Plane,

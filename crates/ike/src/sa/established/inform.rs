@@ -49,7 +49,11 @@ impl Established {
             }
             // INVALID_SYNTAX is fatal on both sides (RFC 7296 section 2.21.3).
             Err(
-                Refused::Peer(PeerFault::InvalidSyntax | PeerFault::AuthenticationFailed)
+                Refused::Peer(
+                    PeerFault::InvalidSyntax
+                    | PeerFault::AuthenticationFailed
+                    | PeerFault::UnexpectedNat,
+                )
                 | Refused::Unsendable,
             ) => return self.fault(cx),
         };
@@ -87,15 +91,21 @@ impl Established {
         // Only a client asks for tickets (A2).
         let wants_ticket = asked.ticket && self.role() == Role::Responder;
         let granted = if wants_ticket { self.issue(cx, now) } else { TicketAnswer::None };
+        let told = self.told_of_addresses(payloads);
+        let (moved, reply) = self.hear_of_addresses(cx, now, ticket.path, (told, payloads));
         let answered = self.base.channel.answer(cx, ticket, |builder| {
             if !deleted.spis.is_empty() {
                 let spis = deleted.spis.iter().map(|spi| spi.get());
                 builder.delete_children(Protocol::ESP, spis);
             }
             granted.push(builder);
+            reply.push(builder);
         });
         if answered.is_err() {
             return self.fault(cx);
+        }
+        if let Some(path) = moved {
+            self.go(cx, now, path);
         }
         if asked.delete_ike || asked.rejected {
             return self.ended_by_peer(cx, now);
@@ -127,8 +137,9 @@ impl Established {
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
         if self.is_disowned_by(datagram) {
-            return self.disowned(cx, now);
+            return self.begin_anew(cx, now, Gone::PeerRestarted);
         }
+        let path = datagram.path;
         let (task, message) = match self.base.channel.receive_response(datagram) {
             Ok(done) => done,
             Err(OpenFault::Discard(why)) => {
@@ -138,11 +149,16 @@ impl Established {
         };
         self.watch.hear(now.instant);
         let payloads = message.payloads();
+        self.answered_by(cx, now, path);
         match task {
             Task::Liveness | Task::Delete | Task::Reject | Task::Moot(_) => {}
             Task::AskTicket => self.receive_ticket(cx, now, payloads),
             Task::DeleteChild(id) => self.linger(now.instant, id),
             Task::DeleteLoser(spi) => cx.spis.free(spi),
+            Task::TellAddresses => {}
+            Task::UpdateAddresses(task) => return self.receive_moved(cx, now, &task, payloads),
+            Task::CheckPath(task) => return self.receive_checked(cx, now, &task, payloads),
+            Task::CheckMapping => self.receive_mapping(payloads),
             Task::CreateChild(task) => {
                 if self.receive_child(cx, now, *task, payloads).is_err() {
                     return self.fault(cx);
@@ -190,6 +206,10 @@ impl Established {
             Intent::DeleteChild(id) => self.delete_child(cx, now, id),
             Intent::DeleteLoser(spi) => self.delete_loser(cx, now, spi),
             Intent::RekeyIke => self.ask_for_successor(cx, now),
+            Intent::UpdateAddresses => self.ask_to_move(cx, now),
+            Intent::TellAddresses => self.tell_addresses(cx, now),
+            Intent::CheckPath => self.check_path(cx, now),
+            Intent::CheckMapping => self.check_mapping(cx, now),
             // The channel asks for these itself.
             Intent::Liveness | Intent::Delete | Intent::Reject | Intent::AskTicket => Ok(()),
         }
@@ -243,7 +263,7 @@ impl Established {
         now: Now,
         meter: Meter<'_>,
     ) -> Outcome {
-        if self.base.channel.retransmit(cx, now.instant).is_err() {
+        if self.retransmit(cx, now).is_err() {
             return self.lost(cx, now);
         }
         if self.keepalive_at.is_some_and(|due| due <= now.instant) {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::Established;
 use crate::sa::Meter;
-use crate::sa::window::Intent;
 use crate::time::Instant;
 
 /// How often the counters are looked at in the time after which a silent peer
@@ -76,7 +75,8 @@ impl Established {
         }
         let packets = self.packets(meter);
         if self.watch.look(now, packets, interval) {
-            self.base.channel.window.push(Intent::Liveness);
+            let check = self.liveness_check();
+            self.base.channel.window.push(check);
         }
     }
 

@@ -6,33 +6,31 @@ mod end;
 mod follow_up;
 mod inform;
 mod liveness;
+mod mobike;
 mod rekey;
 mod set_up;
 mod show;
 mod tickets;
+mod ways;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crypto::{Group, IkeSuite, SkD};
-use esp::plane::Command;
 use esp::spec::{Encapsulation, GroupId, OuterPath};
 
 use crate::config::Connection;
-use crate::context::Context;
 use crate::crash::PeerToken;
-use crate::event::{Event, How, Path, Port, RequestId, Role, SaId, SetUp};
+use crate::event::{How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::lifetime::Deadlines;
-use crate::sa::Outcome;
 use crate::sa::channel::Channel;
-use crate::sa::window::Intent;
 use crate::session::{AuthForm, AuthMethod, Grant};
-use crate::time::{Instant, Now};
+use crate::time::Instant;
 
 pub(crate) use set_up::{Answer, Awaited};
 pub(crate) use tickets::TicketAnswer;
@@ -40,6 +38,7 @@ pub(crate) use tickets::TicketAnswer;
 use children::{ChildSa, Purpose, State};
 use follow_up::Pending;
 use liveness::Watch;
+use ways::Ways;
 
 /// How often a NAT mapping is refreshed (RFC 3948 section 4).
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -63,6 +62,10 @@ pub(crate) struct Founded {
     pub(crate) round_trips: u32,
     pub(crate) nat: Nat,
     pub(crate) encapsulation: Encapsulation,
+    /// The peer's other addresses, if both sides know MOBIKE.
+    pub(crate) mobike: Option<Vec<IpAddr>>,
+    /// Our other addresses, as the peer was told.
+    pub(crate) told: Vec<IpAddr>,
     /// The inner addresses that the responder gave the initiator.
     pub(crate) inner: Addresses,
 }
@@ -114,6 +117,7 @@ pub(crate) struct Established {
     deadlines: Deadlines,
     /// When to ask for a child that a line is without.
     complete_at: Option<Instant>,
+    ways: Ways,
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
     wanted: [Option<Group>; 2],
@@ -125,7 +129,7 @@ pub(crate) struct Established {
 impl Established {
     /// An SA with an authenticated peer. Its child is still to come.
     pub(crate) fn new(
-        base: Founded,
+        mut base: Founded,
         peer: &PeerAuthenticated,
         grant: Option<Grant>,
         now: Instant,
@@ -133,6 +137,12 @@ impl Established {
         // A NAT keeps TCP longer (RFC 9329 section 6.6).
         let needs_keepalive =
             base.nat == (Nat::Detected { ours: true }) && base.channel.path.stream().is_none();
+        let Path { local, remote, .. } = base.channel.path;
+        let stream = base.channel.path.stream();
+        let encapsulation = stream.map_or(base.encapsulation, Encapsulation::Tcp);
+        let packets = OuterPath { local, remote, encapsulation };
+        let peers = base.mobike.take();
+        let ways = Ways::new(packets, base.nat, peers, std::mem::take(&mut base.told));
         let mut sa = Box::new(Self {
             peer: peer.id().clone(),
             form: peer.form(),
@@ -145,6 +155,7 @@ impl Established {
             crash_token: None,
             deadlines: Deadlines::default(),
             complete_at: None,
+            ways,
             wanted: [None; 2],
             pending: None,
             watch: Watch::begin(now),
@@ -212,74 +223,5 @@ impl Established {
 
     const fn role(&self) -> Role {
         self.base.side.role()
-    }
-
-    fn outer_path(&self) -> OuterPath {
-        let Path { local, remote, .. } = self.base.channel.path;
-        let stream = self.base.channel.path.stream();
-        let encapsulation = stream.map_or(self.base.encapsulation, Encapsulation::Tcp);
-        OuterPath { local, remote, encapsulation }
-    }
-
-    pub(crate) const fn path(&self) -> &Path {
-        &self.base.channel.path
-    }
-
-    /// An authentic and new request has come by this path. A peer behind a NAT
-    /// may have another address now (RFC 7296 section 2.23).
-    fn heard_from(&mut self, cx: &mut Context, now: Now, path: Path) {
-        self.watch.hear(now.instant);
-        self.follow(cx, now, path);
-    }
-
-    /// Packets of the child come from another address.
-    pub(crate) fn mapping_changed(&mut self, cx: &mut Context, now: Now, remote: SocketAddr) {
-        if self.base.channel.path.stream().is_none() {
-            self.follow(cx, now, Path { remote, ..self.base.channel.path });
-        }
-    }
-
-    /// Packets of the child come over another TCP connection.
-    pub(crate) fn stream_changed(&mut self, cx: &mut Context, now: Now, path: OuterPath) {
-        if let OuterPath { local, remote, encapsulation: Encapsulation::Tcp(stream) } = path {
-            self.follow(cx, now, Path { local, remote, port: Port::Tcp(stream) });
-        }
-    }
-
-    /// Our TCP connection is open again. The peer learns so by a new request,
-    /// which is more than an old one that it may have answered already (RFC 9329
-    /// section 6.1).
-    pub(crate) fn opened(mut self: Box<Self>, cx: &mut Context, now: Now, path: Path) -> Outcome {
-        self.base.channel.window.push(Intent::Liveness);
-        self.go_by(cx, now, path);
-        self.go_on(cx, now)
-    }
-
-    fn follow(&mut self, cx: &mut Context, now: Now, path: Path) {
-        let former = &self.base.channel.path;
-        let follows = match (former.stream(), path.stream()) {
-            // A side that is itself behind a NAT would follow only its own mapping.
-            (None, None) => self.base.nat == (Nat::Detected { ours: false }) && path != *former,
-            // Who began the first SA opens them, and says which (RFC 9329 section 6.1).
-            (Some(former), Some(new)) => self.role() == Role::Responder && former != new,
-            // Nothing that we know says so: an SA keeps its transport (section 5).
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if follows {
-            self.go_by(cx, now, path);
-        }
-    }
-
-    fn go_by(&mut self, cx: &mut Context, now: Now, path: Path) {
-        if path.stream().is_some() {
-            self.base.channel.rejoin(cx, now.instant, path);
-        } else {
-            self.base.channel.path = path;
-        }
-        for sa in &self.children {
-            cx.submit(Command::Move(sa.child.id, self.outer_path()));
-        }
-        let (connection, sa) = (self.name(), self.id());
-        cx.emit(Event::Moved { connection, sa, remote: path.remote });
     }
 }

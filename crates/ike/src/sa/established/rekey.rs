@@ -287,7 +287,15 @@ impl Established {
             ) => true,
             Some(Task::RekeyIke(task)) => task.rival.is_some(),
             Some(
-                Task::Liveness | Task::Delete | Task::Reject | Task::AskTicket | Task::Moot(_),
+                Task::Liveness
+                | Task::Delete
+                | Task::Reject
+                | Task::AskTicket
+                | Task::UpdateAddresses(_)
+                | Task::TellAddresses
+                | Task::CheckPath(_)
+                | Task::CheckMapping
+                | Task::Moot(_),
             )
             | None => false,
         };
@@ -309,6 +317,10 @@ impl Established {
             | Task::DeleteChild(_)
             | Task::DeleteLoser(_)
             | Task::FollowUp(_)
+            | Task::UpdateAddresses(_)
+            | Task::TellAddresses
+            | Task::CheckPath(_)
+            | Task::CheckMapping
             | Task::Moot(_) => None,
         }
     }
@@ -343,6 +355,10 @@ impl Established {
         // A ticket names the SA that holds the session's addresses.
         let names = &self.base.connection.pools;
         cx.pools.pass_on(names, (former, self.id()), self.base.inner);
+        if let Some(intent) = old.window.task().and_then(Task::of_paths) {
+            self.base.channel.window.push_first(intent);
+        }
+        self.ways.forget_mapping();
         self.crash_token = None;
         self.renew_ticket();
         cx.emit(Event::Rekeyed {

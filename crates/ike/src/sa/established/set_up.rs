@@ -1,5 +1,6 @@
 //! From an authenticated peer to a first child that carries packets.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::plane::{CommandId, Fault};
@@ -15,6 +16,7 @@ use crate::exchange::Transcript;
 use crate::exchange::auth::{AuthData, push_auth, push_id};
 use crate::exchange::certificates;
 use crate::exchange::child::{self, KeySource, Terms};
+use crate::exchange::mobike;
 use crate::identity::Id;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::inner::Given;
@@ -44,6 +46,8 @@ pub(crate) struct Answer {
     pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,
     pub(crate) given: Given,
+    /// Our other addresses, if both sides know MOBIKE.
+    pub(crate) told: Option<Vec<IpAddr>>,
 }
 
 impl Answer {
@@ -60,6 +64,9 @@ impl Answer {
             builder.notify(NotifyType::QUICK_CRASH_DETECTION, token);
         }
         self.granted.push(builder);
+        if let Some(told) = &self.told {
+            mobike::offer(builder, told, None);
+        }
     }
 }
 

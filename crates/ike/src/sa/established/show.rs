@@ -37,7 +37,7 @@ impl Established {
             suite: child.terms.suite.to_string(),
             spi_in: child.spi_in,
             spi_out: child.terms.spi_out,
-            udp: self.outer_path().encapsulation == Encapsulation::Udp,
+            udp: self.ways.packets.encapsulation == Encapsulation::Udp,
             tcp: self.path().stream().is_some(),
             local_ts: child.terms.local_ts.to_vec(),
             remote_ts: child.terms.remote_ts.to_vec(),
