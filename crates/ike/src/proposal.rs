@@ -182,21 +182,11 @@ pub enum BadProposal {
     Misplaced(String),
 }
 
-/// Keywords of IKE proposals, for hints about typing errors.
-pub const IKE_KEYWORDS: &[&str] = &[
-    "aes128",
-    "aes192",
-    "aes256",
-    "aes128gcm16",
-    "aes192gcm16",
-    "aes256gcm16",
-    "chacha20poly1305",
-    "sha256",
-    "sha384",
-    "sha512",
-    "prfsha256",
-    "prfsha384",
-    "prfsha512",
+const CIPHER_WORDS: [&str; 7] =
+    ["aes128", "aes192", "aes256", "aes128gcm16", "aes192gcm16", "aes256gcm16", "chacha20poly1305"];
+const INTEGRITY_WORDS: [&str; 3] = ["sha256", "sha384", "sha512"];
+const PRF_WORDS: [&str; 3] = ["prfsha256", "prfsha384", "prfsha512"];
+const GROUP_WORDS: [&str; 15] = [
     "x25519",
     "curve25519",
     "ecp256",
@@ -213,37 +203,19 @@ pub const IKE_KEYWORDS: &[&str] = &[
     "ke1_mlkem1024",
     "ke1_none",
 ];
+const SEQUENCE_WORDS: [&str; 2] = ["esn", "noesn"];
+
+/// Keywords of IKE proposals, for hints about typing errors.
+#[must_use]
+pub fn ike_keywords() -> Vec<&'static str> {
+    [&CIPHER_WORDS[..], &INTEGRITY_WORDS, &PRF_WORDS, &GROUP_WORDS].concat()
+}
 
 /// Keywords of ESP proposals, for hints about typing errors.
-pub const ESP_KEYWORDS: &[&str] = &[
-    "aes128",
-    "aes192",
-    "aes256",
-    "aes128gcm16",
-    "aes192gcm16",
-    "aes256gcm16",
-    "chacha20poly1305",
-    "sha256",
-    "sha384",
-    "sha512",
-    "x25519",
-    "curve25519",
-    "ecp256",
-    "ecp384",
-    "ecp521",
-    "modp2048",
-    "modp3072",
-    "modp4096",
-    "mlkem512",
-    "mlkem768",
-    "mlkem1024",
-    "ke1_mlkem512",
-    "ke1_mlkem768",
-    "ke1_mlkem1024",
-    "ke1_none",
-    "esn",
-    "noesn",
-];
+#[must_use]
+pub fn esp_keywords() -> Vec<&'static str> {
+    [&CIPHER_WORDS[..], &INTEGRITY_WORDS, &GROUP_WORDS, &SEQUENCE_WORDS].concat()
+}
 
 impl IkeProposal {
     /// What is offered where nothing is configured: AEAD with ML-KEM-768 after

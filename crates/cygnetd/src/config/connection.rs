@@ -11,7 +11,7 @@ use ike::config::{
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
-use ike::proposal::{BadProposal, ESP_KEYWORDS, EspProposal, IKE_KEYWORDS, IkeProposal};
+use ike::proposal::{BadProposal, EspProposal, IkeProposal, esp_keywords, ike_keywords};
 use pki::{Credential, Trust};
 
 use super::credential;
@@ -342,14 +342,14 @@ fn resumption(
 }
 
 fn ike_proposals(section: &mut Section<'_>, findings: &mut Findings) -> Vec<IkeProposal> {
-    let read = |item| proposal(item, IKE_KEYWORDS);
+    let read = |item| proposal(item, ike_keywords);
     let list = section.list(findings, "proposals", read);
     not_empty(section, "proposals", list.as_deref(), findings);
     list.filter(|list| !list.is_empty()).unwrap_or_else(IkeProposal::defaults)
 }
 
 fn esp_proposals(section: &mut Section<'_>, findings: &mut Findings) -> Vec<EspProposal> {
-    let read = |item| proposal(item, ESP_KEYWORDS);
+    let read = |item| proposal(item, esp_keywords);
     let list = section.list(findings, "esp_proposals", read);
     not_empty(section, "esp_proposals", list.as_deref(), findings);
     list.filter(|list| !list.is_empty()).unwrap_or_else(EspProposal::defaults)
@@ -364,7 +364,7 @@ fn not_empty<T>(section: &Section<'_>, key: &str, list: Option<&[T]>, findings: 
 }
 
 /// A proposal in strongSwan's spelling; a word that is wrong is marked alone.
-fn proposal<T>(item: Item<'_>, keywords: &[&str]) -> Result<T, Wrong>
+fn proposal<T>(item: Item<'_>, keywords: fn() -> Vec<&'static str>) -> Result<T, Wrong>
 where
     T: std::str::FromStr<Err = BadProposal>,
 {
@@ -375,7 +375,7 @@ where
             BadProposal::MixedCiphers | BadProposal::Missing(_) => None,
         };
         let help = match &error {
-            BadProposal::Unknown(word) => one_of(word, keywords),
+            BadProposal::Unknown(word) => one_of(word, &keywords()),
             BadProposal::Misplaced(_) | BadProposal::MixedCiphers | BadProposal::Missing(_) => {
                 String::new()
             }

@@ -46,6 +46,9 @@ impl From<Unsendable> for Refused {
     }
 }
 
+/// What a request holds that needs nothing but the channel.
+type Payload = fn(&mut MessageBuilder<Protected>);
+
 impl Channel {
     /// Sends the next request, if the window is open and something waits. What
     /// it takes more for than the channel has is handed out: see [`Self::ask`].
@@ -56,11 +59,19 @@ impl Channel {
         tries: u32,
     ) -> Result<Option<Intent>, Unsendable> {
         let Some(intent) = self.window.next_intent() else { return Ok(None) };
-        let task = match intent {
-            Intent::Liveness => Task::Liveness,
-            Intent::Delete => Task::Delete,
-            Intent::Reject => Task::Reject,
-            Intent::AskTicket => Task::AskTicket,
+        let mut ask =
+            |task, fill: Payload| self.ask(cx, now, tries, task, |_, builder| fill(builder));
+        match intent {
+            Intent::Liveness => ask(Task::Liveness, |_| {})?,
+            Intent::Delete => ask(Task::Delete, |builder| {
+                builder.delete_ike();
+            })?,
+            Intent::Reject => ask(Task::Reject, |builder| {
+                builder.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
+            })?,
+            Intent::AskTicket => ask(Task::AskTicket, |builder| {
+                builder.notify(NotifyType::TICKET_REQUEST, &[]);
+            })?,
             Intent::CreateChild
             | Intent::RekeyChild(_)
             | Intent::DeleteChild(_)
@@ -70,8 +81,7 @@ impl Channel {
             | Intent::TellAddresses
             | Intent::CheckPath
             | Intent::CheckMapping => return Ok(Some(intent)),
-        };
-        self.ask(cx, now, tries, task, |_, builder| fill(intent, builder))?;
+        }
         Ok(None)
     }
 
@@ -199,30 +209,5 @@ impl Channel {
         self.answer(cx, ticket, |builder| {
             builder.notify(kind, data.as_slice());
         })
-    }
-}
-
-/// The payloads of an INFORMATIONAL request that needs nothing but the channel.
-fn fill(intent: Intent, builder: &mut MessageBuilder<Protected>) {
-    match intent {
-        Intent::Delete => {
-            builder.delete_ike();
-        }
-        Intent::Reject => {
-            builder.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
-        }
-        Intent::AskTicket => {
-            builder.notify(NotifyType::TICKET_REQUEST, &[]);
-        }
-        Intent::Liveness
-        | Intent::CreateChild
-        | Intent::RekeyChild(_)
-        | Intent::DeleteChild(_)
-        | Intent::DeleteLoser(_)
-        | Intent::RekeyIke
-        | Intent::UpdateAddresses
-        | Intent::TellAddresses
-        | Intent::CheckPath
-        | Intent::CheckMapping => {}
     }
 }

@@ -12,15 +12,14 @@ use esp::spec::ChildId;
 
 use super::Established;
 use super::children::Purpose;
-use super::create::{BUSY, Broken, REFUSED, Refused};
+use super::create::{BUSY, Broken, Refused};
 use super::rekey::Heir;
 use crate::context::Context;
-use crate::event::{Event, Role};
+use crate::event::Role;
 use crate::exchange::child::KeySource;
 use crate::exchange::create_child::{Answer, Value};
 use crate::exchange::follow_up::{self, NewSa, Unfinished};
 use crate::exchange::intermediate;
-use crate::exchange::rekey_ike::Successor;
 use crate::exchange::sa_init::key_share;
 use crate::fault::Failure;
 use crate::sa::channel::AnswerTicket;
@@ -117,8 +116,7 @@ impl Established {
                 self.go_on(cx, now)
             }
             NewSa::Ike(suite, spis, token) => {
-                let of = (Role::Initiator, spis, self.base.channel.protection.room());
-                let own = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+                let own = self.successor_as(Role::Initiator, (suite, spis), secrets, nonces);
                 self.go_on_as_own(cx, now, (own, token), lost)
             }
         }
@@ -140,14 +138,8 @@ impl Established {
                 self.rekey_later(cx, now, Some(*old), BUSY);
             }
             NewSa::Child { replaces, .. } => self.rekey_failed(cx, now, *replaces, why),
-            NewSa::Ike(..) if is_passing => {
-                self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
-            }
-            NewSa::Ike(..) => {
-                self.deadlines.rekey_at = Some(now.instant + cx.jittered(REFUSED));
-                let (connection, sa) = (self.name(), self.id());
-                cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
-            }
+            NewSa::Ike(..) if is_passing => self.ask_for_successor_later(cx, now),
+            NewSa::Ike(..) => self.successor_failed(cx, now, why),
         }
         abandon(cx, of);
         self.go_on(cx, now)
@@ -236,8 +228,7 @@ impl Established {
                 if sent.is_err() {
                     return self.fault(cx);
                 }
-                let of = (Role::Responder, spis, self.base.channel.protection.room());
-                let theirs = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+                let theirs = self.successor_as(Role::Responder, (suite, spis), secrets, nonces);
                 self.go_on_as_theirs(cx, now, theirs)
             }
         }

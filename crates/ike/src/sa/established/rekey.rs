@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crypto::{IkeSuite, SharedSecrets};
+
 use super::Established;
 use super::create::{BUSY, Broken, REFUSED, Refused};
 use super::follow_up::{Link, PATIENCE, answer_value};
@@ -36,7 +38,7 @@ impl Established {
         now: Now,
     ) -> Result<(), Unsendable> {
         if self.up.is_none() || self.is_changing_children() {
-            self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
+            self.ask_for_successor_later(cx, now);
             return Ok(());
         }
         let connection = Arc::clone(&self.base.connection);
@@ -140,8 +142,7 @@ impl Established {
         }
         let (what, nonces, secrets) = own.into_parts();
         let NewSa::Ike(suite, spis, _) = what else { return None };
-        let of = (Role::Initiator, spis, self.base.channel.protection.room());
-        let own = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+        let own = self.successor_as(Role::Initiator, (suite, spis), secrets, nonces);
         let channel = self.channel_of(own);
         let sa = Deleting::begin(cx, now, self.name(), channel, Intent::Delete, Vec::new())?;
         Some((spis.initiator, sa))
@@ -179,7 +180,7 @@ impl Established {
     ) -> Outcome {
         let why = match error.kind {
             NotifyType::TEMPORARY_FAILURE => {
-                self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
+                self.ask_for_successor_later(cx, now);
                 return self.go_on(cx, now);
             }
             NotifyType::INVALID_KE_PAYLOAD => {
@@ -195,10 +196,20 @@ impl Established {
             NotifyType::NO_PROPOSAL_CHOSEN => Failure::NoIkeProposal,
             NotifyType(other) => Failure::Notify(other),
         };
+        self.successor_failed(cx, now, why);
+        self.go_on(cx, now)
+    }
+
+    /// There is something in the way that passes.
+    pub(super) fn ask_for_successor_later(&mut self, cx: &mut Context, now: Now) {
+        self.deadlines.rekey_at = Some(now.instant + cx.jittered(BUSY));
+    }
+
+    /// A successor was not to be had. This SA goes on, for now.
+    pub(super) fn successor_failed(&mut self, cx: &mut Context, now: Now, why: Failure) {
         self.deadlines.rekey_at = Some(now.instant + cx.jittered(REFUSED));
         let (connection, sa) = (self.name(), self.id());
         cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
-        self.go_on(cx, now)
     }
 }
 
@@ -221,8 +232,7 @@ impl Established {
             Err(refused) => return self.refuse(cx, ticket, &refused),
         };
         let NewSa::Ike(suite, spis, _) = what else { return self.fault(cx) };
-        let of = (Role::Responder, spis, self.base.channel.protection.room());
-        let theirs = Successor::new(of, suite, &self.base.sk_d, secrets, nonces);
+        let theirs = self.successor_as(Role::Responder, (suite, spis), secrets, nonces);
         self.go_on_as_theirs(cx, now, theirs)
     }
 
@@ -305,6 +315,18 @@ impl Established {
 
 /// On both sides.
 impl Established {
+    /// What comes of all key exchanges, for who has this role in them.
+    pub(super) fn successor_as(
+        &self,
+        role: Role,
+        (suite, spis): (IkeSuite, Spis),
+        secrets: SharedSecrets,
+        nonces: BothNonces,
+    ) -> Successor {
+        let of = (role, spis, self.base.channel.protection.room());
+        Successor::new(of, suite, &self.base.sk_d, secrets, nonces)
+    }
+
     /// What the peer has made while we were asking for the same.
     pub(super) fn take_rival(&mut self) -> Option<Box<Successor>> {
         match self.base.channel.window.task_mut()? {
