@@ -182,6 +182,23 @@ impl World {
         self.arrive_at(self.now + arrival.after, Arriving::Datagram(arrival.datagram));
     }
 
+    /// Lets an IKE message that was sent before arrive again: the one of this number,
+    /// counted around, and with this bit of it flipped.
+    pub fn replay(&mut self, which: usize, flip: Option<usize>) {
+        let ike: Vec<_> = self.trace.iter().filter_map(|s| s.datagram.ike().zip(Some(s))).collect();
+        if ike.is_empty() {
+            return;
+        }
+        let (octets, sent) = ike[which % ike.len()];
+        let mut octets = octets.to_vec();
+        if let Some(flip) = flip {
+            let at = flip % octets.len();
+            octets[at] ^= 1 << (flip / octets.len() % 8);
+        }
+        let datagram = sent.datagram.with_ike(&octets);
+        self.inject(Arrival { after: Duration::ZERO, datagram });
+    }
+
     fn arrive_at(&mut self, at: Time, arriving: Arriving) {
         self.sequence += 1;
         self.on_the_way.insert((at, self.sequence), arriving);

@@ -10,7 +10,7 @@ use ike::fault::Refusal;
 use ike::pool::{AddressRange, PoolConfig};
 use ike::status::Stage;
 use sim::plane::Outgoing;
-use sim::{Arrival, Link, NodeId, Pair, Scene, packet};
+use sim::{Link, NodeId, Pair, Scene, packet};
 
 use crate::case::{Act, Case, Making, Mild, Round, Side, Storm};
 use crate::ledger::{INNER, Ledger};
@@ -212,7 +212,7 @@ impl Run {
                 if secs < 0 { clock.jump_back(by) } else { clock.jump_forward(by) }
             }
             Act::Packet(side) => self.packet(side),
-            Act::Replay(which, flip) => self.replay(which.into(), flip.map(usize::from)),
+            Act::Replay(which, flip) => self.pair.world.replay(which.into(), flip.map(usize::from)),
         }
         Reply::None
     }
@@ -271,22 +271,6 @@ impl Run {
         if side == Side::Client && !matches!(stage, Stage::Down | Stage::Ending) {
             assert!(outgoing != Outgoing::Clear, "in clear while {stage:?}");
         }
-    }
-
-    fn replay(&mut self, which: usize, flip: Option<usize>) {
-        let is_ike = |sent: &&sim::Sent| sent.datagram.ike().is_some();
-        let ike: Vec<_> = self.pair.world.trace.iter().filter(is_ike).collect();
-        if ike.is_empty() {
-            return;
-        }
-        let mut datagram = ike[which % ike.len()].datagram.clone();
-        if let Some(flip) = flip {
-            let mut octets = datagram.ike().unwrap().to_vec();
-            let at = flip % octets.len();
-            octets[at] ^= 1 << (flip / octets.len() % 8);
-            datagram = datagram.with_ike(&octets);
-        }
-        self.pair.world.inject(Arrival { after: Duration::ZERO, datagram });
     }
 
     /// How many SAs of the client have come up on this page.

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ike::config::{LocalAuth, RemoteAuth};
-use ike::event::{Event, How, Role};
-use ike::fault::{Failure, Refusal};
+use ike::event::{Event, How};
+use ike::fault::Failure;
 use ike::status::Stage;
 use pki::{Credential, Revocation, Trust};
 use sim::certificates::{Authority, Certified, YEAR};
 use sim::meddle::{self, DELAY, arrival};
 use sim::{Arrival, Content, Pair, Scene, Sent};
+
+use crate::set_up;
 
 const SECOND: Duration = Duration::from_secs(1);
 const VALID: (Duration, Duration) = (YEAR, YEAR);
@@ -49,18 +51,12 @@ pub(crate) fn certified(scene: &mut Scene) {
     Ends::new().equip(scene);
 }
 
-/// Why it failed, here and there.
+/// Why it failed, here and there. Nothing is left of it.
 fn failure(mut pair: Pair) -> (Failure, Option<Failure>) {
-    let Err(Refusal::Failed(ours)) = pair.up() else { panic!("it came up") };
-    let theirs = pair.gateway_events().find_map(|event| match event {
-        Event::Failed { role: Role::Responder, why, .. } => Some(*why),
-        _ => None,
-    });
-    pair.assert_apart();
-    assert_eq!(pair.status().stage, Stage::Down);
+    let why = set_up::failure(&mut pair);
     pair.world.run_for(60 * SECOND);
     pair.assert_empty();
-    (ours, theirs)
+    why
 }
 
 /// The gateway refuses, and the client learns no more than that.

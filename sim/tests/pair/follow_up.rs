@@ -6,11 +6,13 @@ use std::time::Duration;
 use ike::config::FragmentationMode;
 use ike::event::{Event, RekeyWhat};
 use ike::wire::ExchangeType;
-use sim::meddle::{self, DELAY, arrival, untouched};
-use sim::world::Meddler;
+use sim::meddle::{DELAY, untouched};
 use sim::{Pair, Scene};
 
-use crate::rekey::{BOTH, check, keys, rekey, told};
+use crate::rekey::{
+    AtOnce, BOTH, check, delay_each, double_each, end_after_each_step, keys, lose_each,
+    one_after_another, rekey, stream_over_a_rekey, told,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -132,85 +134,26 @@ fn what_is_offered_by_default_is_made_again_in_a_rekey() {
 
 #[test]
 fn new_keys_follow_each_other_on_both_sides() {
-    let mut pair = Pair::joined(two_more);
-    for round in 0..4 {
-        for what in BOTH {
-            let id = if round % 2 == 0 { pair.client } else { pair.gateway };
-            rekey(&mut pair, id, what);
-            pair.world.run_for(SECOND);
-            assert!(pair.ping());
-        }
-    }
+    let pair = one_after_another(two_more, 4);
     for id in [pair.client, pair.gateway] {
         assert_eq!(BOTH.map(|what| told(&pair, id, what)), [4, 4]);
     }
     check(pair);
 }
 
-fn at_every_position(meddler: impl Fn(usize) -> Meddler) {
-    for what in BOTH {
-        for by_client in [true, false] {
-            for position in 0..16 {
-                let mut pair = Pair::joined(two_more);
-                let before = keys(&pair);
-                pair.world.meddler = Some(meddler(position));
-                let id = if by_client { pair.client } else { pair.gateway };
-                rekey(&mut pair, id, what);
-                pair.world.run_for(30 * SECOND);
-                assert_ne!(keys(&pair), before, "{what:?}, datagram {position}");
-                check(pair);
-            }
-        }
-    }
-}
-
 #[test]
 fn every_lost_datagram_is_made_up_for() {
-    at_every_position(|n| meddle::nth(n, |_| Vec::new()));
+    lose_each(two_more, 16);
 }
 
 #[test]
 fn every_doubled_datagram_counts_once() {
-    at_every_position(|n| {
-        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(DELAY + DELAY / 2, sent)])
-    });
-    at_every_position(|n| {
-        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)])
-    });
+    double_each(two_more, 16);
 }
 
 #[test]
 fn every_datagram_may_come_late() {
-    for late in [DELAY * 3, SECOND * 3 / 4, 3 * SECOND] {
-        at_every_position(|n| meddle::nth(n, move |sent| vec![arrival(late, sent)]));
-    }
-}
-
-/// What of each side's rekeys, the second so much later than the first.
-fn both_at_once(
-    scene: impl Fn(&mut Scene),
-    [first, second]: [RekeyWhat; 2],
-    client_first: bool,
-    (offset, seed): (Duration, u64),
-    lost: Option<usize>,
-) {
-    let mut pair = Pair::joined(|s| {
-        scene(s);
-        s.seed = seed;
-    });
-    if let Some(lost) = lost {
-        pair.world.meddler = Some(meddle::nth(lost, |_| Vec::new()));
-    }
-    let (client, gateway) = (pair.client, pair.gateway);
-    let (one, other) = if client_first { (client, gateway) } else { (gateway, client) };
-    let before = keys(&pair);
-    rekey(&mut pair, one, first);
-    pair.world.run_for(offset);
-    rekey(&mut pair, other, second);
-    pair.world.run_for(60 * SECOND);
-    let case = (first, second, client_first, offset, seed, lost);
-    assert_ne!(keys(&pair), before, "{case:?}");
-    check(pair);
+    delay_each(two_more, 16);
 }
 
 fn every_two() -> impl Iterator<Item = [RekeyWhat; 2]> {
@@ -219,13 +162,15 @@ fn every_two() -> impl Iterator<Item = [RekeyWhat; 2]> {
 
 #[test]
 fn both_sides_rekey_at_every_offset() {
+    let patience = 60 * SECOND;
     for what in every_two() {
         for seed in 1..=4 {
             for n in 0..14 {
                 for client_first in [true, false] {
-                    let when = (DELAY / 2 * n, seed);
-                    both_at_once(two_more, what, client_first, when, None);
-                    both_at_once(mixed, what, client_first, when, None);
+                    let offset = DELAY / 2 * n;
+                    let both = AtOnce { what, client_first, offset, seed, lost: None, patience };
+                    both.play(two_more);
+                    both.play(mixed);
                 }
             }
         }
@@ -234,13 +179,15 @@ fn both_sides_rekey_at_every_offset() {
 
 #[test]
 fn both_sides_rekey_at_once_and_any_datagram_is_lost() {
+    let (client_first, patience) = (true, 60 * SECOND);
     for what in every_two() {
         for seed in 1..=2 {
-            for lost in 0..20 {
+            for lost in (0..20).map(Some) {
                 for offset in [Duration::ZERO, DELAY / 2, DELAY * 5 / 2] {
-                    both_at_once(hybrid, what, true, (offset, seed), Some(lost));
-                    both_at_once(mixed, what, true, (offset, seed), Some(lost));
-                    both_at_once(mixed, what, false, (offset, seed), Some(lost));
+                    let both = AtOnce { what, client_first, offset, seed, lost, patience };
+                    both.play(hybrid);
+                    both.play(mixed);
+                    AtOnce { client_first: false, ..both }.play(mixed);
                 }
             }
         }
@@ -251,25 +198,8 @@ fn both_sides_rekey_at_once_and_any_datagram_is_lost() {
 fn no_packet_is_lost_while_keys_are_replaced() {
     for what in BOTH {
         for by_client in [true, false] {
-            let mut pair = Pair::joined(two_more);
-            let (client, gateway) = (pair.client, pair.gateway);
-            let there = sim::packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"there");
-            let back = sim::packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"back");
-            let before = [client, gateway].map(|id| pair.world.node(id).delivered.len());
-            let mut sent = 0;
-            for n in 0..600 {
-                if n == 20 {
-                    rekey(&mut pair, if by_client { client } else { gateway }, what);
-                }
-                pair.world.send_inner(client, &there);
-                pair.world.send_inner(gateway, &back);
-                sent += 1;
-                pair.world.run_for(DELAY / 20);
-            }
-            pair.world.run_for(SECOND);
-            let after = [client, gateway].map(|id| pair.world.node(id).delivered.len());
-            assert_eq!([after[0] - before[0], after[1] - before[1]], [sent, sent]);
-            assert_eq!(told(&pair, gateway, what), 1);
+            let pair = stream_over_a_rekey(two_more, 600, what, by_client);
+            assert_eq!(told(&pair, pair.gateway, what), 1);
             check(pair);
         }
     }
@@ -277,24 +207,7 @@ fn no_packet_is_lost_while_keys_are_replaced() {
 
 #[test]
 fn an_end_in_the_middle_of_the_key_exchanges_is_an_end() {
-    for what in BOTH {
-        for by_client in [true, false] {
-            for n in 0..16 {
-                let mut pair = Pair::joined(|scene| {
-                    two_more(scene);
-                    scene.client.liveness = Some(20 * SECOND);
-                    scene.gateway.liveness = Some(20 * SECOND);
-                });
-                let id = if by_client { pair.client } else { pair.gateway };
-                rekey(&mut pair, id, what);
-                pair.world.run_for(DELAY / 2 * n);
-                assert_eq!(pair.down(), Ok(()));
-                pair.world.run_for(200 * SECOND);
-                pair.assert_apart();
-                pair.assert_empty();
-            }
-        }
-    }
+    end_after_each_step(two_more, 16);
 }
 
 /// Loses every datagram of IKE_FOLLOWUP_KE for so long.

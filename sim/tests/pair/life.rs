@@ -13,7 +13,8 @@ use sim::{NodeId, Pair, Scene, packet};
 const SECOND: Duration = Duration::from_secs(1);
 const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
 
-fn ends<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Gone> {
+/// How SAs have ended.
+pub(crate) fn ends<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Gone> {
     let why = |event: &Event| match event {
         Event::Down { why, .. } => Some(*why),
         _ => None,

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use ike::Changes;
 use ike::config::Config;
-use ike::event::{Command, Event, Gone, How};
+use ike::event::{Command, Gone, How};
 use ike::fault::{Failure, Refusal};
 use ike::pool::{AddressRange, PoolConfig};
 use ike::status::Stage;
 use sim::plane::Outgoing;
 use sim::{NodeId, Pair, Profile, packet};
+
+use crate::life::ends;
+use crate::rekey::keys;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,20 +44,6 @@ fn lab() -> Profile {
 
 fn names(list: &[&str]) -> Vec<Arc<str>> {
     list.iter().map(|name| Arc::from(*name)).collect()
-}
-
-/// What is to be seen of the keys that are in use: SPIs.
-fn keys(pair: &Pair) -> (String, u32) {
-    let sa = pair.status().sa.unwrap();
-    (sa.id.to_string(), sa.children[0].spi_in.get())
-}
-
-fn ends<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Gone> {
-    let why = |event: &Event| match event {
-        Event::Down { why, .. } => Some(*why),
-        _ => None,
-    };
-    events.filter_map(why).collect()
 }
 
 #[test]

@@ -56,6 +56,145 @@ pub(crate) fn check(mut pair: Pair) {
     pair.assert_empty();
 }
 
+fn plain(_: &mut Scene) {}
+
+/// Rekeys of everything, by both sides in turn.
+pub(crate) fn one_after_another(scene: fn(&mut Scene), rounds: u32) -> Pair {
+    let mut pair = Pair::joined(scene);
+    for round in 0..rounds {
+        for what in BOTH {
+            let id = if round % 2 == 0 { pair.client } else { pair.gateway };
+            rekey(&mut pair, id, what);
+            pair.world.run_for(SECOND);
+            assert!(pair.ping());
+        }
+    }
+    pair
+}
+
+/// Rekeys, with something done to each of so many datagrams.
+fn at_every_position(scene: fn(&mut Scene), datagrams: usize, meddler: impl Fn(usize) -> Meddler) {
+    for what in BOTH {
+        for by_client in [true, false] {
+            for position in 0..datagrams {
+                let mut pair = Pair::joined(scene);
+                let before = keys(&pair);
+                pair.world.meddler = Some(meddler(position));
+                let id = if by_client { pair.client } else { pair.gateway };
+                rekey(&mut pair, id, what);
+                pair.world.run_for(30 * SECOND);
+                assert_ne!(keys(&pair), before, "{what:?}, datagram {position}");
+                check(pair);
+            }
+        }
+    }
+}
+
+pub(crate) fn lose_each(scene: fn(&mut Scene), datagrams: usize) {
+    at_every_position(scene, datagrams, |n| meddle::nth(n, |_| Vec::new()));
+}
+
+pub(crate) fn double_each(scene: fn(&mut Scene), datagrams: usize) {
+    for later in [DELAY + DELAY / 2, 20 * SECOND] {
+        at_every_position(scene, datagrams, |n| {
+            meddle::nth(n, move |sent| vec![arrival(DELAY, sent), arrival(later, sent)])
+        });
+    }
+}
+
+pub(crate) fn delay_each(scene: fn(&mut Scene), datagrams: usize) {
+    for late in [DELAY * 3, SECOND * 3 / 4, 3 * SECOND] {
+        at_every_position(scene, datagrams, |n| {
+            meddle::nth(n, move |sent| vec![arrival(late, sent)])
+        });
+    }
+}
+
+/// Rekeys by both sides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtOnce {
+    /// What each side rekeys.
+    pub(crate) what: [RekeyWhat; 2],
+    pub(crate) client_first: bool,
+    /// How much later the second begins.
+    pub(crate) offset: Duration,
+    pub(crate) seed: u64,
+    /// Which datagram does not arrive.
+    pub(crate) lost: Option<usize>,
+    /// After this much time there are new keys.
+    pub(crate) patience: Duration,
+}
+
+impl AtOnce {
+    pub(crate) fn play(self, scene: fn(&mut Scene)) {
+        let mut pair = Pair::joined(|it| {
+            scene(it);
+            it.seed = self.seed;
+        });
+        if let Some(lost) = self.lost {
+            pair.world.meddler = Some(meddle::nth(lost, |_| Vec::new()));
+        }
+        let (client, gateway) = (pair.client, pair.gateway);
+        let (one, other) = if self.client_first { (client, gateway) } else { (gateway, client) };
+        let before = keys(&pair);
+        let [first, second] = self.what;
+        rekey(&mut pair, one, first);
+        pair.world.run_for(self.offset);
+        rekey(&mut pair, other, second);
+        pair.world.run_for(self.patience);
+        assert_ne!(keys(&pair), before, "{self:?}");
+        check(pair);
+    }
+}
+
+/// A steady stream both ways, of which nothing is lost while keys are replaced.
+pub(crate) fn stream_over_a_rekey(
+    scene: fn(&mut Scene),
+    packets: usize,
+    what: RekeyWhat,
+    by_client: bool,
+) -> Pair {
+    let mut pair = Pair::joined(scene);
+    let (client, gateway) = (pair.client, pair.gateway);
+    let there = sim::packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"there");
+    let back = sim::packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"back");
+    let before = [client, gateway].map(|id| pair.world.node(id).delivered.len());
+    for n in 0..packets {
+        if n == 20 {
+            rekey(&mut pair, if by_client { client } else { gateway }, what);
+        }
+        pair.world.send_inner(client, &there);
+        pair.world.send_inner(gateway, &back);
+        pair.world.run_for(DELAY / 20);
+    }
+    pair.world.run_for(SECOND);
+    let after = [client, gateway].map(|id| pair.world.node(id).delivered.len());
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [packets, packets]);
+    pair
+}
+
+/// The end, so many steps after a rekey has begun.
+pub(crate) fn end_after_each_step(scene: fn(&mut Scene), steps: u32) {
+    for what in BOTH {
+        for by_client in [true, false] {
+            for n in 0..steps {
+                let mut pair = Pair::joined(|it| {
+                    scene(it);
+                    it.client.liveness = Some(20 * SECOND);
+                    it.gateway.liveness = Some(20 * SECOND);
+                });
+                let id = if by_client { pair.client } else { pair.gateway };
+                rekey(&mut pair, id, what);
+                pair.world.run_for(DELAY / 2 * n);
+                assert_eq!(pair.down(), Ok(()));
+                pair.world.run_for(200 * SECOND);
+                pair.assert_apart();
+                pair.assert_empty();
+            }
+        }
+    }
+}
+
 #[test]
 fn either_side_replaces_the_keys_of_a_child() {
     for esp in ["aes256gcm16", "aes256gcm16-x25519", "aes256gcm16-ecp256-x25519"] {
@@ -100,16 +239,7 @@ fn either_side_replaces_the_keys_of_the_ike_sa() {
 
 #[test]
 fn new_keys_follow_each_other_on_both_sides() {
-    let mut pair = Pair::joined(|_| {});
-    for round in 0..6 {
-        for what in BOTH {
-            let id = if round % 2 == 0 { pair.client } else { pair.gateway };
-            rekey(&mut pair, id, what);
-            pair.world.run_for(SECOND);
-            assert!(pair.ping());
-        }
-    }
-    check(pair);
+    check(one_after_another(plain, 6));
 }
 
 /// A rekey of the IKE SA voids the ticket; the client asks for another (D7, D9).
@@ -141,89 +271,30 @@ fn a_session_whose_new_ticket_has_not_come_yet_cannot_sleep() {
     check(pair);
 }
 
-fn with_every_position(
-    what: RekeyWhat,
-    by_client: bool,
-    meddler: impl Fn(usize) -> Meddler,
-    datagrams: usize,
-) {
-    for position in 0..datagrams {
-        let mut pair = Pair::joined(|_| {});
-        let before = keys(&pair);
-        pair.world.meddler = Some(meddler(position));
-        let id = if by_client { pair.client } else { pair.gateway };
-        rekey(&mut pair, id, what);
-        pair.world.run_for(30 * SECOND);
-        assert_ne!(keys(&pair), before, "{what:?}, datagram {position}");
-        check(pair);
-    }
-}
-
-fn at_every_position(meddler: impl Fn(usize) -> Meddler) {
-    for what in BOTH {
-        for by_client in [true, false] {
-            with_every_position(what, by_client, &meddler, 8);
-        }
-    }
-}
-
 #[test]
 fn every_lost_datagram_is_made_up_for() {
-    at_every_position(|n| meddle::nth(n, |_| Vec::new()));
+    lose_each(plain, 8);
 }
 
 #[test]
 fn every_doubled_datagram_counts_once() {
-    at_every_position(|n| {
-        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(DELAY + DELAY / 2, sent)])
-    });
-    at_every_position(|n| {
-        meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)])
-    });
+    double_each(plain, 8);
 }
 
 #[test]
 fn every_datagram_may_come_late() {
-    for late in [DELAY * 3, SECOND * 3 / 4, 3 * SECOND] {
-        at_every_position(|n| meddle::nth(n, move |sent| vec![arrival(late, sent)]));
-    }
-}
-
-/// What of each side's rekeys, the second so much later than the first.
-fn both_at_once(
-    [first, second]: [RekeyWhat; 2],
-    client_first: bool,
-    offset: Duration,
-    seed: u64,
-    lost: Option<usize>,
-) {
-    let mut pair = Pair::joined(|scene| scene.seed = seed);
-    if let Some(lost) = lost {
-        pair.world.meddler = Some(meddle::nth(lost, |_| Vec::new()));
-    }
-    let (client, gateway) = (pair.client, pair.gateway);
-    let (one, other) = if client_first { (client, gateway) } else { (gateway, client) };
-    let before = keys(&pair);
-    rekey(&mut pair, one, first);
-    pair.world.run_for(offset);
-    rekey(&mut pair, other, second);
-    pair.world.run_for(40 * SECOND);
-    assert_ne!(
-        keys(&pair),
-        before,
-        "{first:?} {second:?} {client_first} {offset:?} {seed} {lost:?}"
-    );
-    check(pair);
+    delay_each(plain, 8);
 }
 
 #[test]
 fn both_sides_rekey_at_every_offset() {
-    let step = DELAY / 2;
+    let (step, patience) = (DELAY / 2, 40 * SECOND);
     for (first, second) in BOTH.into_iter().flat_map(|a| BOTH.map(|b| (a, b))) {
         for seed in 1..=6 {
             for n in 0..10 {
                 for client_first in [true, false] {
-                    both_at_once([first, second], client_first, step * n, seed, None);
+                    let (what, offset) = ([first, second], step * n);
+                    AtOnce { what, client_first, offset, seed, lost: None, patience }.play(plain);
                 }
             }
         }
@@ -232,11 +303,13 @@ fn both_sides_rekey_at_every_offset() {
 
 #[test]
 fn both_sides_rekey_at_once_and_any_datagram_is_lost() {
+    let (client_first, patience) = (true, 40 * SECOND);
     for (first, second) in BOTH.into_iter().flat_map(|a| BOTH.map(|b| (a, b))) {
         for seed in 1..=4 {
-            for lost in 0..12 {
+            for lost in (0..12).map(Some) {
                 for offset in [Duration::ZERO, DELAY / 2, DELAY * 3 / 2] {
-                    both_at_once([first, second], true, offset, seed, Some(lost));
+                    let what = [first, second];
+                    AtOnce { what, client_first, offset, seed, lost, patience }.play(plain);
                 }
             }
         }
@@ -262,48 +335,14 @@ fn who_is_installing_what_the_peer_has_asked_for_does_not_ask_for_the_same() {
 
 #[test]
 fn an_end_in_the_middle_of_a_rekey_is_an_end() {
-    for what in BOTH {
-        for by_client in [true, false] {
-            for n in 0..10 {
-                let mut pair = Pair::joined(|scene| {
-                    scene.client.liveness = Some(20 * SECOND);
-                    scene.gateway.liveness = Some(20 * SECOND);
-                });
-                let id = if by_client { pair.client } else { pair.gateway };
-                rekey(&mut pair, id, what);
-                pair.world.run_for(DELAY / 2 * n);
-                assert_eq!(pair.down(), Ok(()));
-                pair.world.run_for(200 * SECOND);
-                pair.assert_apart();
-                pair.assert_empty();
-            }
-        }
-    }
+    end_after_each_step(plain, 10);
 }
 
 #[test]
 fn no_packet_is_lost_while_keys_are_replaced() {
     for what in BOTH {
         for by_client in [true, false] {
-            let mut pair = Pair::joined(|_| {});
-            let (client, gateway) = (pair.client, pair.gateway);
-            let there = sim::packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"there");
-            let back = sim::packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"back");
-            let before = [client, gateway].map(|id| pair.world.node(id).delivered.len());
-            let mut sent = 0;
-            for n in 0..400 {
-                if n == 20 {
-                    rekey(&mut pair, if by_client { client } else { gateway }, what);
-                }
-                pair.world.send_inner(client, &there);
-                pair.world.send_inner(gateway, &back);
-                sent += 1;
-                pair.world.run_for(DELAY / 20);
-            }
-            pair.world.run_for(SECOND);
-            let after = [client, gateway].map(|id| pair.world.node(id).delivered.len());
-            assert_eq!([after[0] - before[0], after[1] - before[1]], [sent, sent]);
-            check(pair);
+            check(stream_over_a_rekey(plain, 400, what, by_client));
         }
     }
 }

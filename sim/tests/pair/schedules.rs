@@ -9,7 +9,7 @@ use ike::event::{Command, RekeyWhat, RequestId};
 use ike::status::Stage;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use sim::{Arrival, Link, NodeId, Pair};
+use sim::{Link, NodeId, Pair};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -217,25 +217,9 @@ impl Run {
             Step::Packet => {
                 self.pair.outgoing();
             }
-            Step::Replay { which, flip } => self.replay(which, flip),
+            Step::Replay { which, flip } => self.pair.world.replay(which, flip),
         }
         self.check_always();
-    }
-
-    fn replay(&mut self, which: usize, flip: Option<usize>) {
-        let trace = &self.pair.world.trace;
-        let ike: Vec<_> = trace.iter().filter(|sent| sent.datagram.ike().is_some()).collect();
-        if ike.is_empty() {
-            return;
-        }
-        let mut datagram = ike[which % ike.len()].datagram.clone();
-        if let Some(flip) = flip {
-            let mut octets = datagram.ike().unwrap().to_vec();
-            let at = flip % octets.len();
-            octets[at] ^= 1 << (flip / octets.len() % 8);
-            datagram = datagram.with_ike(&octets);
-        }
-        self.pair.world.inject(Arrival { after: Duration::ZERO, datagram });
     }
 
     /// Nothing leaves in clear text while a connection is anything but down.

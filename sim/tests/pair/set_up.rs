@@ -21,7 +21,7 @@ fn with_suite(ike: &'static str, esp: &'static str) -> Pair {
 }
 
 /// Why the client's command failed, and the gateway's event of it.
-fn failure(pair: &mut Pair) -> (Failure, Option<Failure>) {
+pub(crate) fn failure(pair: &mut Pair) -> (Failure, Option<Failure>) {
     let Err(Refusal::Failed(ours)) = pair.up() else { panic!("it came up") };
     let theirs = pair.gateway_events().find_map(|event| match event {
         Event::Failed { role: Role::Responder, why, .. } => Some(*why),
