@@ -1,6 +1,6 @@
 //! Revocation lists from where certificates say they are (RFC 5280
-//! section 4.2.1.13): fetched by HTTP in a thread of its own, kept in the state
-//! directory, and renewed before they run out.
+//! section 4.2.1.13): fetched by HTTP or HTTPS in a thread of its own, kept in
+//! the state directory, and renewed before they run out.
 //!
 //! Nobody waits for a list: a set-up decides by those that are here. So the
 //! lists that our own certificates name are fetched when the daemon starts,
@@ -20,6 +20,8 @@ use crypto::sha256;
 use ike::config::{Connection, LocalAuth, RemoteAuth};
 use ike::time::Instant;
 use pki::{Certificate, Crl, Trust, Wanted, pem};
+use rustls::crypto::aws_lc_rs;
+use ureq::tls::{self, RootCerts, TlsConfig};
 
 use crate::clock;
 use crate::state::State;
@@ -78,9 +80,17 @@ impl Fetcher {
 
 fn begin(folder: PathBuf) -> io::Result<SyncSender<Request>> {
     let (sender, receiver) = sync_channel(BACKLOG);
-    let keeper = Keeper::new(folder);
-    thread::Builder::new().name("cygnet-crl".into()).spawn(move || keeper.run(&receiver))?;
+    let thread = thread::Builder::new().name("cygnet-crl".into());
+    thread.spawn(move || Keeper::new(folder, system_roots()).run(&receiver))?;
     Ok(sender)
+}
+
+/// Whom the system believes about web servers: a file or a folder of
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`, or what OpenSSL takes here.
+fn system_roots() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs();
+    found.errors.iter().for_each(|error| tracing::warn!("certificates of the system: {error}"));
+    RootCerts::from(found.certs.iter().map(|der| tls::Certificate::from_der(der).to_owned()))
 }
 
 /// Asks for what our own certificates name, and for what peers will show.
@@ -113,11 +123,17 @@ struct Entry {
 }
 
 impl Keeper {
-    fn new(folder: PathBuf) -> Self {
+    /// Servers of HTTPS are believed on the word of these authorities.
+    fn new(folder: PathBuf, roots: RootCerts) -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+            .build();
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .max_redirects(3)
             .user_agent("cygnet")
+            .tls_config(tls)
             .build();
         Self { folder, agent: config.into(), lists: BTreeMap::new() }
     }
@@ -216,7 +232,10 @@ fn keep(folder: &Path, uri: &str, der: &[u8]) -> io::Result<()> {
 }
 
 fn is_web(uri: &str) -> bool {
-    uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+    let begins = |scheme: &str| {
+        uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    begins("http://") || begins("https://")
 }
 
 /// The list, in DER or PEM, from its server.
@@ -241,7 +260,7 @@ fn der(body: Vec<u8>) -> Option<Vec<u8>> {
     sections.into_iter().find(|it| it.label == "X509 CRL").map(|it| it.octets.to_vec())
 }
 
-/// Anybody can be on the way of HTTP: only what an issuer has signed counts,
+/// Anybody can be on the way of HTTP, and HTTPS says only whose server it is: only what an issuer has signed counts,
 /// and only while it is good.
 fn usable(der: &[u8], issuers: &[Certificate], time: SystemTime) -> Result<Crl, String> {
     let list = Crl::signed_by(der, issuers).map_err(|_| "its authority has not signed it")?;

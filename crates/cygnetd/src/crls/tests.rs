@@ -1,10 +1,11 @@
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
 use crypto::{KeyKind, Provider, SigningKey};
 use pki::issue::{self, AlternativeName, Authority, Request as Paper, Role};
 use pki::{Credential, Name, Presented, Refusal, Revocation};
+use rustls::pki_types::PrivateKeyDer;
 
 use super::*;
 
@@ -19,6 +20,18 @@ fn new_key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate(KeyKind::EcdsaP256, 0).unwrap()).unwrap()
 }
 
+fn paper(subject: &str, role: Role) -> Paper {
+    Paper {
+        subject: subject.parse().unwrap(),
+        names: Vec::new(),
+        validity: (now() - HOUR, now() + 9 * HOUR),
+        role,
+        extended_key_usages: Vec::new(),
+        name_constraints: None,
+        crl_uri: None,
+    }
+}
+
 /// An authority, and a certificate of it that names `uri` for its list.
 struct Papers {
     ca: Certificate,
@@ -31,15 +44,6 @@ impl Papers {
     fn new(uri: &str) -> Self {
         let mut provider = Provider::system();
         let (key, leaf_key) = (new_key(), new_key());
-        let paper = |subject: &str, role| Paper {
-            subject: subject.parse().unwrap(),
-            names: Vec::new(),
-            validity: (now() - HOUR, now() + 9 * HOUR),
-            role,
-            extended_key_usages: Vec::new(),
-            name_constraints: None,
-            crl_uri: None,
-        };
         let ca = issue::self_signed(&paper("CN=CA", Role::Authority(None)), &key, &mut provider);
         let ca = ca.unwrap();
         let names = vec![AlternativeName::Dns("peer.example.org".into())];
@@ -67,36 +71,78 @@ impl Papers {
     }
 }
 
-/// A web server on this machine.
-struct Server(TcpListener);
+/// A web server on this machine, of HTTPS if it has papers for that.
+struct Server {
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+trait Talk: Read + Write {}
+impl<T: Read + Write> Talk for T {}
 
 impl Server {
     fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), tls: None }
+    }
+
+    /// With the authority that vouches for it.
+    fn https() -> (Self, Certificate) {
+        let pkcs8 = SigningKey::generate(KeyKind::EcdsaP256, 0).unwrap();
+        let (ca_key, key) = (new_key(), SigningKey::from_pkcs8(&pkcs8).unwrap());
+        let mut provider = Provider::system();
+        let ca = paper("CN=Web", Role::Authority(None));
+        let ca = issue::self_signed(&ca, &ca_key, &mut provider).unwrap();
+        let names = vec![AlternativeName::Address([127, 0, 0, 1].into())];
+        let leaf = Paper { names, ..paper("CN=server", Role::Peer) };
+        let by = Authority { certificate: &ca, key: &ca_key };
+        let leaf = by.issue(&leaf, &key, &mut provider).unwrap().as_der().to_vec();
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![leaf.into()], PrivateKeyDer::Pkcs8(pkcs8.to_vec().into()))
+                .unwrap();
+        (Self { tls: Some(Arc::new(config)), ..Self::new() }, ca)
     }
 
     fn uri(&self) -> String {
-        format!("http://{}/ca.crl", self.0.local_addr().unwrap())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/ca.crl", self.listener.local_addr().unwrap())
     }
 
-    /// Answers the next question with this body. Joined, it gives the question.
+    /// Answers the next question with this body. Joined, it gives the question,
+    /// or nothing if whoever came did not ask.
     fn answer(&self, body: Vec<u8>) -> JoinHandle<String> {
-        let listener = self.0.try_clone().unwrap();
+        let (listener, tls) = (self.listener.try_clone().unwrap(), self.tls.clone());
         thread::spawn(move || {
-            let mut stream = BufReader::new(listener.accept().unwrap().0);
-            let mut lines = Vec::new();
-            while lines.last().is_none_or(|line: &String| !line.is_empty()) {
-                let mut line = String::new();
-                stream.read_line(&mut line).unwrap();
-                lines.push(line.trim().to_owned());
-            }
-            let len = body.len();
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
-            stream.get_mut().write_all(&[head.as_bytes(), &body].concat()).unwrap();
-            lines.remove(0)
+            let stream = listener.accept().unwrap().0;
+            let stream: Box<dyn Talk> = match tls {
+                None => Box::new(stream),
+                Some(config) => {
+                    let connection = rustls::ServerConnection::new(config).unwrap();
+                    Box::new(rustls::StreamOwned::new(connection, stream))
+                }
+            };
+            converse(BufReader::new(stream), &body)
         })
     }
+}
+
+fn converse(mut stream: BufReader<Box<dyn Talk>>, body: &[u8]) -> String {
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.is_empty()) {
+        let mut line = String::new();
+        if stream.read_line(&mut line).is_err() {
+            return String::new();
+        }
+        lines.push(line.trim().to_owned());
+    }
+    let len = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    stream.get_mut().write_all(&[head.as_bytes(), body].concat()).unwrap();
+    stream.get_mut().flush().unwrap();
+    lines.remove(0)
 }
 
 /// A keeper that works when it is told to, and the way by which trust asks.
@@ -104,7 +150,7 @@ fn keeper(trust: &Arc<Trust>, folder: &Path) -> (Keeper, Receiver<Request>) {
     let (sender, receiver) = sync_channel(BACKLOG);
     let secrets = ike::config::PreShared { keys: Vec::new() };
     ask(&LocalAuth::PreShared(Arc::new(secrets)), trust, &sender);
-    (Keeper::new(folder.join("crls")), receiver)
+    (Keeper::new(folder.join("crls"), RootCerts::from([])), receiver)
 }
 
 fn work(keeper: &mut Keeper, requests: &Receiver<Request>) {
@@ -141,7 +187,7 @@ fn what_our_own_certificate_names_is_fetched_before_a_peer_comes() {
     let (sender, requests) = sync_channel(BACKLOG);
     let own = Credential::new(papers.leaf_key.clone(), vec![papers.leaf.clone()]).unwrap();
     ask(&LocalAuth::PublicKey(Arc::new(own)), &trust, &sender);
-    let mut keeper = Keeper::new(dir.path().join("crls"));
+    let mut keeper = Keeper::new(dir.path().join("crls"), RootCerts::from([]));
 
     let question = server.answer(papers.list(&[], 2));
     work(&mut keeper, &requests);
@@ -167,6 +213,31 @@ fn a_list_that_revokes_is_heeded_when_it_is_renewed() {
     work(&mut keeper, &requests);
     question.join().unwrap();
     assert_eq!(papers.verify(&trust), Err(Refusal::Revoked));
+}
+
+#[test]
+fn https_is_for_servers_that_the_system_believes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, ca) = Server::https();
+    let papers = Papers::new(&server.uri());
+    let trust = papers.trust();
+    let (mut stranger, requests) = keeper(&trust, dir.path());
+    let _ = papers.verify(&trust);
+    let question = server.answer(papers.list(&[], 2));
+    work(&mut stranger, &requests);
+    assert_eq!(
+        question.join().unwrap(),
+        "",
+        "nothing is asked of a server in whom nobody believes"
+    );
+    assert_eq!(papers.verify(&trust), Err(Refusal::NoRevocationList));
+
+    let roots = RootCerts::from([tls::Certificate::from_der(ca.as_der()).to_owned()]);
+    let mut keeper = Keeper::new(dir.path().join("crls"), roots);
+    let question = server.answer(papers.list(&[], 2));
+    work(&mut keeper, &requests);
+    assert_eq!(question.join().unwrap(), "GET /ca.crl HTTP/1.1");
+    assert_eq!(papers.verify(&trust), Ok(()));
 }
 
 #[test]
