@@ -1,3 +1,5 @@
+use shake::{ExtendableOutput as _, Shake128, Update as _, XofReader as _};
+
 use super::{hex, octets};
 use crate::error::{BadShare, CryptoError};
 use crate::kem::{self, Parameters};
@@ -185,6 +187,45 @@ fn two_implementations_of_ml_kem_agree() {
             let opened = key.decapsulate(&ciphertext).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(opened.bytes(), secret.bytes());
         }
+    }
+}
+
+/// Keys, ciphertexts and secrets of a hundred cases in one digest, those of
+/// ciphertexts that nobody has made among them.
+fn digest_of_a_hundred(parameters: Parameters) -> [u8; 32] {
+    let mut chance = Shake128::default().finalize_xof();
+    let mut digest = Shake128::default();
+    let (mut seed, mut message) = ([0; 64], [0; 32]);
+    for _ in 0..100 {
+        chance.read(&mut seed);
+        let (key, public) = kem::Private::from_seed(&seed, parameters).unwrap();
+        chance.read(&mut message);
+        let (ciphertext, secret) =
+            kem::encapsulate_with(&message, parameters, &public).unwrap_or_else(|e| panic!("{e}"));
+        let mut stray = vec![0; ciphertext.len()];
+        chance.read(&mut stray);
+        let [opened, rejected] =
+            [&*ciphertext, &stray].map(|it| key.decapsulate(it).unwrap_or_else(|e| panic!("{e}")));
+        assert_eq!(opened.bytes(), secret.bytes());
+        for part in [&public, &ciphertext, secret.bytes(), rejected.bytes()] {
+            digest.update(part);
+        }
+    }
+    let mut octets = [0; 32];
+    digest.finalize_xof().read(&mut octets);
+    octets
+}
+
+/// The digest for ML-KEM-768 is that of Go's crypto/mlkem; on the others
+/// PQClean, CIRCL and kyber-py agree.
+#[test]
+fn ml_kem_is_that_of_other_implementations() {
+    for (parameters, digest) in [
+        (Parameters::MlKem512, "86b1b4703b8ffef6f7f3290c6dbce4ad954498a0673ded401a94828e8c519a59"),
+        (Parameters::MlKem768, "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415"),
+        (Parameters::MlKem1024, "800018fec3e2723f73f1d657fe239b4d5d8782efaade297e8cd448e54cc2ac00"),
+    ] {
+        assert_eq!(digest_of_a_hundred(parameters).as_slice(), hex(digest));
     }
 }
 
