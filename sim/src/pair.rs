@@ -181,6 +181,19 @@ impl Pair {
         self.command(Command::Down(self.name()))
     }
 
+    /// How many public-key operations both sides make for a full exchange, and
+    /// how many for a resumption after it. The process must have nothing else
+    /// to do: all of its operations are counted.
+    pub fn public_key_operations(&mut self) -> (u64, u64) {
+        let before = crypto::public_key_operations();
+        assert_eq!(self.up(), Ok(()));
+        let full = crypto::public_key_operations();
+        assert_eq!(self.suspend(), Ok(()));
+        assert_eq!(self.resume(), Ok(()));
+        self.assert_joined();
+        (full - before, crypto::public_key_operations() - full)
+    }
+
     /// The name of the client's connection.
     #[must_use]
     pub fn name(&self) -> std::sync::Arc<str> {
@@ -195,21 +208,17 @@ impl Pair {
     /// The gateway is switched off and on: keys, SAs and children are gone.
     pub fn restart_gateway(&mut self) {
         self.restarts += 1;
-        let seed = self.scene.seed * 1000 + 2 + 10 * self.restarts;
-        let now = self.world.now();
-        let node = self.world.node_mut(self.gateway);
-        let mut endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
-        endpoint.restore_leases(node.leases.values());
-        node.plane = ModelPlane::new(self.scene.gateway.capabilities());
-        node.endpoint = endpoint;
-        self.settle();
+        self.start_gateway(self.scene.seed * 1000 + 2 + 10 * self.restarts);
     }
 
     /// The gateway starts anew with what the scene says now, but with the ticket
     /// keys that it began with, as if it had kept them.
     pub fn reconfigure_gateway(&mut self) {
+        self.start_gateway(self.scene.seed * 1000 + 2);
+    }
+
+    fn start_gateway(&mut self, seed: u64) {
         let now = self.world.now();
-        let seed = self.scene.seed * 1000 + 2;
         let node = self.world.node_mut(self.gateway);
         let mut endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
         endpoint.restore_leases(node.leases.values());
