@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use control::{Connection, Event, State, Status, What};
+use control::{Connection, Event, How, Role, State, Status, What};
 use rustix::process::Signal;
 
 use crate::namespace::Namespace;
@@ -21,6 +21,15 @@ pub struct Cygnet {
     daemon: Process,
     /// `cygnet monitor --json`, from before the story begins.
     monitor: Process,
+}
+
+/// Of which SA keys are replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// The child SA.
+    Child,
+    /// The IKE SA.
+    Ike,
 }
 
 /// What `cygnet` said.
@@ -184,6 +193,37 @@ impl Cygnet {
                 Ok(events(monitor)?.iter().find_map(|event| find(&event.what)))
             })
             .with_context(|| format!("the events were {:#?}", self.events()))
+    }
+
+    /// Waits until the peer has resumed a session with the daemon.
+    ///
+    /// # Errors
+    /// When that does not happen, with the events.
+    pub fn wait_for_resumption_by_peer(&mut self) -> Result<()> {
+        self.wait_for_event("a resumption by the peer", |what| match what {
+            What::Up { role: Role::Responder, set_up, .. } => {
+                (set_up.how == How::Resumed).then_some(())
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until the daemon has told of `count` rekeys of `keys`, begun by `by`, and one child
+    /// is left.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub fn wait_for_rekey(&self, by: Role, keys: Keys, count: usize) -> Result<()> {
+        let is_it = |what: &What| match what {
+            What::ChildRekeyed { by: who, .. } => keys == Keys::Child && *who == by,
+            What::Rekeyed { by: who, .. } => keys == Keys::Ike && *who == by,
+            _ => false,
+        };
+        until(PATIENCE, format!("{keys:?} rekeyed by {by:?} for the {count}. time"), || {
+            let told = self.events()?.iter().filter(|what| is_it(what)).count();
+            let children = self.connection()?.children.len();
+            Ok((told >= count && children == 1).then_some(()))
+        })
     }
 
     /// The daemon's entry in /proc. What starts it has become it.

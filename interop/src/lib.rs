@@ -31,7 +31,7 @@ mod wait;
 mod world;
 
 pub use capture::{Capture, Frame, Packet};
-pub use cygnet::{Answer, Cygnet};
+pub use cygnet::{Answer, Cygnet, Keys};
 pub use guest::Guest;
 pub use libreswan::Libreswan;
 pub use namespace::Namespace;

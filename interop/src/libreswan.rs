@@ -111,6 +111,22 @@ impl Libreswan {
         self.guest.run("ipsec down dut").map(drop)
     }
 
+    /// Begins to replace the keys of the IKE SA.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rekey(&mut self) -> Result<()> {
+        self.guest.run("ipsec whack --rekey-ike --asynchronous --name dut").map(drop)
+    }
+
+    /// Begins to replace the keys of the child.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rekey_child(&mut self) -> Result<()> {
+        self.guest.run("ipsec whack --rekey-child --asynchronous --name dut").map(drop)
+    }
+
     /// Replaces the key that its tickets are sealed with. It keeps the one before, so two calls
     /// void all its tickets.
     ///
@@ -145,10 +161,12 @@ impl Libreswan {
     /// # Errors
     /// When that does not happen.
     pub fn wait_for_children(&mut self, count: usize) -> Result<Vec<String>> {
+        let mut last = Vec::new();
         until(PATIENCE, format!("{count} children at libreswan"), || {
-            let children = self.children()?;
-            Ok((children.len() == count).then_some(children))
+            last = self.children()?;
+            Ok((last.len() == count).then(|| last.clone()))
         })
+        .with_context(|| format!("they were {last:#?}"))
     }
 
     /// The SAs that its kernel holds, as `ip xfrm state` shows them, without keys.

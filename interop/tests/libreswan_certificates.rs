@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a story ends badly")]
 
 use anyhow::Result;
-use control::{How, Role, State, What};
+use control::{How, State};
 use crypto::KeyKind;
 use interop::{Capture, Cygnet, Libreswan, Namespace, Packet, Papers, Tunnel, World, story};
 
@@ -80,12 +80,7 @@ fn libreswan_initiates(kind: KeyKind, ike: &str, between: usize) -> Result<()> {
         libreswan.initiate()?;
         libreswan.wait_for_children(1)?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        cygnet.wait_for_event("a resumption by the peer", |what| match what {
-            What::Up { role: Role::Responder, set_up, .. } => {
-                (set_up.how == How::Resumed).then_some(())
-            }
-            _ => None,
-        })
+        cygnet.wait_for_resumption_by_peer()
     })
 }
 

@@ -7,7 +7,7 @@
 )]
 
 use anyhow::Result;
-use control::{Gone, How, Role, State, TicketFault, What};
+use control::{Gone, How, State, TicketFault, What};
 use interop::{Cygnet, Libreswan, Namespace, PATIENCE, Tunnel, World, story, until};
 
 #[test]
@@ -23,12 +23,7 @@ fn it_gets_a_small_ticket_suspends_and_resumes() -> Result<()> {
         libreswan.initiate()?;
         libreswan.wait_for_children(1)?;
         ping_both_ways(&dut, &mut libreswan, &tunnel)?;
-        cygnet.wait_for_event("a resumption by the peer", |what| match what {
-            What::Up { role: Role::Responder, set_up, .. } => {
-                (set_up.how == How::Resumed).then_some(())
-            }
-            _ => None,
-        })?;
+        cygnet.wait_for_resumption_by_peer()?;
         assert!(libreswan.ticket()?.is_some(), "the next ticket came with the resumed SA");
         Ok(())
     })

@@ -9,7 +9,7 @@
 
 use anyhow::{Result, ensure};
 use control::{Role, State, What};
-use interop::{Cygnet, Namespace, PATIENCE, Stream, StrongSwan, Tunnel, story, until};
+use interop::{Cygnet, Keys, Namespace, PATIENCE, Stream, StrongSwan, Tunnel, story, until};
 
 const IKE: &str = "aes256gcm16-prfsha384-x25519";
 
@@ -66,16 +66,16 @@ fn either_side_rekeys(role: Role, esp: &str) -> Result<()> {
         let mut stream = start_stream(&dut, &tunnel)?;
         for round in 1..=2 {
             cygnet.rekey_child()?;
-            wait_for(&cygnet, Role::Initiator, Kind::Child, round)?;
+            cygnet.wait_for_rekey(Role::Initiator, Keys::Child, round)?;
             stream.wait_for_more()?;
             strongswan.rekey_child()?;
-            wait_for(&cygnet, Role::Responder, Kind::Child, round)?;
+            cygnet.wait_for_rekey(Role::Responder, Keys::Child, round)?;
             stream.wait_for_more()?;
             cygnet.rekey()?;
-            wait_for(&cygnet, Role::Initiator, Kind::Ike, round)?;
+            cygnet.wait_for_rekey(Role::Initiator, Keys::Ike, round)?;
             stream.wait_for_more()?;
             strongswan.rekey()?;
-            wait_for(&cygnet, Role::Responder, Kind::Ike, round)?;
+            cygnet.wait_for_rekey(Role::Responder, Keys::Ike, round)?;
             stream.wait_for_more()?;
         }
         strongswan.wait_for_established(1)?;
@@ -87,24 +87,4 @@ fn either_side_rekeys(role: Role, esp: &str) -> Result<()> {
 fn start_stream(dut: &Namespace, tunnel: &Tunnel) -> Result<Stream> {
     dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
     Stream::start(dut, tunnel.local.inner, tunnel.remote.inner)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Child,
-    Ike,
-}
-
-/// Waits until cygnet has told of so many rekeys, and the old SAs are gone at both ends.
-fn wait_for(cygnet: &Cygnet, by: Role, kind: Kind, count: usize) -> Result<()> {
-    let is_it = |what: &What| match what {
-        What::ChildRekeyed { by: who, .. } => kind == Kind::Child && *who == by,
-        What::Rekeyed { by: who, .. } => kind == Kind::Ike && *who == by,
-        _ => false,
-    };
-    until(PATIENCE, format!("{kind:?} rekeyed by {by:?} for the {count}. time"), || {
-        let told = cygnet.events()?.iter().filter(|what| is_it(what)).count();
-        let children = cygnet.connection()?.children.len();
-        Ok((told >= count && children == 1).then_some(()))
-    })
 }
