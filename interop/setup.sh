@@ -1,8 +1,10 @@
 #!/bin/bash
 # Installs what the interop tests need on Debian 12: strongSwan and the tools from the
 # distribution, a tree of Debian 13 with libreswan 5.2 (the first with session resumption)
-# that a User Mode Linux guest runs from, and a tree of Debian unstable with strongSwan 6 (the
-# first with ML-KEM) that runs by chroot. Uses the mirror that apt is configured with.
+# that a User Mode Linux guest runs from, a tree of Debian unstable with strongSwan 6 (the
+# first with ML-KEM) that runs by chroot, and one of Debian 13 with systemd-resolved, openresolv
+# and dnsmasq that do so too: installed, they would take over the machine's own names. Uses the
+# mirror that apt is configured with.
 #
 #   setup.sh            install what is missing; prints it; quick when nothing is
 #   setup.sh --tools    without the peers: what the demo needs
@@ -28,6 +30,11 @@ sid_packages=(
 	base-files base-passwd libc-bin dash coreutils iproute2
 	charon-systemd libcharon-extra-plugins
 	libstrongswan-extra-plugins libstrongswan-standard-plugins
+)
+# What resolves names, and a name server for it to ask.
+names_packages=(
+	base-files base-passwd libc-bin dash coreutils grep sed mawk mount
+	dbus-daemon systemd-resolved dnsmasq-base
 )
 cache=${CYGNET_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cygnet-interop}
 
@@ -61,15 +68,16 @@ installed() {
 }
 
 make_trees() {
-	make_tree trixie "with libreswan, about 150 MB" finish_trixie "${tree_packages[@]}"
-	make_tree sid "with strongSwan 6, about 75 MB" finish_sid "${sid_packages[@]}"
+	make_tree trixie trixie "with libreswan, about 150 MB" finish_trixie "${tree_packages[@]}"
+	make_tree sid sid "with strongSwan 6, about 75 MB" finish_sid "${sid_packages[@]}"
+	make_tree names trixie "with resolvers, about 100 MB" finish_names "${names_packages[@]}"
 }
 
-# make_tree RELEASE WORDS FINISH PACKAGE...: the tree of a release, if it is not there yet. One
-# made from another list is made again.
+# make_tree NAME RELEASE WORDS FINISH PACKAGE...: the tree of that name, if it is not there yet.
+# One made from another list is made again.
 make_tree() {
-	local release=$1 words=$2 finish=$3 tree=$cache/$1
-	shift 3
+	local tree=$cache/$1 release=$2 words=$3 finish=$4
+	shift 4
 	[ "$(cat "$tree/.made" 2>/dev/null)" != "$release $*" ] || return 0
 	say "making $tree (Debian $release $words)"
 	rm -rf --one-file-system "$tree"
@@ -105,6 +113,23 @@ finish_trixie() {
 	# An empty key database, copied by each instance; certutil reads /dev/urandom.
 	unshare -m sh -c "mount --make-rprivate / && mount --bind /dev '$tree/dev' &&
 		chroot '$tree' ipsec initnss" >/dev/null
+}
+
+finish_names() {
+	local tree=$1
+	# In Debian's eyes it conflicts with systemd-resolved. Only one of them runs at a time.
+	apt-get update -q >/dev/null
+	(cd "$tree/tmp" && apt-get download -q -o APT::Sandbox::User=root openresolv >/dev/null)
+	dpkg-deb --fsys-tarfile "$tree"/tmp/openresolv_*.deb |
+		tar -x --keep-directory-symlink -C "$tree"
+	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+	echo "systemd-resolve:x:999:999::/:/usr/sbin/nologin" >>"$tree/etc/passwd"
+	echo "systemd-resolve:x:999:" >>"$tree/etc/group"
+	# Mount points. Each instance has a /run of its own, with all that changes.
+	mkdir -p "$tree/run" "$tree/proc" "$tree/dev"
+	ln -sf ../run/resolv.conf "$tree/etc/resolv.conf"
+	echo "resolv_conf=/run/resolv.conf" >"$tree/etc/resolvconf.conf"
 }
 
 # The mirror from which this machine takes its own release.

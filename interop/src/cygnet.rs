@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::resolver::Resolver;
 use crate::tunnel::{Proof, Tunnel};
 use crate::wait::{PATIENCE, until};
 
@@ -327,7 +328,10 @@ fn write_config(namespace: &Namespace, config: &str) -> Result<()> {
 /// Starts the daemon, waits until it answers, and follows its events from then on.
 fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
     let dir = namespace.dir();
-    let mut daemon = namespace.command(program("CYGNETD", "cygnetd")?);
+    // The machine's own resolver is none of a story's business.
+    let mut daemon = namespace.command("env");
+    daemon.args(Resolver::environment(namespace));
+    daemon.arg(program("CYGNETD", "cygnetd")?);
     daemon.arg("--config").arg(dir.join("cygnet.toml"));
     daemon.arg("--runtime-dir").arg(dir.join("run"));
     daemon.arg("--state-dir").arg(dir.join("state"));

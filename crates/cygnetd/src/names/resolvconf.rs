@@ -37,15 +37,24 @@ pub(super) fn remove_leftovers(device: &Device) {
 }
 
 fn add(device: &Device, servers: &Servers) -> io::Result<()> {
-    run(&["-a", &record(device)], &text(servers))
+    let record = record(device);
+    let mut arguments = vec!["-a", &record];
+    if servers.domains.is_empty() {
+        // Exclusive: a name must not be asked for outside because an answer was slow.
+        arguments.push("-x");
+    }
+    run(&arguments, &text(servers))
 }
 
 fn remove(device: &Device) -> io::Result<()> {
-    run(&["-d", &record(device)], "")
+    // Last, where only openresolv looks: it fails otherwise when there is no such record.
+    run(&["-d", &record(device), "-f"], "")
 }
 
+/// openresolv puts a "vpn" before the other networks of the machine, whose servers would be asked
+/// first otherwise and know nothing of ours.
 fn record(device: &Device) -> String {
-    format!("{}.cygnet", device.name)
+    format!("vpn.{}", device.name)
 }
 
 /// In the words of resolv.conf(5).
