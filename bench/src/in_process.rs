@@ -260,7 +260,10 @@ impl Plane {
             PlaneCommand::Install(spec) => return self.install(id, *spec),
             PlaneCommand::Remove(child) => self.remove(child),
             PlaneCommand::Release(group) => self.policies.release(group).map(drop),
-            PlaneCommand::Hold(_) | PlaneCommand::Move(..) | PlaneCommand::Prefer(_) => {
+            PlaneCommand::Hold(_)
+            | PlaneCommand::Discard(_)
+            | PlaneCommand::Move(..)
+            | PlaneCommand::Prefer(_) => {
                 bail!("a gateway that does not rekey asks for no such")
             }
         };

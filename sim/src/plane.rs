@@ -243,6 +243,7 @@ impl ModelPlane {
                 }
                 Ok(())
             }
+            Command::Discard(group) => self.policies.discard(group).map(drop),
             Command::Release(group) => self.release(group),
         }
     }

@@ -117,7 +117,7 @@ impl Routes {
             Command::Remove(child) => {
                 Change::removing(self.children.remove(child).unwrap_or_default())
             }
-            Command::Prefer(_) | Command::Move(..) => Change::default(),
+            Command::Prefer(_) | Command::Move(..) | Command::Discard(_) => Change::default(),
         }
     }
 

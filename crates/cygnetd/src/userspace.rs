@@ -124,7 +124,8 @@ impl Userspace {
             Command::Remove(id) => self.remove(id),
             Command::Move(id, path) => self.move_to(id, path),
             Command::Hold(hold) => self.hold(hold),
-            Command::Release(group) => self.release(group),
+            Command::Discard(group) => self.give_up(Tables::discard, group),
+            Command::Release(group) => self.give_up(Tables::release, group),
         }
     }
 
@@ -157,8 +158,13 @@ impl Userspace {
         Ok(())
     }
 
-    fn release(&mut self, group: GroupId) -> Result<(), Fault> {
-        let waited = self.shared.tables.release(group)?;
+    /// Counts the packets that have waited in vain.
+    fn give_up(
+        &self,
+        packets: fn(&Tables, GroupId) -> Result<u64, Fault>,
+        group: GroupId,
+    ) -> Result<(), Fault> {
+        let waited = packets(&self.shared.tables, group)?;
         self.shared.discards.count_many(Discard::WaitedInVain, waited);
         Ok(())
     }

@@ -23,6 +23,8 @@ pub enum Command {
     /// child serves the group. A bounded number waits and is sent through the
     /// next child. Replaces an earlier `Hold` of the group.
     Hold(Hold),
+    /// Drop the packets that wait for a group. What it holds stays.
+    Discard(GroupId),
     /// Forget the group and the packets that wait for it. Its children must
     /// have been removed before.
     Release(GroupId),

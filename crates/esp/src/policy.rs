@@ -256,6 +256,16 @@ impl<C> Policies<C> {
         Ok(entry.waiting_mut().arm(acquire))
     }
 
+    /// Drops the packets that wait for a group, and asks for a child at the next
+    /// one if it was to ask. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] when there is no such group.
+    pub fn discard(&mut self, group: GroupId) -> Result<u64, Fault> {
+        let (_, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
+        Ok(entry.waiting_mut().take().len() as u64)
+    }
+
     /// Forgets a group. Returns how many packets waited in vain.
     ///
     /// # Errors

@@ -430,6 +430,29 @@ fn traffic_does_not_hammer_a_gateway_that_refuses() {
 }
 
 #[test]
+fn a_packet_that_waits_does_not_wake_what_was_put_to_sleep_after_it() {
+    let mut pair =
+        Pair::suspended(|scene| scene.client.resumption.trigger = ResumeTrigger::OnTraffic);
+    let gateway = pair.gateway;
+    pair.world.node_mut(gateway).offline = true;
+    assert_eq!(pair.outgoing(), Outgoing::Held);
+    pair.world.run_for(SECOND);
+    assert_eq!(pair.status().stage, Stage::Connecting);
+    while pair.status().stage == Stage::Connecting {
+        pair.world.run_for(SECOND);
+    }
+    assert_eq!(pair.suspend(), Ok(()));
+    pair.forget_past();
+    pair.world.run_for(600 * SECOND);
+    assert!(pair.world.trace.is_empty(), "nothing is attempted");
+
+    pair.world.node_mut(gateway).offline = false;
+    assert_eq!(pair.outgoing(), Outgoing::Held);
+    pair.world.run_for(SECOND);
+    pair.assert_up_by(How::Resumed);
+}
+
+#[test]
 fn an_armed_connection_comes_up_by_traffic() {
     let mut pair = Pair::new(sim::Scene::default());
     assert_eq!(pair.outgoing(), Outgoing::Clear);

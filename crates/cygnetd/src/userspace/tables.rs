@@ -71,6 +71,10 @@ impl Tables {
         self.write().policies.hold(hold)
     }
 
+    pub(super) fn discard(&self, group: GroupId) -> Result<u64, Fault> {
+        self.write().policies.discard(group)
+    }
+
     pub(super) fn release(&self, group: GroupId) -> Result<u64, Fault> {
         self.write().policies.release(group)
     }

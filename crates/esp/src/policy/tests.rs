@@ -173,6 +173,21 @@ fn a_new_hold_replaces_the_former_and_keeps_the_packets() {
 }
 
 #[test]
+fn what_is_discarded_does_not_ask_for_a_child_but_the_next_packet_does() {
+    let mut plane = Plane::default();
+    let push = |plane: &Plane| match plane.0.lookup(&to("10.0.0.1")) {
+        Decision::Held(held) => held.wait(b"packet").acquire,
+        Decision::Child(_) | Decision::Unmatched => panic!("not held"),
+    };
+    plane.0.hold(hold(1, "10.0.0.0/8", false)).unwrap();
+    assert!(!push(&plane));
+    assert_eq!(plane.0.discard(GroupId(1)), Ok(1));
+    assert!(!plane.0.hold(hold(1, "10.0.0.0/8", true)).unwrap(), "nothing waits");
+    assert!(push(&plane));
+    assert_eq!(plane.0.discard(GroupId(2)), Err(Fault::Unknown));
+}
+
+#[test]
 fn a_group_with_children_is_not_released() {
     let mut plane = Plane::default();
     plane.install(1, 1, &["10.0.0.0/8"]);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use esp::plane::Command as PlaneCommand;
+
 use super::Endpoint;
 use super::line::Line;
 use crate::config::Connection;
@@ -234,6 +236,7 @@ impl Endpoint {
             let sleeps = key.is_some_and(|key| self.cx.sessions.get(&key).is_some());
             if sleeps {
                 self.want(index, false);
+                self.discard_what_would_wake(index);
             }
             let result = if sleeps { Ok(()) } else { Err(Refusal::NotUp) };
             return self.cx.reply(vec![id], result);
@@ -253,5 +256,14 @@ impl Endpoint {
             self.want(index, false);
         }
         self.cx.reply(vec![id], result);
+    }
+
+    /// What has waited since an attempt failed would begin the next one, after
+    /// the order to sleep. A later packet may.
+    fn discard_what_would_wake(&mut self, index: usize) {
+        let Some(line) = self.lines.get(index) else { return };
+        if line.is_for_traffic() && line.held.is_some() {
+            self.cx.submit(PlaneCommand::Discard(line.group));
+        }
     }
 }
