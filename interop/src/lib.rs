@@ -24,6 +24,7 @@ mod owner;
 mod papers;
 mod process;
 mod resolver;
+pub mod road_warrior;
 mod stream;
 mod strongswan;
 mod tree;

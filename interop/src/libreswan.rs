@@ -1,5 +1,6 @@
 //! libreswan 5.2 in a guest, with that kernel's ESP.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -28,7 +29,16 @@ impl Libreswan {
     /// # Errors
     /// When the guest or pluto does not come up, or the connection is refused.
     pub fn start(namespace: &Namespace, tunnel: &Tunnel, extra: &str) -> Result<Self> {
-        Self::boot(namespace, tunnel, None, extra)
+        Self::boot(namespace, tunnel, None, &format!("{}\n{extra}", subnets(tunnel)))
+    }
+
+    /// As [`Libreswan::start`], but `lines` say what is behind the ends, too. The tunnel's inner
+    /// addresses are those that are configured and routed in the guest.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(namespace: &Namespace, tunnel: &Tunnel, lines: &str) -> Result<Self> {
+        Self::boot(namespace, tunnel, None, lines)
     }
 
     /// As [`Libreswan::start`], with certificates for both ends.
@@ -41,14 +51,14 @@ impl Libreswan {
         papers: &Papers,
         extra: &str,
     ) -> Result<Self> {
-        Self::boot(namespace, tunnel, Some(papers), extra)
+        Self::boot(namespace, tunnel, Some(papers), &format!("{}\n{extra}", subnets(tunnel)))
     }
 
     fn boot(
         namespace: &Namespace,
         tunnel: &Tunnel,
         papers: Option<&Papers>,
-        extra: &str,
+        lines: &str,
     ) -> Result<Self> {
         let Tunnel { local, remote, .. } = tunnel;
         let mut guest = Guest::boot(namespace, "tap0", &format!("{}/24", local.outer))?;
@@ -62,7 +72,7 @@ impl Libreswan {
             remote.network(),
             remote.outer
         ))?;
-        let conf = guest.put("ipsec.conf", ipsec_conf(tunnel, extra))?;
+        let conf = guest.put("ipsec.conf", ipsec_conf(tunnel, lines))?;
         let secrets = match &tunnel.proof {
             Proof::Secret(secret) => format!(": PSK \"{secret}\"\n"),
             Proof::Certificates => String::new(),
@@ -156,6 +166,16 @@ impl Libreswan {
         Ok(status.lines().filter(|line| line.contains("\"dut\"")).map(str::to_owned).collect())
     }
 
+    /// The inner address that it was given.
+    ///
+    /// # Errors
+    /// When pluto does not answer.
+    pub fn given(&mut self) -> Result<Option<Ipv4Addr>> {
+        let status = self.guest.run("ipsec status")?;
+        let given = |line: &str| line.split_once("my_ip=")?.1.split_once(';')?.0.parse().ok();
+        Ok(status.lines().find_map(given))
+    }
+
     /// Waits until it has `count` children.
     ///
     /// # Errors
@@ -195,33 +215,30 @@ fn import(guest: &Guest, papers: &Papers, side: &Side, dir: &Path) -> Result<Str
     ))
 }
 
-fn ipsec_conf(tunnel: &Tunnel, extra: &str) -> String {
+fn subnets(Tunnel { local, remote, .. }: &Tunnel) -> String {
+    format!("leftsubnet={}\nrightsubnet={}", local.network(), remote.network())
+}
+
+fn ipsec_conf(tunnel: &Tunnel, lines: &str) -> String {
     let Tunnel { local, remote, proof, .. } = tunnel;
     let auth = match proof {
         Proof::Secret(_) => "authby=secret",
         Proof::Certificates => "leftcert=own\n\tleftsendcert=always",
     };
-    let extra: String = extra.lines().map(|line| format!("\t{}\n", line.trim())).collect();
+    let lines: String = lines.lines().map(|line| format!("\t{}\n", line.trim())).collect();
     format!(
         "config setup
 \tdnssec-enable=no
 conn dut
 \tleft={}
 \tleftid={}
-\tleftsubnet={}
 \tleftupdown=%disabled
 \tright={}
 \trightid={}
-\trightsubnet={}
 \t{auth}
 \tsession-resumption=yes
 \tauto=ignore
-{extra}",
-        local.outer,
-        local.id,
-        local.network(),
-        remote.outer,
-        remote.id,
-        remote.network()
+{lines}",
+        local.outer, local.id, remote.outer, remote.id
     )
 }

@@ -4,10 +4,9 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use interop::road_warrior::{NAME_SERVER, client, gateway};
 use interop::{Cygnet, NameServer, Namespace, PATIENCE, Resolver, World, story, until};
 
-/// Behind the gateway.
-const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 92, 0, 53);
 const INTRANET: &str = "intranet.corp.example";
 const INTRANET_AT: Ipv4Addr = Ipv4Addr::new(10, 92, 0, 80);
 
@@ -38,7 +37,7 @@ fn systemd_resolved_asks_the_gateways_servers_for_its_domains_only() -> Result<(
         client.down()?;
         until(PATIENCE, "the server to be forgotten", || {
             let servers = resolver.run("resolvectl dns")?;
-            Ok((!servers.contains(&INSIDE.to_string())).then_some(()))
+            Ok((!servers.contains(&NAME_SERVER.to_string())).then_some(()))
         })?;
         resolver.wait_for_address(INTRANET, None)?;
         resolver.wait_for_address(WEB, Some(WEB_AT))
@@ -136,52 +135,15 @@ struct Office {
 impl Office {
     fn start(world: &World) -> Result<Self> {
         let (dut, peer) = world.pair()?;
-        peer.address("lo", &format!("{INSIDE}/32"))?;
-        let inside = NameServer::start(&peer, INSIDE, INTRANET, INTRANET_AT)?;
+        peer.address("lo", &format!("{NAME_SERVER}/32"))?;
+        let inside = NameServer::start(&peer, NAME_SERVER, INTRANET, INTRANET_AT)?;
         let outside = NameServer::start(&peer, OUTSIDE, WEB, WEB_AT)?;
-        let gateway = Cygnet::start_with(&peer, "clients", GATEWAY)?;
+        let gateway = Cygnet::start_with(&peer, "clients", &gateway(""))?;
         Ok(Self { dut, inside, outside, _gateway: gateway })
     }
 
     /// `extra` is a line of the connection.
     fn client(&self, extra: &str) -> Result<Cygnet> {
-        Cygnet::start_with(&self.dut, "dut", &CLIENT.replace("EXTRA", extra))
+        Cygnet::start_with(&self.dut, "dut", &client(extra))
     }
 }
-
-const CLIENT: &str = r#"
-[daemon]
-listen = ["10.77.0.1"]
-[connections.dut]
-local_addrs = ["10.77.0.1"]
-remote_addrs = ["10.77.0.2"]
-vips = ["0.0.0.0"]
-EXTRA
-[connections.dut.local]
-id = "@dut"
-[connections.dut.remote]
-id = "@peer"
-[connections.dut.children.net]
-remote_ts = ["10.92.0.0/24"]
-[secrets.psk]
-secret = "correct horse battery staple"
-"#;
-
-const GATEWAY: &str = r#"
-[daemon]
-listen = ["10.77.0.2"]
-[connections.clients]
-inner_addrs = ["10.92.0.1/24"]
-pools = ["clients"]
-[connections.clients.local]
-id = "@peer"
-[connections.clients.remote]
-[connections.clients.children.net]
-local_ts = ["10.92.0.0/24"]
-[secrets.psk]
-secret = "correct horse battery staple"
-[pools.clients]
-addrs = ["10.3.0.0/24"]
-dns = ["10.92.0.53"]
-domains = ["corp.example"]
-"#;

@@ -2,53 +2,10 @@
 
 #![allow(clippy::indexing_slicing, reason = "a panic is how a story ends badly")]
 
-use std::net::Ipv4Addr;
-
 use anyhow::Result;
 use control::{State, What};
+use interop::road_warrior::{self, GIVEN, SERVER};
 use interop::{Cygnet, Namespace, StrongSwan, story};
-
-/// Where the pool begins.
-const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 1);
-
-/// Behind the gateway.
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 92, 0, 1);
-
-const CLIENT: &str = r#"
-[daemon]
-listen = ["10.77.0.1"]
-[connections.dut]
-local_addrs = ["10.77.0.1"]
-remote_addrs = ["10.77.0.2"]
-vips = ["0.0.0.0"]
-[connections.dut.local]
-id = "@dut"
-[connections.dut.remote]
-id = "@peer"
-[connections.dut.children.net]
-remote_ts = ["10.92.0.0/24"]
-[secrets.psk]
-secret = "correct horse battery staple"
-"#;
-
-const GATEWAY: &str = r#"
-[daemon]
-listen = ["10.77.0.2"]
-[connections.clients]
-inner_addrs = ["10.92.0.1/24"]
-pools = ["clients"]
-[connections.clients.local]
-id = "@peer"
-[connections.clients.remote]
-[connections.clients.children.net]
-local_ts = ["10.92.0.0/24"]
-[secrets.psk]
-secret = "correct horse battery staple"
-[pools.clients]
-addrs = ["10.3.0.0/24"]
-dns = ["10.92.0.53"]
-domains = ["corp.example"]
-"#;
 
 /// strongSwan's side of either.
 fn swanctl_conf(
@@ -97,7 +54,7 @@ fn cygnet_gets_an_address_from_strongswan_and_gives_it_back() -> Result<()> {
         let net = "local_ts = 10.92.0.0/24";
         let conf = swanctl_conf(addresses, ("@peer", "@dut"), "pools = clients", net);
         let _strongswan = StrongSwan::start_with(&peer, &conf)?;
-        let mut cygnet = Cygnet::start_with(&dut, "dut", CLIENT)?;
+        let mut cygnet = Cygnet::start_with(&dut, "dut", &road_warrior::client(""))?;
 
         cygnet.up()?;
         let (given, dns) = cygnet.wait_for_event("addresses", |what| match what {
@@ -131,7 +88,7 @@ fn strongswan_gets_the_same_address_again_after_cygnet_was_killed() -> Result<()
         let net = "remote_ts = 10.92.0.0/24";
         let conf = swanctl_conf(addresses, ("@dut", "@peer"), "vips = 0.0.0.0", net);
         let strongswan = StrongSwan::start_with(&client, &conf)?;
-        let mut cygnet = Cygnet::start_with(&gateway, "clients", GATEWAY)?;
+        let mut cygnet = Cygnet::start_with(&gateway, "clients", &road_warrior::gateway(""))?;
 
         strongswan.initiate()?;
         cygnet.wait_for_state(State::Up)?;
@@ -153,8 +110,8 @@ fn strongswan_gets_the_same_address_again_after_cygnet_was_killed() -> Result<()
 fn the_address_stays_on_the_device_while_the_session_is_suspended() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
-        let mut gateway = Cygnet::start_with(&peer, "clients", GATEWAY)?;
-        let client = Cygnet::start_with(&dut, "dut", CLIENT)?;
+        let mut gateway = Cygnet::start_with(&peer, "clients", &road_warrior::gateway(""))?;
+        let client = Cygnet::start_with(&dut, "dut", &road_warrior::client(""))?;
 
         client.up()?;
         dut.ping(GIVEN, SERVER)?;
