@@ -27,8 +27,8 @@ impl NameServer {
         command.args("--log-queries --log-facility=-".split(' '));
         command.arg(format!("--listen-address={at}"));
         command.arg(format!("--host-record={name},{found}"));
-        // There is no other name.
-        command.arg("--address=/#/");
+        // There is no other name. What is known may be kept.
+        command.args(["--address=/#/", "--local-ttl=600"]);
         let mut process = Process::spawn(namespace.dir(), &format!("dns-{at}"), &mut command)?;
         process.wait_for_line("started", PATIENCE)?;
         Ok(Self { process })

@@ -117,6 +117,7 @@ fn forgotten_after_a_kill(office: &Office, resolver: &Resolver) -> Result<()> {
     client.up()?;
     resolver.wait_for_address(INTRANET, Some(INTRANET_AT))?;
     client.crash_and_restart()?;
+    resolver.wait_for_address(INTRANET, None)?;
     resolver.wait_for_address(WEB, Some(WEB_AT))?;
     client.up()?;
     resolver.wait_for_address(INTRANET, Some(INTRANET_AT))?;
