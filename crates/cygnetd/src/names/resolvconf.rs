@@ -70,18 +70,27 @@ fn text(servers: &Servers) -> String {
     text
 }
 
+/// Everybody reads what it writes, and Debian's leaves that to its caller, who writes secrets.
+const READABLE: &str = r#"umask 022 && exec resolvconf "$@""#;
+
+/// What a shell says of a program that is not there.
+const NOT_FOUND: i32 = 127;
+
 fn run(arguments: &[&str], input: &str) -> io::Result<()> {
-    let mut child = Command::new("resolvconf")
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", READABLE, "resolvconf"])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
-    }
+    let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes()));
     let status = child.wait()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+    match status.code() {
+        Some(0) => written,
+        Some(NOT_FOUND) => Err(ErrorKind::NotFound.into()),
+        _ => Err(io::Error::other(status.to_string())),
+    }
 }
 
 #[cfg(test)]
