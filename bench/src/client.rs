@@ -11,7 +11,7 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits, PpkUse,
-    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
+    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -145,6 +145,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         force_encapsulation: true,
         fragmentation: Fragmentation::default(),
         mobike: true,
+        unique: Unique::No,
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         lifetime: Lifetime::endless(),

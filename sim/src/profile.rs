@@ -10,7 +10,7 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
-    NamedPpk, PpkUse, PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse,
+    NamedPpk, PpkUse, PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -59,6 +59,8 @@ pub struct Profile {
     pub fragmentation: Fragmentation,
     /// MOBIKE.
     pub mobike: bool,
+    /// What becomes of the other SAs of a peer that sets one up.
+    pub unique: Unique,
     /// Ask for a sign of life.
     pub liveness: Option<Duration>,
     /// How long the keys of an IKE SA are used.
@@ -115,6 +117,7 @@ impl Profile {
             tcp: TcpUse::Never,
             fragmentation: Fragmentation::default(),
             mobike: true,
+            unique: Unique::No,
             liveness: None,
             lifetime: Lifetime::endless(),
             child_lifetime: ChildLifetime::endless(),
@@ -209,6 +212,7 @@ impl Profile {
             force_encapsulation: self.force_encapsulation,
             fragmentation: self.fragmentation,
             mobike: self.mobike,
+            unique: self.unique,
             liveness: self.liveness,
             lifetime: self.lifetime,
             resumption: self.resumption,

@@ -460,6 +460,8 @@ pub enum Failure {
     NoChild,
     /// The peer has as many SAs as one identity may have.
     TooManySas,
+    /// The peer's identity has an SA already, and may have one only.
+    NotUnique,
     /// The data plane could not install the child.
     Plane,
     /// Addresses were rewritten on the way, and the peer forbids it.
@@ -763,6 +765,7 @@ impl fmt::Display for Failure {
             Self::TooManySas => {
                 "the peer has as many SAs as one identity may have (sas_per_identity)"
             }
+            Self::NotUnique => "the peer's identity has an SA already (unique = \"keep\")",
             Self::Plane => "the data plane could not install the child SA",
             Self::UnexpectedNat => "a NAT is on the way, and the peer allows none",
             Self::Ended => "ended by command",

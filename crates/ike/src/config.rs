@@ -82,6 +82,8 @@ pub struct Connection {
     pub fragmentation: Fragmentation,
     /// Let SAs move to other addresses, with a peer that can, too (RFC 4555).
     pub mobike: bool,
+    /// What becomes of the other SAs of a peer that sets one up with us.
+    pub unique: Unique,
     /// Ask the peer for a sign of life after this much silence; `None`: never.
     pub liveness: Option<Duration>,
     /// How long the keys of the IKE SA are used.
@@ -106,6 +108,24 @@ pub enum TcpUse {
     Never,
     /// An initiator uses TCP only; a responder takes both.
     Always,
+}
+
+/// How many SAs there may be between an identity of ours and one of a peer. What
+/// a resumption replaces is the SA that it resumes, in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Unique {
+    /// As many as there are; but a peer that says that it has no other ends
+    /// those that it has forgotten (RFC 7296 section 2.4, INITIAL_CONTACT).
+    #[default]
+    No,
+    /// As many as there are, whatever the peer says.
+    Never,
+    /// One: the last, however it came about. Those that other machines have begun
+    /// are ended, and these are told so.
+    Replace,
+    /// One: the first. Others are refused, except to the machine that has it, by
+    /// its address, and to whoever says that it has no other.
+    Keep,
 }
 
 /// IKE fragmentation (RFC 7383).

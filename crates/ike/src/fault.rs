@@ -122,6 +122,9 @@ pub enum Failure {
     /// The peer has as many SAs as one identity may have.
     #[error("the peer has as many SAs as one identity may have (sas_per_identity)")]
     TooManySas,
+    /// The peer's identity has an SA already, and may have one only.
+    #[error("the peer's identity has an SA already (unique = \"keep\")")]
+    NotUnique,
     /// The peer broke the protocol.
     #[error("the peer's message breaks the protocol")]
     Protocol,

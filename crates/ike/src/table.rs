@@ -8,8 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use esp::spec::StreamId;
 
-use crate::identity::Id;
-use crate::peers::{PeerHash, Peers};
+use crate::peers::{Pair, PairHash, Peers, Place};
 use crate::sa::{IkeSa, Why};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
@@ -87,7 +86,7 @@ struct Marks {
     due: Option<(Instant, Why)>,
     /// Where the stranger is, as long as it is one.
     half_open: Option<Source>,
-    peer: Option<PeerHash>,
+    place: Option<Place>,
     stream: Option<StreamId>,
 }
 
@@ -97,7 +96,7 @@ impl Marks {
         Self {
             due: sa.due(),
             half_open: asker.filter(|_| is_half_open).map(|(_, address)| Source::of(address)),
-            peer: sa.peer().map(PeerHash::of),
+            place: sa.established().map(|sa| (PairHash::of(sa.pair()), sa.path().remote)),
             stream: sa.stream(),
         }
     }
@@ -141,10 +140,15 @@ impl Table {
         self.half_open.get(&Source::of(address)).copied().unwrap_or(0)
     }
 
-    /// The SAs of a peer.
-    pub(crate) fn of_peer(&self, peers: &Peers, peer: &Id) -> Vec<IkeSpi> {
-        let is_own = |spi: &IkeSpi| self.get(*spi).and_then(IkeSa::peer) == Some(peer);
-        peers.sas_of(peer).filter(is_own).collect()
+    /// The SAs of a pair of identities.
+    pub(crate) fn of_pair(&self, peers: &Peers, pair: Pair<'_>) -> Vec<IkeSpi> {
+        let is_own = |spi: &IkeSpi| self.pair_of(*spi) == Some(pair);
+        peers.sas_of(pair).map(|(spi, _)| spi).filter(is_own).collect()
+    }
+
+    /// Whom an established SA joins.
+    pub(crate) fn pair_of(&self, spi: IkeSpi) -> Option<Pair<'_>> {
+        Some(self.get(spi)?.established()?.pair())
     }
 
     /// Entries of everything that helps to find an SA.
@@ -231,8 +235,8 @@ impl Table {
                 self.count_half_open(source, true);
             }
         }
-        if old.peer != new.peer {
-            peers.move_to(spi, old.peer, new.peer);
+        if old.place != new.place {
+            peers.move_to(spi, old.place, new.place);
         }
         if old.stream != new.stream {
             if let Some(stream) = old.stream {

@@ -33,3 +33,4 @@ mod set_up;
 mod single_use;
 mod tcp;
 mod traffic;
+mod unique;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use esp::spec::Selector;
 use ike::config::{
     Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk, PpkUse,
-    RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse,
+    RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -65,6 +65,7 @@ pub(super) fn read(
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
     let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
+    let unique = section.get(findings, "unique", |item| item.word(&UNIQUE)).unwrap_or_default();
     let identities = identities(&mut section, around, findings);
     let ppk = ppk(&mut section, around, &addresses, findings);
     let vips = pool::vips(&mut section, findings);
@@ -96,6 +97,7 @@ pub(super) fn read(
             force_encapsulation,
             fragmentation,
             mobike,
+            unique,
             liveness: (!liveness.is_zero()).then_some(liveness),
             lifetime,
             resumption,
@@ -106,6 +108,12 @@ pub(super) fn read(
     ))
 }
 
+const UNIQUE: [(&str, Unique); 4] = [
+    ("no", Unique::No),
+    ("never", Unique::Never),
+    ("replace", Unique::Replace),
+    ("keep", Unique::Keep),
+];
 const TCP_USES: [(&str, TcpUse); 3] =
     [("auto", TcpUse::Auto), ("never", TcpUse::Never), ("always", TcpUse::Always)];
 

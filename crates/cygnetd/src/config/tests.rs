@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ike::config::{
-    ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse,
+    ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use zeroize::Zeroizing;
@@ -102,6 +102,7 @@ start = "on-boot"
 liveness = "0s"
 encap = false
 mobike = false
+unique = "replace"
 resumption = true
 resume = "on-traffic"
 resume_auth = "rfc5723"
@@ -153,6 +154,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(office.liveness, None);
     assert!(!office.force_encapsulation);
     assert!(!office.mobike);
+    assert_eq!(office.unique, Unique::Replace);
     assert_eq!(office.local_id.to_string(), "@dut");
     assert_eq!(office.remote_id, IdPattern::Exact("@peer".parse().unwrap()));
     assert_eq!(office.resumption.trigger, ResumeTrigger::OnTraffic);
@@ -184,6 +186,7 @@ fn what_is_left_out_has_a_value() {
     assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (None, 4500));
     assert_eq!(office.tcp, TcpUse::Auto);
     assert!(office.mobike);
+    assert_eq!(office.unique, Unique::No);
     assert!(office.resumption.enabled);
     assert!(!office.proposals.is_empty());
     assert_eq!(config.connections[0].start, Start::Manual);
@@ -327,6 +330,7 @@ fn each_mistake_has_its_own_words() {
         (office, "tcp = \"allways\"", "\"allways\" is not possible here"),
         ("daemon", "tcp_port = 65536", "this number is out of range"),
         (office, "mobike = \"yes\"", "this is text"),
+        (office, "unique = \"yes\"", "\"yes\" is not possible here"),
         (office, "inner_addrs = [\"10.0.0.1/33\"]", "\"/33\" is no prefix"),
         (office, "max_age = \"10s\"", "\"10s\" is out of range"),
         (

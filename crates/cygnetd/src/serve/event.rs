@@ -236,6 +236,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NoAddress => F::NoAddress,
         fault::Failure::NoChild => F::NoChild,
         fault::Failure::TooManySas => F::TooManySas,
+        fault::Failure::NotUnique => F::NotUnique,
         fault::Failure::Plane => F::Plane,
         fault::Failure::UnexpectedNat => F::UnexpectedNat,
         fault::Failure::Ended => F::Ended,
@@ -442,6 +443,7 @@ mod tests {
             Failure::NoAddress,
             Failure::NoChild,
             Failure::TooManySas,
+            Failure::NotUnique,
             Failure::Plane,
             Failure::Ended,
         ] {

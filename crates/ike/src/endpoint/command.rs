@@ -11,6 +11,7 @@ use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
 use crate::inner::Addresses;
+use crate::peers::Pair;
 use crate::sa::dialing::{Dialing, Transport};
 use crate::sa::initiating::{Initiating, first_path};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
@@ -110,7 +111,10 @@ impl Endpoint {
     fn is_only_contact(&self, connection: &Connection) -> bool {
         let is_known = match &connection.remote_id {
             IdPattern::Any | IdPattern::Like(_) => !self.cx.peers.is_empty(),
-            IdPattern::Exact(peer) => !self.table.of_peer(&self.cx.peers, peer).is_empty(),
+            IdPattern::Exact(peer) => {
+                let pair = Pair { ours: &connection.local_id, peer };
+                !self.table.of_pair(&self.cx.peers, pair).is_empty()
+            }
         };
         let is_attempted = self.lines.iter().any(|line| {
             line.sa.is_some()

@@ -6,10 +6,12 @@ use std::time::Duration;
 use esp::plane::{Command as PlaneCommand, Hold};
 
 use super::Endpoint;
+use crate::config::Unique;
 use crate::context::Context;
+use crate::event::Gone;
 use crate::fault::Refusal;
-use crate::identity::Id;
 use crate::inner::Addresses;
+use crate::peers::Pair;
 use crate::sa::dialing::Transport;
 use crate::sa::established::Established;
 use crate::sa::initiating::first_path;
@@ -78,16 +80,34 @@ impl Endpoint {
             Then::Nothing | Then::Rekeyed(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
             Then::Restart(attempt, start) => self.restart(now, *attempt, *start),
-            Then::Arrived { peer, supersedes } => {
+            Then::Arrived { peer, connection, supersedes } => {
+                let pair = Pair { ours: &connection.local_id, peer: &peer };
                 let older = match supersedes {
                     Supersedes::None => Vec::new(),
-                    Supersedes::All => self.table.of_peer(&self.cx.peers, &peer),
+                    Supersedes::All => self.table.of_pair(&self.cx.peers, pair),
                     Supersedes::Resumed(old) => vec![IkeSpi(old.to_be_bytes())],
                 };
                 for old in older.into_iter().filter(|&old| Some(old) != spi) {
-                    self.replace(now, old, &peer);
+                    self.replace(now, old, pair);
+                }
+                // Who is let in beside the first is its machine, with a new SA.
+                if matches!(connection.unique, Unique::Replace | Unique::Keep) {
+                    self.evict(now, spi, pair);
                 }
             }
+        }
+    }
+
+    /// Ends the SAs that machines of a peer have begun, but for the newest. Two
+    /// gateways that begin SAs to each other would never come to rest if those
+    /// that we have begun ended, too.
+    fn evict(&mut self, now: Now, newest: Option<IkeSpi>, pair: Pair<'_>) {
+        let all = self.table.of_pair(&self.cx.peers, pair);
+        for old in all.into_iter().filter(|&old| Some(old) != newest) {
+            self.change_established(now, old, |sa, cx| match sa.line() {
+                None => sa.delete(cx, now, Gone::Replaced, Vec::new()),
+                Some(_) => Outcome::keep(IkeSa::Established(sa)),
+            });
         }
     }
 
@@ -131,8 +151,8 @@ impl Endpoint {
     }
 
     /// Removes an SA of a peer without a word to it (B21).
-    fn replace(&mut self, now: Now, spi: IkeSpi, peer: &Id) {
-        if self.table.get(spi).and_then(IkeSa::peer) != Some(peer) {
+    fn replace(&mut self, now: Now, spi: IkeSpi, pair: Pair<'_>) {
+        if self.table.pair_of(spi) != Some(pair) {
             return;
         }
         self.change_established(now, spi, |sa, cx| {

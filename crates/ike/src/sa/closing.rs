@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::event::{Path, RequestId};
 use crate::exchange::informational::Asked;
-use crate::fault::Discard;
+use crate::fault::{Discard, PeerFault};
 use crate::sa::authenticating::is_auth_response;
-use crate::sa::channel::{Channel, Incoming, Refused};
+use crate::sa::channel::{AnswerTicket, Channel, Incoming, Refused};
 use crate::sa::datagram::Datagram;
 use crate::sa::protection::{OpenFault, Protection, Unsendable};
 use crate::sa::window::{Answered, Flight, Intent, Task, Unanswered, Window};
@@ -296,6 +296,20 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// Answers a request with what is wrong with it, and no other.
+    pub(crate) fn refusing(
+        cx: &mut Context,
+        now: Now,
+        mut channel: Channel,
+        ticket: AnswerTicket,
+        fault: PeerFault,
+    ) -> Outcome {
+        if channel.answer_fault(cx, ticket, fault).is_err() {
+            return Outcome::gone();
+        }
+        Outcome { sa: Self::after(channel, now), then: Then::Nothing }
+    }
+
     pub(crate) fn after(channel: Channel, now: Now) -> Option<IkeSa> {
         let Channel { protection, window, .. } = channel;
         let (answered, until) = (window.answered?, now.instant + LINGER);

@@ -1,11 +1,12 @@
 //! An SA that a stranger asked for: our answer is out, IKE_AUTH has not come.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
 use pki::Credential;
 
-use crate::config::{Connection, PpkUse, ResumeAuth};
+use crate::config::{Connection, PpkUse, ResumeAuth, Unique};
 use crate::context::Context;
 use crate::event::{Event, How, Path, Role, SaId, Shown, TicketFault};
 use crate::exchange::auth::{
@@ -16,6 +17,8 @@ use crate::exchange::{Transcript, child, intermediate, mobike, ppk};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
+use crate::peers::Pair;
+use crate::pool::Yields;
 use crate::proposal::group_number;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
@@ -236,7 +239,7 @@ impl Asked {
             if admitted.connection.mobike && mobike::is_rewritten(payloads, &ticket.path) {
                 return Err(Failure::UnexpectedNat.into());
             }
-            admitted.has_room(cx)?;
+            admitted.has_room(cx, ticket.path.remote)?;
             let proven = self.prove(&keys, &admitted)?;
             Ok((admitted, proven))
         });
@@ -309,7 +312,10 @@ impl Asked {
         let (connection, peer) =
             PeerAuthenticated::verify_first(with, transcript, signer, claim, demands)?;
         let initial_contact = payloads.notify(NotifyType::INITIAL_CONTACT).is_some();
-        let supersedes = if initial_contact { Supersedes::All } else { Supersedes::None };
+        let supersedes = match connection.unique {
+            Unique::No | Unique::Replace | Unique::Keep if initial_contact => Supersedes::All,
+            Unique::No | Unique::Replace | Unique::Keep | Unique::Never => Supersedes::None,
+        };
         Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk })
     }
 
@@ -407,7 +413,9 @@ impl Asked {
         payloads: &Payloads<'_>,
         (admitted, proven): (Admitted, Proven),
     ) -> Outcome {
+        let yields = admitted.yields();
         let Admitted { connection, peer, supersedes, ppk } = admitted;
+        let arrived_by = Arc::clone(&connection);
         let Proven { credential, auth } = proven;
         let Self { spis, suite, transcript, ground, way, started, .. } = self;
         let peer_id = peer.id().clone();
@@ -424,7 +432,7 @@ impl Asked {
         };
         let sa = SaId(u64::from_be_bytes(keys.protection.our_spi().0));
         let owner = authenticated.as_ref().unwrap_or(&peer_id);
-        let asking = Asking { peer: owner, sa, supersedes, earlier };
+        let asking = Asking { peer: owner, sa, yields, earlier };
         let (given, refused) = match Given::to(cx, &connection, &asking, payloads) {
             Ok(given) => (given, None),
             Err(why) => (Given::default(), Some(why)),
@@ -468,25 +476,39 @@ impl Asked {
             }
             Err(why) => established.without_child(cx, now, &answer, why),
         };
-        outcome.then(Then::Arrived { peer: peer_id, supersedes })
+        outcome.then(Then::Arrived { peer: peer_id, connection: arrived_by, supersedes })
     }
 }
 
 impl Admitted {
-    /// Whether the peer may have another SA. There is no notify of its own for
-    /// one that may not: it is not let in (RFC 7296 section 2.21.2).
-    fn has_room(&self, cx: &Context) -> Result<(), Denied> {
-        let peer = self.peer.id();
-        let stays = |spi: &IkeSpi| match self.supersedes {
+    /// Whether the peer, who is at `remote`, may have another SA. There is no
+    /// notify of its own for one that may not: it is not let in (RFC 7296
+    /// section 2.21.2).
+    fn has_room(&self, cx: &Context, remote: SocketAddr) -> Result<(), Denied> {
+        let Self { connection, peer, supersedes, .. } = self;
+        let pair = Pair { ours: &connection.local_id, peer: peer.id() };
+        let stays = |(spi, _): &(IkeSpi, SocketAddr)| match supersedes {
             Supersedes::None => true,
             Supersedes::All => false,
             Supersedes::Resumed(old) => *spi != IkeSpi(old.to_be_bytes()),
         };
-        if cx.peers.sas_of(peer).filter(stays).count() < cx.limits.sas_per_identity {
-            return Ok(());
+        let others = || cx.peers.sas_of(pair).filter(stays);
+        let why = match connection.unique {
+            Unique::Keep if others().any(|(_, other)| other != remote) => Failure::NotUnique,
+            _ if others().count() >= cx.limits.sas_per_identity => Failure::TooManySas,
+            _ => return Ok(()),
+        };
+        let proven = Some((Arc::clone(&connection.name), peer.id().clone()));
+        Err(Denied { why, proven })
+    }
+
+    /// Which other SAs of the peer give it their addresses, since they end.
+    fn yields(&self) -> Yields {
+        match (self.connection.unique, self.supersedes) {
+            (Unique::Replace | Unique::Keep, _) | (_, Supersedes::All) => Yields::All,
+            (_, Supersedes::Resumed(old)) => Yields::One(SaId(old)),
+            (_, Supersedes::None) => Yields::None,
         }
-        let proven = Some((Arc::clone(&self.connection.name), peer.clone()));
-        Err(Denied { why: Failure::TooManySas, proven })
     }
 }
 
@@ -506,11 +528,8 @@ fn refuse(
     let (connection, peer) = proven.map(|(name, peer)| (name, Shown(peer))).unzip();
     cx.emit_of_stranger(now.instant, Event::Failed { connection, peer, remote, role, why });
     let window = Window::new(0, ticket.id + 1);
-    let mut channel = Channel { protection: keys.protection, path: ticket.path, window };
-    if channel.answer_fault(cx, ticket, fault).is_err() {
-        return Outcome::gone();
-    }
-    Outcome { sa: Closed::after(channel, now), then: Then::Nothing }
+    let channel = Channel { protection: keys.protection, path: ticket.path, window };
+    Closed::refusing(cx, now, channel, ticket, fault)
 }
 
 /// The identity that the initiator wants to talk to, if it says so.

@@ -11,7 +11,6 @@ use crate::fault::Failure;
 use crate::identity::Id;
 use crate::inner::{Addresses, Assignment};
 use crate::pool::{Applicant, Yields};
-use crate::sa::Supersedes;
 use crate::wire::{MessageBuilder, NotifyType, Payloads, Protected};
 
 /// What an initiator agrees to: the child, and the addresses that it was given
@@ -45,7 +44,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) peer: &'a Id,
     /// Its SA, as we call it.
     pub(crate) sa: SaId,
-    pub(crate) supersedes: Supersedes,
+    /// Which of its other SAs give up their addresses.
+    pub(crate) yields: Yields,
     /// What it had in the session that it resumes.
     pub(crate) earlier: Addresses,
 }
@@ -72,12 +72,8 @@ impl Given {
                 Ok(Self::default())
             };
         }
-        let yields = match asking.supersedes {
-            Supersedes::None => Yields::None,
-            Supersedes::All => Yields::All,
-            Supersedes::Resumed(old) => Yields::One(SaId(old)),
-        };
-        let applicant = Applicant { owner: asking.peer, holder: asking.sa, wanted, yields };
+        let applicant =
+            Applicant { owner: asking.peer, holder: asking.sa, wanted, yields: asking.yields };
         let (name, peer) = (Arc::clone(&connection.name), Shown(asking.peer.clone()));
         let Some(assignment) = cx.give_addresses(connection, applicant) else {
             cx.emit(Event::PoolExhausted { connection: name, peer });

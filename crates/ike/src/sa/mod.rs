@@ -131,6 +131,8 @@ pub(crate) enum Then {
     Arrived {
         /// Who.
         peer: Id,
+        /// By which connection.
+        connection: Arc<Connection>,
         /// Which older SAs.
         supersedes: Supersedes,
     },
@@ -365,10 +367,10 @@ impl IkeSa {
         }
     }
 
-    /// The peer that it is authenticated with.
-    pub(crate) fn peer(&self) -> Option<&Id> {
+    /// It, if both sides are authenticated.
+    pub(crate) fn established(&self) -> Option<&Established> {
         match self {
-            Self::Established(sa) => Some(sa.peer()),
+            Self::Established(sa) => Some(sa),
             Self::Dialing(_)
             | Self::Initiating(_)
             | Self::Intermediate(_)

@@ -10,8 +10,9 @@ use super::set_up::Awaited;
 use super::{Established, Founded, Side};
 use crate::context::Context;
 use crate::event::{Event, Gone, RequestId, Shown};
-use crate::fault::{Failure, Refusal};
-use crate::sa::closing::Deleting;
+use crate::fault::{Failure, PeerFault, Refusal};
+use crate::sa::channel::AnswerTicket;
+use crate::sa::closing::{Closed, Deleting};
 use crate::sa::dialing::Transport;
 use crate::sa::window::{Intent, Task};
 use crate::sa::{Attempt, Outcome, Start, Then};
@@ -62,7 +63,8 @@ impl Established {
         Ok(SuspendedSession { key: SessionKey(connection), state, ticket, expires, form })
     }
 
-    /// Ends the SA with a Delete. The ticket goes with it (D7).
+    /// Ends the SA with a Delete. The ticket goes with it (D7). A peer that has
+    /// no answer to its `IKE_AUTH` yet understands nothing else: it is refused.
     pub(crate) fn delete(
         mut self: Box<Self>,
         cx: &mut Context,
@@ -73,11 +75,25 @@ impl Established {
         if why == Gone::Command {
             self.revoke(cx);
         }
+        let unanswered = self.unanswered();
         self.dismantle(cx, why);
         let Founded { connection, channel, .. } = self.base;
+        if let Some(ticket) = unanswered {
+            cx.reply(waiting, Ok(()));
+            let fault = PeerFault::AuthenticationFailed;
+            return Closed::refusing(cx, now, channel, ticket, fault);
+        }
         let name = Arc::clone(&connection.name);
         let sa = Deleting::begin(cx, now, name, channel, Intent::Delete, waiting);
         Outcome { sa, then: Then::Nothing }
+    }
+
+    /// The right to answer the peer's `IKE_AUTH`, if its child is not there yet.
+    fn unanswered(&self) -> Option<AnswerTicket> {
+        self.children.iter().find_map(|sa| match &sa.state {
+            State::Installing(_, Purpose::First(Awaited::ByPeer(answer))) => Some(answer.ticket),
+            _ => None,
+        })
     }
 
     /// Ends the SA without a word: its peer has a newer one (B21).

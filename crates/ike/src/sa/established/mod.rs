@@ -28,6 +28,7 @@ use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::lifetime::Deadlines;
+use crate::peers::Pair;
 use crate::sa::channel::Channel;
 use crate::session::{AuthForm, AuthMethod, Grant};
 use crate::time::Instant;
@@ -184,8 +185,8 @@ impl Established {
         }
     }
 
-    pub(crate) const fn peer(&self) -> &Id {
-        &self.peer
+    pub(crate) fn pair(&self) -> Pair<'_> {
+        Pair { ours: &self.base.connection.local_id, peer: &self.peer }
     }
 
     /// Whether packets can flow, or will as soon as the plane is ready.
