@@ -95,6 +95,43 @@ fn a_ppk_is_used_where_both_have_it_and_missed_where_it_must_be() {
 
 /// A PPK that both sides know by its name is used, also where they could do
 /// without: another key under the same name does not go unnoticed.
+/// Clients of one gateway by two connections, each with a PPK of its own.
+#[test]
+fn of_several_connections_that_one_is_meant_whose_ppk_is_named() {
+    const KEYS: [(&str, &str); 2] = [
+        ("one", "0123456789abcdef0123456789abcdef"),
+        ("another", "fedcba9876543210fedcba9876543210"),
+    ];
+    for (key, name) in KEYS.into_iter().zip(["clients", "others"]) {
+        let mut pair = Pair::with(|scene| {
+            (scene.client.ppks, scene.client.ppk_id) = (vec![key], Some(key.0));
+            scene.gateway.ppks = vec![KEYS[0]];
+            scene.gateway.ppk_required = true;
+            let second =
+                sim::Profile { name: "others", ppks: vec![KEYS[1]], ..scene.gateway.clone() };
+            scene.gateway.more = vec![second];
+        });
+        pair.up().unwrap();
+        pair.assert_joined();
+        let [served] = &pair.served()[..] else { panic!("one SA") };
+        assert_eq!(&*served.name, name);
+    }
+    // Who has none, or a third, is let in by whichever does not insist.
+    for (required, name) in [([false, true], "clients"), ([true, false], "others")] {
+        let mut pair = Pair::with(|scene| {
+            let third = ("third", "00000000000000000000000000000000");
+            (scene.client.ppks, scene.client.ppk_id) = (vec![third], Some("third"));
+            scene.gateway.ppks = vec![KEYS[0]];
+            let second =
+                sim::Profile { name: "others", ppks: vec![KEYS[1]], ..scene.gateway.clone() };
+            scene.gateway.more = vec![sim::Profile { ppk_required: required[1], ..second }];
+            scene.gateway.ppk_required = required[0];
+        });
+        pair.up().unwrap();
+        assert_eq!(&*pair.served()[0].name, name);
+    }
+}
+
 #[test]
 fn two_keys_of_one_name_do_not_fit() {
     for required in [true, false] {

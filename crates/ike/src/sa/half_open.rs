@@ -1,6 +1,7 @@
 //! An SA that a stranger asked for: our answer is out, IKE_AUTH has not come.
 
 use std::net::SocketAddr;
+use std::ptr;
 use std::sync::Arc;
 
 use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
@@ -296,15 +297,12 @@ impl Asked {
             let is_nobody = fitting.is_empty();
             return Err(if is_nobody { Failure::WrongIdentity } else { Failure::OtherMethod });
         }
-        // Whoever uses a PPK does so as the first of them says: keys are mixed once.
-        let in_its_way = in_its_way.take(if self.ppk { 1 } else { usize::MAX });
-        let allowed: Vec<_> = in_its_way.filter(|it| self.ppk || !it.ppk.required).collect();
-        let first = allowed.first().ok_or(Failure::NoPpk)?;
-        let (claim, ppk) = self.mix_ppk(keys, &first.ppk, payloads, claim)?;
+        let in_its_way = in_its_way.copied().collect();
+        let (claim, allowed, ppk) = self.mix_ppk(keys, in_its_way, payloads, claim)?;
         // Of several connections for one peer, the first that its proof
         // convinces: only then it is known to be the peer of that one.
         let id = claim.id.clone();
-        let demands = allowed.into_iter().filter_map(|&connection| {
+        let demands = allowed.into_iter().filter_map(|connection| {
             Some((connection, Demand::of(&connection.auth.remote, &id, now.wall)?))
         });
         let with = (self.suite.prf, &keys.their_p);
@@ -319,27 +317,32 @@ impl Asked {
         Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk })
     }
 
-    /// Mixes in the PPK that the initiator names. One that does not insist on a
-    /// PPK which we do not have has proved itself without it, too (RFC 8784
-    /// section 3, table 1).
-    fn mix_ppk<'a>(
+    /// Mixes in the PPK that the initiator names, and leaves the connections that
+    /// are for it: keys are mixed once. One that does not insist on a PPK which
+    /// we do not have has proved itself without it, too, for the connections that
+    /// do not insist either (RFC 8784 section 3, table 1).
+    fn mix_ppk<'a, 'c>(
         &self,
         keys: &mut Keys,
-        ppk: &PpkUse,
+        mut connections: Vec<&'c Arc<Connection>>,
         payloads: &Payloads<'a>,
         mut claim: Claim<'a>,
-    ) -> Result<(Claim<'a>, bool), Failure> {
-        if !self.ppk {
-            return if ppk.required { Err(Failure::NoPpk) } else { Ok((claim, false)) };
+    ) -> Result<(Claim<'a>, Vec<&'c Arc<Connection>>, bool), Failure> {
+        if self.ppk {
+            let id = ppk::identity(payloads).ok_or(Failure::NoPpk)?;
+            if let Some(key) = connections.iter().find_map(|it| it.ppk.named(id)) {
+                keys.mix(key);
+                let has_it = |it: &PpkUse| it.named(id).is_some_and(|own| ptr::eq(own, key));
+                connections.retain(|it| has_it(&it.ppk));
+                return Ok((claim, connections, true));
+            }
+            claim.auth.data = ppk::auth_without(payloads).ok_or(Failure::NoPpk)?;
         }
-        let id = ppk::identity(payloads).ok_or(Failure::NoPpk)?;
-        if let Some(key) = ppk.named(id) {
-            keys.mix(key);
-            return Ok((claim, true));
+        connections.retain(|it| !it.ppk.required);
+        if connections.is_empty() {
+            return Err(Failure::NoPpk);
         }
-        let without = ppk::auth_without(payloads).filter(|_| !ppk.required);
-        claim.auth.data = without.ok_or(Failure::NoPpk)?;
-        Ok((claim, false))
+        Ok((claim, connections, false))
     }
 
     /// The holder of a ticket, and of the session's SK_d.
