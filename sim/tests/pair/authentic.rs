@@ -1,6 +1,6 @@
 //! Peers with all keys that do what they should not, or seldom do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crypto::{Group, Provider, SkD};
@@ -29,7 +29,12 @@ fn id(text: &str) -> Id {
 /// Sends to a machine of a pair and returns what it sends back, if it does.
 fn tell(pair: &mut Pair, to_client: bool, octets: &[u8]) -> Option<Vec<u8>> {
     let [client, gateway] = [CLIENT, GATEWAY].map(|address| SocketAddr::new(address, 500));
-    let (from, to) = if to_client { (gateway, client) } else { (client, gateway) };
+    let way = if to_client { [gateway, client] } else { [client, gateway] };
+    deliver(pair, way, octets)
+}
+
+/// Sends from one address to another and returns what is sent then, if anything.
+fn deliver(pair: &mut Pair, [from, to]: [SocketAddr; 2], octets: &[u8]) -> Option<Vec<u8>> {
     let said = pair.world.trace.len();
     let datagram = Datagram { from, to, content: Content::Ike(octets.into()) };
     pair.world.inject(Arrival { after: Duration::ZERO, datagram });
@@ -488,6 +493,107 @@ fn a_child_deleted_while_it_is_installed_ends_the_set_up() {
     assert_eq!(client.failure(), Failure::RefusedByPeer);
     client.pair.world.run_for(60 * SECOND);
     assert!(client.pair.world.node(node).plane.children().is_empty());
+}
+
+/// A client that may move, and its IKE_AUTH; neither side does NAT traversal.
+fn mobile() -> (Client, Opened) {
+    let mut pair = Pair::with(|_| {});
+    pair.world.roam(pair.client, &[CLIENT], None);
+    Client::of(pair)
+}
+
+fn elsewhere() -> IpAddr {
+    [198, 18, 0, 5].into()
+}
+
+/// It is up and moves: its UPDATE_SA_ADDRESSES.
+fn moving() -> (Client, Opened) {
+    let (mut client, _) = mobile();
+    client.accept(|builder| {
+        child(builder);
+        builder.notify(NotifyType::MOBIKE_SUPPORTED, &[]);
+    });
+    assert_eq!(client.end(), Ok(()));
+    let said = client.pair.world.trace.len();
+    client.pair.world.roam(client.pair.client, &[elsewhere()], None);
+    let request = client.pair.world.trace[said].datagram.ike().unwrap().clone();
+    let request = client.gateway.open(&request);
+    assert!(has(&request, NotifyType::UPDATE_SA_ADDRESSES));
+    (client, request)
+}
+
+/// Answers the request of this id where the client is now.
+fn answer_move(
+    client: &mut Client,
+    id: u32,
+    fill: impl FnOnce(&mut MessageBuilder<Protected>),
+) -> Option<Vec<u8>> {
+    let response = client.gateway.seal((INFORMATIONAL, id, true), fill);
+    let way = [GATEWAY, elsewhere()].map(|address| SocketAddr::new(address, 500));
+    deliver(&mut client.pair, way, &response)
+}
+
+fn cookie(request: &Opened) -> Vec<u8> {
+    request.payloads().notify(NotifyType::COOKIE2).unwrap().data.to_vec()
+}
+
+fn is_down(client: &Client, reason: Gone) -> bool {
+    let mut events = client.pair.client_events();
+    events.any(|event| matches!(event, Event::Down { why, .. } if *why == reason))
+}
+
+#[test]
+fn a_move_whose_cookie_comes_back_otherwise_ends_the_sa() {
+    for flip in [0x00, 0x01] {
+        let (mut client, request) = moving();
+        let mut shown = cookie(&request);
+        shown[15] ^= flip;
+        answer_move(&mut client, 2, |builder| {
+            builder.notify(NotifyType::COOKIE2, &shown);
+        });
+        assert_eq!(client.pair.status().sa.is_some(), flip == 0);
+        assert_eq!(is_down(&client, Gone::PeerFault), flip != 0);
+    }
+    let (mut client, _) = moving();
+    answer_move(&mut client, 2, |_| {});
+    assert!(is_down(&client, Gone::PeerFault), "no cookie at all");
+}
+
+#[test]
+fn without_nat_traversal_nats_are_forbidden_wherever_addresses_are_told() {
+    let forbidden = |opened: &Opened| {
+        opened.payloads().notify(NotifyType::NO_NATS_ALLOWED).map(|notify| notify.data.to_vec())
+    };
+    let ends = |local: IpAddr| {
+        let octets = [local, GATEWAY].map(|address| match address {
+            IpAddr::V4(it) => it.octets(),
+            IpAddr::V6(_) => unreachable!("the scene has IPv4"),
+        });
+        [octets.concat(), [500_u16.to_be_bytes(); 2].concat()].concat()
+    };
+    let (_, auth) = mobile();
+    assert_eq!(forbidden(&auth), Some(ends(CLIENT)));
+    let (_, update) = moving();
+    assert_eq!(forbidden(&update), Some(ends(elsewhere())));
+}
+
+#[test]
+fn a_move_through_a_forbidden_nat_is_asked_for_three_times_more() {
+    let (mut client, mut request) = moving();
+    for id in 2..=5 {
+        assert!(!is_down(&client, Gone::Moved));
+        assert!(has(&request, NotifyType::UPDATE_SA_ADDRESSES));
+        let shown = cookie(&request);
+        let next = answer_move(&mut client, id, |builder| {
+            builder.notify(NotifyType::UNEXPECTED_NAT_DETECTED, &[]);
+            builder.notify(NotifyType::COOKIE2, &shown);
+        });
+        let next = next.expect("another request, or another set-up");
+        if id < 5 {
+            request = client.gateway.open(&next);
+        }
+    }
+    assert!(is_down(&client, Gone::Moved));
 }
 
 /// A suspended client whose session came from a gateway written line by line,
