@@ -233,6 +233,30 @@ fn a_peer_that_vanishes_is_noticed_and_met_again() -> Result<()> {
 }
 
 #[test]
+fn the_first_packet_starts_what_is_for_traffic_and_nothing_what_is_manual() -> Result<()> {
+    for start in ["manual", "on-traffic"] {
+        story(|world| {
+            let (dut, peer) = world.pair()?;
+            let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+            let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+            let cygnet = Cygnet::start(&dut, &tunnel, &format!("start = \"{start}\""))?;
+            let (from, to) = (tunnel.local.inner, tunnel.remote.inner);
+            assert_eq!(cygnet.connection()?.state, State::Down);
+            if start == "manual" {
+                dut.no_ping(from, to)?;
+                assert_eq!(cygnet.connection()?.state, State::Down);
+                return strongswan.wait_for_established(0);
+            }
+            // One packet, which waits for the SA and is answered.
+            dut.run("ping", &format!("-n -q -c 1 -w 10 -I {from} {to}"))?;
+            cygnet.wait_for_state(State::Up)?;
+            strongswan.wait_for_established(1)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_daemon_told_to_end_deletes_its_sas() -> Result<()> {
     story(|world| {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
