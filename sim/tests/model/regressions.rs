@@ -25,3 +25,19 @@ fn a_session_sleeps_and_resumes_with_its_address_after_its_ike_sa_was_rekeyed() 
         play(&Case { making, rounds: vec![Round::Orderly(FAIR, acts)] });
     }
 }
+
+/// A packet that had waited between two attempts began the next one.
+#[test]
+fn what_is_put_to_sleep_between_two_attempts_stays_asleep() {
+    let before = vec![(Act::Suspend, 0), (Act::Up, 0)];
+    let acts = vec![Act::Kill(Side::Gateway), Act::Packet(Side::Client), Act::Suspend];
+    let making = Making { seed: 778_516_631_923, nat: true, on_traffic: true, kept: true, ..PLAIN };
+    let rounds = vec![Round::Hasty(FAIR, before), Round::Orderly(FAIR, acts)];
+    play(&Case { making, rounds });
+
+    let before = vec![Act::Restart(Side::Client), Act::Kill(Side::Gateway), Act::Up];
+    let acts = vec![Act::Packet(Side::Client), Act::Up, Act::Suspend];
+    let making = Making { seed: 312_577_412_560, on_traffic: true, kept: true, ..PLAIN };
+    let rounds = vec![Round::Orderly(FAIR, before), Round::Orderly(FAIR, acts)];
+    play(&Case { making, rounds });
+}
