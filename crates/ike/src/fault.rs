@@ -148,6 +148,38 @@ pub enum Failure {
     Ended,
 }
 
+impl Failure {
+    /// Whether an initiator would fail in the same way again, until somebody
+    /// changes something at one of both ends.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::NoIkeProposal
+            | Self::NoEspProposal
+            | Self::NoTrafficSelectors
+            | Self::RefusedByPeer
+            | Self::PeerNotAuthentic
+            | Self::OtherMethod
+            | Self::Certificate(_)
+            | Self::NoCommonSignature
+            | Self::WrongIdentity
+            | Self::NoSecret
+            | Self::NoPpk
+            | Self::TooManySas
+            | Self::NotUnique
+            | Self::UnexpectedNat => true,
+            Self::Unanswered
+            | Self::Notify(_)
+            | Self::Protocol
+            | Self::BadKeyExchange
+            | Self::NoAddress
+            | Self::NoChild
+            | Self::Plane
+            | Self::Ended => false,
+        }
+    }
+}
+
 /// Why a command was refused or failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use esp::plane::Command as PlaneCommand;
 
 use super::Endpoint;
+use super::keep::Ended;
 use super::line::Line;
 use crate::config::Connection;
 use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
@@ -146,8 +147,7 @@ impl Endpoint {
             Err((attempt, session, why)) => {
                 let outcome = attempt.fail(&mut self.cx, path, why, session);
                 self.follow(now, None, outcome.then);
-                self.rest(now, index);
-                self.plan_return(now, index, true);
+                self.plan_return(now, index, Ended::Failed(Some(why)));
                 self.settle(index);
             }
         }

@@ -1,11 +1,11 @@
 //! The change of one SA, and what follows from it for others and for the plane.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use esp::plane::{Command as PlaneCommand, Hold};
 
 use super::Endpoint;
+use super::keep::Ended;
 use crate::config::Unique;
 use crate::context::Context;
 use crate::event::Gone;
@@ -19,9 +19,6 @@ use crate::sa::{Attempt, IkeSa, Outcome, Start, Supersedes, Then};
 use crate::session::SessionKey;
 use crate::time::Now;
 use crate::wire::IkeSpi;
-
-/// How long a connection rests after a failure, before traffic brings it up again.
-const REST: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// Takes an SA through a change, and lets follow what follows.
@@ -40,6 +37,11 @@ impl Endpoint {
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
         self.table.put(&mut self.cx.peers, spi, sa);
         let then = self.inherit(then);
+        let ended = match &then {
+            Then::Failed(why, _) => Ended::Failed(Some(*why)),
+            _ if was_young => Ended::Failed(None),
+            _ => Ended::Served,
+        };
         if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
             && line.sa == Some(spi)
         {
@@ -47,10 +49,7 @@ impl Endpoint {
         }
         self.follow(now, Some(spi), then);
         if let Some(index) = freed {
-            if was_young {
-                self.rest(now, index);
-            }
-            self.plan_return(now, index, was_young);
+            self.plan_return(now, index, ended);
             self.settle(index);
         }
     }
@@ -79,6 +78,9 @@ impl Endpoint {
         match then {
             Then::Nothing | Then::Rekeyed(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
+            Then::Failed(_, session) => {
+                session.into_iter().for_each(|session| self.cx.sessions.put(*session));
+            }
             Then::Restart(attempt, start) => self.restart(now, *attempt, *start),
             Then::Arrived { peer, connection, supersedes } => {
                 let pair = Pair { ours: &connection.local_id, peer: &peer };
@@ -159,16 +161,6 @@ impl Endpoint {
             sa.replaced(cx);
             Outcome::gone()
         });
-    }
-
-    /// An attempt has led to nothing. Packets would begin another at once.
-    pub(super) fn rest(&mut self, now: Now, index: usize) {
-        if let Some(line) = self.lines.get_mut(index)
-            && line.sa.is_none()
-            && line.is_for_traffic()
-        {
-            line.rests_until = Some(now.instant + REST);
-        }
     }
 
     pub(super) fn rearm_if_due(&mut self, now: Now, index: usize) {

@@ -5,22 +5,55 @@ use std::time::Duration;
 
 use super::Endpoint;
 use crate::context::Context;
+use crate::fault::Failure;
 use crate::time::{Instant, Now};
 
-/// The first wait is shorter than this, and each that follows a failure than
-/// twice the one before.
-const FIRST: Duration = Duration::from_secs(1);
+/// How waits grow: each is shorter than `first`, doubled with every failure
+/// before it, and than `longest`.
+struct Backoff {
+    first: Duration,
+    longest: Duration,
+}
 
-/// No wait is longer.
-const LONGEST: Duration = Duration::from_secs(300);
+/// After a loss, or where nobody answers: it may be over at any time.
+const LOST: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+
+/// After a refusal that stands until somebody changes something, at one of both
+/// ends. Another attempt soon would only use up what many gateways count before
+/// they lock an account: a handful of failures in a quarter of an hour.
+const REFUSED: Backoff =
+    Backoff { first: Duration::from_secs(150), longest: Duration::from_secs(3600) };
+
+/// How long a connection rests after a failure, before traffic brings it up again.
+const REST: Duration = Duration::from_secs(10);
+
+/// And after a refusal; see [`REFUSED`].
+const REST_REFUSED: Duration = Duration::from_secs(300);
+
+/// How the last SA of a line, or the attempt at one, has ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended {
+    /// It was up.
+    Served,
+    /// It did not come up, for this reason if one is known.
+    Failed(Option<Failure>),
+}
+
+impl Ended {
+    fn is_refused(self) -> bool {
+        matches!(self, Self::Failed(Some(why)) if why.is_refusal())
+    }
+}
 
 /// How a connection is kept up.
 #[derive(Default)]
 pub(super) struct Keeping {
     /// No command has ended it since.
     is_wanted: bool,
-    /// Attempts that have failed since it was up.
+    /// Attempts that have failed in one way since it was up.
     failures: u32,
+    /// Whether the last one was refused.
+    is_refused: bool,
     back_at: Option<Instant>,
 }
 
@@ -32,10 +65,27 @@ impl Keeping {
     /// All of the wait is chance: peers that lost the same gateway must not
     /// come back together, however long they have waited.
     fn wait(&self, cx: &mut Context) -> Duration {
-        let longest = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        let Backoff { first, longest } = if self.is_refused { REFUSED } else { LOST };
+        let longest = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         let chance = u32::from_be_bytes(cx.provider.array());
         let nanos = (longest.as_nanos() * u128::from(chance)) >> u32::BITS;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// What stood in the way may be gone.
+    const fn forget_failures(&mut self) {
+        (self.failures, self.is_refused) = (0, false);
+    }
+
+    fn count(&mut self, ended: Ended) {
+        let is_refused = ended.is_refused();
+        if is_refused != self.is_refused || matches!(ended, Ended::Served) {
+            self.forget_failures();
+        }
+        if let Ended::Failed(_) = ended {
+            self.failures = self.failures.saturating_add(1);
+        }
+        self.is_refused = is_refused;
     }
 }
 
@@ -58,12 +108,20 @@ impl Endpoint {
         }
     }
 
-    /// A kept connection has ended, or an attempt has failed: when to try again.
-    pub(super) fn plan_return(&mut self, now: Now, index: usize, has_failed: bool) {
+    /// An SA of a line has ended, or an attempt: when to try again. Packets
+    /// would begin another attempt at once, so that after a failure they wait
+    /// for a while, too.
+    pub(super) fn plan_return(&mut self, now: Now, index: usize, ended: Ended) {
         let Some(line) = self.lines.get_mut(index).filter(|line| line.sa.is_none()) else { return };
+        let mut rest = if ended.is_refused() { self.cx.jittered(REST_REFUSED) } else { REST };
         if let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.is_wanted) {
-            keeping.failures = if has_failed { keeping.failures.saturating_add(1) } else { 0 };
-            keeping.back_at = Some(now.instant + keeping.wait(&mut self.cx));
+            keeping.count(ended);
+            let wait = keeping.wait(&mut self.cx);
+            keeping.back_at = Some(now.instant + wait);
+            rest = if ended.is_refused() { wait } else { rest };
+        }
+        if matches!(ended, Ended::Failed(_)) && line.is_for_traffic() {
+            line.rests_until = Some(now.instant + rest);
         }
     }
 
@@ -80,19 +138,21 @@ impl Endpoint {
         if let Some(line) = self.lines.get_mut(index)
             && let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.is_wanted)
         {
-            keeping.failures = 0;
+            keeping.forget_failures();
             if line.sa.is_none() {
                 self.up(now, index, Vec::new());
             }
         }
     }
 
-    /// The network is another one: what failed on the one before may succeed now.
+    /// Something has changed, and what failed before may succeed now.
     pub(super) fn return_soon(&mut self, now: Now, index: usize) {
-        let keeping = self.lines.get_mut(index).and_then(|line| line.keeping.as_mut());
-        let Some(keeping) = keeping.filter(|keeping| keeping.back_at.is_some()) else { return };
-        keeping.failures = 0;
-        keeping.back_at = Some(now.instant + keeping.wait(&mut self.cx));
+        let Some(line) = self.lines.get_mut(index).filter(|line| line.sa.is_none()) else { return };
+        line.rests_until = line.rests_until.map(|_| now.instant);
+        if let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.back_at.is_some()) {
+            keeping.forget_failures();
+            keeping.back_at = Some(now.instant + keeping.wait(&mut self.cx));
+        }
     }
 
     /// When the next kept connection is to come back.

@@ -23,7 +23,8 @@ pub struct Changes {
 
 impl Endpoint {
     /// Goes on with another configuration. A connection that is the same in
-    /// both is not touched. One that is not there any more is taken down, with
+    /// both is not touched; but if it is down and waits, it is tried again now,
+    /// since what stood in its way may be mended elsewhere. One that is not there any more is taken down, with
     /// what its peers began. Of one that was altered, the SAs that are there go
     /// on as they were made, and each that follows is made anew; its session is
     /// kept if it still fits. Ports, the shard and the key of crash tokens stay
@@ -88,7 +89,9 @@ impl Endpoint {
                 if let Some(line) = self.lines.get(index)
                     && line.connection == connection
                 {
-                    return Arc::clone(&line.connection);
+                    let same = Arc::clone(&line.connection);
+                    self.return_soon(now, index);
+                    return same;
                 }
                 self.alter(now, index, Arc::clone(&connection));
                 changes.altered.push(name);

@@ -25,10 +25,7 @@ impl Endpoint {
             let Some(line) = self.lines.get_mut(index) else { return };
             match line.sa {
                 Some(spi) => self.change(now, spi, |sa, cx| sa.roam(cx, now, &source_towards)),
-                None if are_new => {
-                    line.rests_until = line.rests_until.map(|_| now.instant);
-                    self.return_soon(now, index);
-                }
+                None if are_new => self.return_soon(now, index),
                 None => {}
             }
         }

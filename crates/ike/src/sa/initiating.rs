@@ -23,7 +23,7 @@ use crate::sa::dialing::{Transport, tcp_path};
 use crate::sa::intermediate::Intermediate;
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
-use crate::sa::{Attempt, IkeSa, Outcome, Start, Why};
+use crate::sa::{Attempt, IkeSa, Outcome, Start, Then, Why};
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, IkeSpi, Message, NotifyType};
@@ -511,10 +511,7 @@ impl Attempt {
         let role = Role::Initiator;
         cx.emit(Event::Failed { connection, peer: None, remote: path.remote, role, why });
         cx.reply(self.waiting, Err(Refusal::Failed(why)));
-        match session {
-            Some(session) => Outcome::gone().then(super::Then::Keep(Box::new(session))),
-            None => Outcome::gone(),
-        }
+        Outcome::gone().then(Then::Failed(why, session.map(Box::new)))
     }
 }
 

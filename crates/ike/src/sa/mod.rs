@@ -32,7 +32,7 @@ use esp::spec::{ChildId, GroupId, StreamId};
 use crate::config::Connection;
 use crate::context::Context;
 use crate::event::{Gone, Path, RequestId};
-use crate::fault::Discard;
+use crate::fault::{Discard, Failure};
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::session::{ResumeAttempt, SuspendedSession};
@@ -124,6 +124,8 @@ pub(crate) enum Then {
     Restart(Box<Attempt>, Box<Start>),
     /// A session is kept for later.
     Keep(Box<SuspendedSession>),
+    /// An attempt has failed. A session that may still be good is kept.
+    Failed(Failure, Option<Box<SuspendedSession>>),
     /// There are new SAs in place of this one: the first goes on where it
     /// ended, a second has lost against it (RFC 7296 section 2.8.2).
     Rekeyed(Vec<(IkeSpi, IkeSa)>),
