@@ -149,6 +149,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         lifetime: Lifetime::endless(),
+        reauth: Lifetime::endless(),
         resumption: Resumption::default(),
         vips: Addresses::NONE,
         pools: Vec::new(),

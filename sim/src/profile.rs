@@ -65,6 +65,8 @@ pub struct Profile {
     pub liveness: Option<Duration>,
     /// How long the keys of an IKE SA are used.
     pub lifetime: Lifetime<Duration>,
+    /// How long a full authentication is good.
+    pub reauth: Lifetime<Duration>,
     /// And those of a child.
     pub child_lifetime: ChildLifetime,
     /// Resumption.
@@ -120,6 +122,7 @@ impl Profile {
             unique: Unique::No,
             liveness: None,
             lifetime: Lifetime::endless(),
+            reauth: Lifetime::endless(),
             child_lifetime: ChildLifetime::endless(),
             resumption: Resumption::default(),
             retransmission: Retransmission::default(),
@@ -215,6 +218,7 @@ impl Profile {
             unique: self.unique,
             liveness: self.liveness,
             lifetime: self.lifetime,
+            reauth: self.reauth,
             resumption: self.resumption,
             vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),

@@ -303,7 +303,8 @@ pub enum Gone {
     Unanswered,
     /// The peer has lost the SA, most likely in a restart.
     PeerRestarted,
-    /// The peer has resumed its session or set up a new SA.
+    /// The peer has resumed its session or set up a new SA, or we have authenticated
+    /// again in another one.
     Replaced,
     /// The session was put to sleep.
     Suspended,
@@ -313,6 +314,8 @@ pub enum Gone {
     Plane,
     /// Our address changed, and the SA could not be taken along.
     Moved,
+    /// Who began it did not authenticate again in time (RFC 4478).
+    AuthExpired,
     /// The peer broke the protocol in an authentic message.
     PeerFault,
     /// A reason that this version of the crate has no word for.
@@ -640,11 +643,12 @@ impl fmt::Display for Gone {
             Self::PeerDeleted => "the peer ended it",
             Self::Unanswered => "the peer does not answer",
             Self::PeerRestarted => "the peer has restarted",
-            Self::Replaced => "the peer has resumed its session or set up a new SA",
+            Self::Replaced => "another SA has taken its place",
             Self::Suspended => "the session was put to sleep",
             Self::Exhausted => "its sequence numbers are used up",
             Self::Plane => "the data plane failed",
             Self::Moved => "our address changed",
+            Self::AuthExpired => "it was not authenticated again in time",
             Self::PeerFault => "the peer broke the protocol",
             Self::Unknown => "for a reason that this version does not know",
         })

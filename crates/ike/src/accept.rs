@@ -290,7 +290,7 @@ impl Request<'_> {
                 && connection.local_id == state.responder
                 && connection.auth.remote.method() == state.method
                 && connection.proposals.iter().any(|p| p.allows(state.suite))
-                && age < connection.resumption.max_age
+                && age < connection.oldest_resumable()
         };
         let connection = self.candidates(endpoint).into_iter().find(allows);
         let connection = connection.ok_or(TicketFault::NotAllowed)?;

@@ -88,6 +88,10 @@ pub struct Connection {
     pub liveness: Option<Duration>,
     /// How long the keys of the IKE SA are used.
     pub lifetime: Lifetime<Duration>,
+    /// How long a full authentication is good; a resumption is none. The
+    /// initiator repeats it in time, the responder tells it so and ends the SA
+    /// otherwise (RFC 4478).
+    pub reauth: Lifetime<Duration>,
     /// Session resumption.
     pub resumption: Resumption,
     /// The inner addresses that an initiator asks for, and cannot do without;
@@ -473,6 +477,17 @@ impl Shard {
     pub const fn mark(self, random: u64) -> u64 {
         let mask = (1u64 << self.bits) - 1;
         (random & !mask) | self.index as u64
+    }
+}
+
+/// How old a full authentication may be.
+impl Connection {
+    /// From this age on, its session is not resumed any more: nobody may get
+    /// round another full authentication in this way.
+    #[must_use]
+    pub fn oldest_resumable(&self) -> Duration {
+        let max_age = self.resumption.max_age;
+        self.reauth.life.map_or(max_age, |life| life.min(max_age))
     }
 }
 

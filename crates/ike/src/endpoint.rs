@@ -282,7 +282,10 @@ impl Endpoint {
     /// Whether a Delete of ours still waits for its answer.
     #[must_use]
     pub fn is_deleting(&self) -> bool {
-        let is_deleting = |sa: &IkeSa| matches!(sa, IkeSa::Deleting(_) | IkeSa::Withdrawing(_));
+        let is_deleting = |sa: &IkeSa| match sa {
+            IkeSa::Retiring(sa) => matches!(sa.farewell(), Some(IkeSa::Deleting(_))),
+            other => matches!(other, IkeSa::Deleting(_) | IkeSa::Withdrawing(_)),
+        };
         self.table.iter().any(|(_, sa)| is_deleting(sa))
     }
 

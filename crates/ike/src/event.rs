@@ -477,7 +477,8 @@ pub enum Gone {
     Unanswered,
     /// The peer has lost the SA, and has proved it (RFC 6290).
     PeerRestarted,
-    /// The peer has resumed its session or set up a new SA.
+    /// The peer has resumed its session or set up a new SA, or we have authenticated
+    /// again in another one.
     Replaced,
     /// The session was put to sleep.
     Suspended,
@@ -487,6 +488,8 @@ pub enum Gone {
     Plane,
     /// Our address changed, and the SA could not be taken along.
     Moved,
+    /// Who began it did not authenticate again in time (RFC 4478).
+    AuthExpired,
     /// The peer broke the protocol in an authentic message.
     PeerFault,
 }

@@ -38,10 +38,16 @@ impl Lifetime<Duration> {
 
     /// For keys that are used from now on.
     pub(crate) fn begin(&self, cx: &mut Context, now: Instant) -> Deadlines {
+        self.since(cx, now, Duration::ZERO)
+    }
+
+    /// For what is so old already.
+    pub(crate) fn since(&self, cx: &mut Context, now: Instant, age: Duration) -> Deadlines {
         let spread = u64::try_from(self.spread.as_nanos()).unwrap_or(u64::MAX);
         let early = |cx: &mut Context| Duration::from_nanos(cx.up_to(spread));
-        let rekey_at = self.rekey.map(|rekey| now + rekey.saturating_sub(early(cx)));
-        Deadlines { rekey_at, ends_at: self.life.map(|life| now + life) }
+        let left = |time: Duration| now + time.saturating_sub(age);
+        let rekey_at = self.rekey.map(|rekey| left(rekey.saturating_sub(early(cx))));
+        Deadlines { rekey_at, ends_at: self.life.map(left) }
     }
 }
 

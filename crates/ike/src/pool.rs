@@ -79,13 +79,16 @@ pub struct PoolConfig {
 
 /// Which SAs of an identity yield their addresses to a new one of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Yields {
+pub enum Yields<'a> {
     /// None: they live on.
     None,
     /// All: the new one replaces them.
     All,
     /// This one: it was resumed.
     One(SaId),
+    /// These, if the very address is asked for: their machine sets up another
+    /// beside them, which is to take their place.
+    Wished(&'a [SaId]),
 }
 
 /// Who wants addresses.
@@ -98,7 +101,7 @@ pub struct Applicant<'a> {
     /// The families that it asks for, and which addresses it would like.
     pub wanted: Addresses,
     /// Which other SAs of the identity give theirs up.
-    pub yields: Yields,
+    pub yields: Yields<'a>,
 }
 
 /// A lease as it is kept over a restart.

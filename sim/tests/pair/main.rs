@@ -24,6 +24,7 @@ mod many;
 mod mobike;
 mod nats;
 mod ppk;
+mod reauth;
 mod reconfigure;
 mod rekey;
 mod resumption;

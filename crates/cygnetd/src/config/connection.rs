@@ -60,7 +60,7 @@ pub(super) fn read(
     let proposals = ike_proposals(&mut section, findings);
     let liveness =
         section.get(findings, "liveness", |item| duration(item, Duration::ZERO..=days(1)));
-    let lifetime = lifetime::of_ike(&mut section, findings);
+    let (lifetime, reauth) = lifetime::of_ike(&mut section, findings);
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
@@ -100,6 +100,7 @@ pub(super) fn read(
             unique,
             liveness: (!liveness.is_zero()).then_some(liveness),
             lifetime,
+            reauth,
             resumption,
             vips,
             pools: pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),

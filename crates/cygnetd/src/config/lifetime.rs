@@ -1,4 +1,5 @@
-//! How long keys are used: `rekey_time` and the like, as in swanctl.conf.
+//! How long keys are used, and an authentication is good: `rekey_time`,
+//! `reauth_time` and the like, as in swanctl.conf.
 
 use std::time::Duration;
 
@@ -23,19 +24,28 @@ struct Keys {
 }
 
 const TIME: Keys = Keys { rekey: "rekey_time", life: "life_time", rand: "rand_time" };
+const REAUTH: Keys = Keys { rekey: "reauth_time", ..TIME };
 const BYTES: Keys = Keys { rekey: "rekey_bytes", life: "life_bytes", rand: "rand_bytes" };
 const PACKETS: Keys = Keys { rekey: "rekey_packets", life: "life_packets", rand: "rand_packets" };
 
-/// Of an IKE SA: replaced every four hours, over a tenth later.
-pub(super) fn of_ike(section: &mut Section<'_>, findings: &mut Findings) -> Lifetime<Duration> {
+/// Of an IKE SA: its keys are replaced every four hours, and over a tenth later.
+/// Then of its authentication, which is good for ever if nothing else is said.
+pub(super) fn of_ike(
+    section: &mut Section<'_>,
+    findings: &mut Findings,
+) -> (Lifetime<Duration>, Lifetime<Duration>) {
     let rekey = section.get(findings, TIME.rekey, rekeying).unwrap_or(millis(hours(4)));
     let over =
         section.get(findings, "over_time", |item| duration(item, SHORTEST..=days(365)).map(millis));
-    let life = rekey + over.unwrap_or(rekey / 10);
+    let reauth = section.get(findings, REAUTH.rekey, rekeying).unwrap_or_default();
     let spread = section.get(findings, TIME.rand, time);
-    let lifetime = complete(Some(rekey), Some(life).filter(|_| rekey > 0), spread);
-    check(section, TIME, &lifetime, findings);
-    in_time(&lifetime)
+    let mut of = |keys, time: u64| {
+        let life = time + over.unwrap_or(time / 10);
+        let lifetime = complete(Some(time), Some(life).filter(|_| time > 0), spread);
+        check(section, keys, &lifetime, findings);
+        in_time(&lifetime)
+    };
+    (of(TIME, rekey), of(REAUTH, reauth))
 }
 
 /// Of a child: replaced every hour, over a tenth later; without limits of what

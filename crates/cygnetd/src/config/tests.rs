@@ -989,6 +989,29 @@ fn a_raw_public_key_and_whose_it_is_are_enough() {
     assert!(trust.has_raw_keys());
 }
 
+#[test]
+fn an_authentication_is_good_for_as_long_as_is_said() {
+    let reauth = |lines: &str| {
+        let config = good(&with("connections.office", lines));
+        config.ike.connections[0].reauth
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(reauth(""), Lifetime::endless());
+    assert_eq!(reauth("reauth_time = \"3h\""), Lifetime::of(seconds(3 * 3600)));
+    let spoken = reauth("reauth_time = \"1h\"\nover_time = \"5m\"\nrand_time = \"1m\"");
+    let said =
+        Lifetime { rekey: Some(seconds(3600)), spread: seconds(60), life: Some(seconds(3900)) };
+    assert_eq!(spoken, said);
+    let wrong = [
+        ("reauth_time = \"5s\"", "that often"),
+        ("reauth_time = \"1m\"\nrand_time = \"2m\"", "rand_time leaves nothing of reauth_time"),
+    ];
+    for (lines, message) in wrong {
+        let error = first_error(&with("connections.office", lines));
+        assert!(error.contains(message), "{error}");
+    }
+}
+
 fn lifetimes(text: &str) -> (Lifetime<Duration>, ChildLifetime) {
     let config = good(text);
     let connection = &config.ike.connections[0];

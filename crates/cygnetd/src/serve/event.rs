@@ -183,6 +183,7 @@ const fn gone(why: core::Gone) -> control::Gone {
         core::Gone::Exhausted => control::Gone::Exhausted,
         core::Gone::Plane => control::Gone::Plane,
         core::Gone::Moved => control::Gone::Moved,
+        core::Gone::AuthExpired => control::Gone::AuthExpired,
         core::Gone::PeerFault => control::Gone::PeerFault,
     }
 }
@@ -400,6 +401,7 @@ mod tests {
             Gone::Exhausted,
             Gone::Plane,
             Gone::Moved,
+            Gone::AuthExpired,
             Gone::PeerFault,
         ] {
             all.push(Event::Down { connection: "a".into(), sa, why });

@@ -38,6 +38,9 @@ impl Endpoint {
             Some((spi, IkeSa::Established(sa))) if !sa.is_usable() => {
                 // The peer has taken its child away. The next SA begins before
                 // this one ends, so that the line holds its packets throughout.
+                if let Some(coming) = self.lines.get(index).and_then(|line| line.coming) {
+                    return self.join(now, coming, waiting);
+                }
                 self.begin(now, index, waiting);
                 self.change_established(now, spi, |sa, cx| {
                     sa.delete(cx, now, Gone::Command, Vec::new())
@@ -48,7 +51,7 @@ impl Endpoint {
     }
 
     /// Waits for an SA that is there or on its way.
-    fn join(&mut self, now: Now, spi: IkeSpi, waiting: Vec<RequestId>) {
+    pub(super) fn join(&mut self, now: Now, spi: IkeSpi, waiting: Vec<RequestId>) {
         for id in waiting {
             let mut answer = None;
             self.change(now, spi, |mut sa, _| {
@@ -84,6 +87,7 @@ impl Endpoint {
             group,
             initial_contact: self.is_only_contact(&connection),
             connection,
+            beside: false,
             waiting,
             started: now.instant,
             round_trips: 0,
@@ -127,13 +131,13 @@ impl Endpoint {
     }
 
     pub(super) fn launch(&mut self, now: Now, path: Path, attempt: Attempt, start: Start) {
-        let index = attempt.line;
+        let Attempt { line: index, beside, .. } = attempt;
         let spi = self.new_spi();
         if attempt.transport == Transport::Dial {
             let sa = Dialing::start(&mut self.cx, now, path, attempt, start);
             self.table.insert(&mut self.cx.peers, spi, sa, None);
             if let Some(line) = self.lines.get_mut(index) {
-                line.sa = Some(spi);
+                line.enter(spi, beside);
             }
             return;
         }
@@ -141,7 +145,7 @@ impl Endpoint {
             Ok(sa) => {
                 self.table.insert(&mut self.cx.peers, spi, IkeSa::Initiating(sa), None);
                 if let Some(line) = self.lines.get_mut(index) {
-                    line.sa = Some(spi);
+                    line.enter(spi, beside);
                 }
             }
             Err((attempt, session, why)) => {
@@ -179,7 +183,11 @@ impl Endpoint {
     ) -> Result<(), Vec<RequestId>> {
         let Some(line) = self.lines.get_mut(index) else { return Err(waiting) };
         let name = Arc::clone(&line.connection.name);
-        let ours = line.sa.take();
+        let coming = line.coming.take();
+        if let Some(coming) = coming {
+            self.change(now, coming, |sa, cx| sa.end(cx, now, Vec::new()));
+        }
+        let ours = self.lines.get_mut(index).and_then(|line| line.sa.take());
         let mut all = self.answered(&name);
         all.extend(ours);
         let had_session = self.cx.sessions.forget(&SessionKey(Arc::clone(&name)));
@@ -249,6 +257,7 @@ impl Endpoint {
             return self.cx.reply(vec![id], Err(Refusal::Busy));
         }
         let mut result = Ok(());
+        let coming = self.lines.get_mut(index).and_then(|line| line.coming.take());
         self.change_established(now, spi, |sa, cx| match sa.suspend(cx, now, Gone::Suspended) {
             Ok(session) => Outcome::gone().then(Then::Keep(Box::new(session))),
             Err(sa) => {
@@ -258,6 +267,11 @@ impl Endpoint {
         });
         if result.is_ok() {
             self.want(index, false);
+            if let Some(coming) = coming {
+                self.change(now, coming, |sa, cx| sa.end(cx, now, Vec::new()));
+            }
+        } else if let Some(line) = self.lines.get_mut(index) {
+            line.coming = coming;
         }
         self.cx.reply(vec![id], result);
     }

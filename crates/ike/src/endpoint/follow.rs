@@ -1,6 +1,7 @@
 //! The change of one SA, and what follows from it for others and for the plane.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use esp::plane::{Command as PlaneCommand, Hold};
 
@@ -8,7 +9,7 @@ use super::Endpoint;
 use super::keep::Ended;
 use crate::config::Unique;
 use crate::context::Context;
-use crate::event::Gone;
+use crate::event::{Event, Gone, SessionEnd};
 use crate::fault::Refusal;
 use crate::inner::Addresses;
 use crate::peers::Pair;
@@ -19,6 +20,9 @@ use crate::sa::{Attempt, IkeSa, Outcome, Start, Supersedes, Then};
 use crate::session::SessionKey;
 use crate::time::Now;
 use crate::wire::IkeSpi;
+
+/// How long a machine that has another SA has to end the one before it.
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     /// Takes an SA through a change, and lets follow what follows.
@@ -42,15 +46,37 @@ impl Endpoint {
             _ if was_young => Ended::Failed(None),
             _ => Ended::Served,
         };
-        if let Some(line) = freed.and_then(|index| self.lines.get_mut(index))
-            && line.sa == Some(spi)
-        {
-            line.sa = None;
-        }
+        let left = freed.and_then(|index| self.lines.get_mut(index));
+        let was_coming = left.is_some_and(|line| line.leave(spi));
         self.follow(now, Some(spi), then);
-        if let Some(index) = freed {
-            self.plan_return(now, index, ended);
-            self.settle(index);
+        match (freed, line) {
+            (Some(index), _) if was_coming => self.plan_reauthentication(now, index, ended),
+            (Some(index), _) => {
+                self.plan_return(now, index, ended);
+                self.settle(index);
+            }
+            (None, Some(index)) => self.relieve_if_up(now, index, spi),
+            (None, None) => {}
+        }
+    }
+
+    /// An SA that can carry packets takes the place of the one before it, and of
+    /// a session that was kept when that one was lost.
+    fn relieve_if_up(&mut self, now: Now, index: usize, spi: IkeSpi) {
+        let is_up =
+            self.table.get(spi).and_then(IkeSa::established).is_some_and(Established::is_up);
+        let Some(line) = self.lines.get_mut(index).filter(|_| is_up) else { return };
+        let former = line.relieve(spi);
+        let connection = Arc::clone(&line.connection.name);
+        if self.cx.sessions.forget(&SessionKey(Arc::clone(&connection))) {
+            self.cx.emit(Event::SessionLost { connection, why: SessionEnd::Replaced });
+        }
+        if let Some(former) = former {
+            self.end_retiring(index);
+            self.change_established(now, former, |sa, cx| sa.retire(cx, now));
+            if let Some(line) = self.lines.get_mut(index) {
+                line.retiring = Some(former);
+            }
         }
     }
 
@@ -82,6 +108,14 @@ impl Endpoint {
                 session.into_iter().for_each(|session| self.cx.sessions.put(*session));
             }
             Then::Restart(attempt, start) => self.restart(now, *attempt, *start),
+            Then::Reauthenticate(attempt) => {
+                let index = attempt.line;
+                let has_one = self.lines.get(index).is_none_or(|line| line.coming.is_some());
+                if !has_one {
+                    self.restart(now, *attempt, Start::Fresh { parked: None });
+                    self.plan_reauthentication(now, index, Ended::Failed(None));
+                }
+            }
             Then::Arrived { peer, connection, supersedes } => {
                 let pair = Pair { ours: &connection.local_id, peer: &peer };
                 let older = match supersedes {
@@ -100,13 +134,21 @@ impl Endpoint {
         }
     }
 
-    /// Ends the SAs that machines of a peer have begun, but for the newest. Two
+    /// Ends the SAs that machines of a peer have begun, but for the newest. The
+    /// machine that has begun that one may be about to end its last by itself,
+    /// without a gap: it has some time for it. Two
     /// gateways that begin SAs to each other would never come to rest if those
     /// that we have begun ended, too.
     fn evict(&mut self, now: Now, newest: Option<IkeSpi>, pair: Pair<'_>) {
         let all = self.table.of_pair(&self.cx.peers, pair);
+        let host = |sa: &Established| sa.path().remote.ip();
+        let newest_at = newest.and_then(|spi| self.table.get(spi)?.established().map(host));
         for old in all.into_iter().filter(|&old| Some(old) != newest) {
-            self.change_established(now, old, |sa, cx| match sa.line() {
+            self.change_established(now, old, |mut sa, cx| match sa.line() {
+                None if newest_at == Some(host(&sa)) => {
+                    sa.end_at(now.instant + GRACE, Gone::Replaced);
+                    Outcome::keep(IkeSa::Established(sa))
+                }
                 None => sa.delete(cx, now, Gone::Replaced, Vec::new()),
                 Some(_) => Outcome::keep(IkeSa::Established(sa)),
             });
@@ -118,6 +160,10 @@ impl Endpoint {
         if let Some(line) = self.lines.get(attempt.line) {
             attempt.connection = Arc::clone(&line.connection);
             attempt.wanted = attempt.connection.vips.preferring(attempt.wanted);
+            if let Some(serving) = line.sa.filter(|_| !attempt.beside) {
+                // What was coming is there already.
+                return self.join(now, serving, attempt.waiting);
+            }
         }
         let path = match attempt.transport {
             Transport::Stream(path) => Some(path),
@@ -173,10 +219,11 @@ impl Endpoint {
 
     /// After an SA of a line has ended: what becomes of its packets.
     pub(super) fn settle(&mut self, index: usize) {
-        let Some(line) = self.lines.get(index) else { return };
-        if line.sa.is_some() {
+        if self.lines.get(index).is_none_or(|line| line.sa.is_some()) {
             return;
         }
+        self.end_retiring(index);
+        let Some(line) = self.lines.get(index) else { return };
         let key = SessionKey(Arc::clone(&line.connection.name));
         if self.cx.sessions.get(&key).is_none() {
             self.cx.forget_addresses(&key.0);
@@ -190,6 +237,21 @@ impl Endpoint {
             if let Some(line) = self.lines.get_mut(index) {
                 line.held = None;
             }
+        }
+    }
+
+    /// The policies of a line are not those of an SA that has served before any
+    /// more: whatever comes by it is too late.
+    fn end_retiring(&mut self, index: usize) {
+        let retiring = self.lines.get_mut(index).and_then(|line| line.retiring.take());
+        if let Some(spi) = retiring
+            && let Some(sa) = self.table.take(spi)
+        {
+            let rest = match sa {
+                IkeSa::Retiring(sa) => sa.over(&mut self.cx),
+                other => Some(other),
+            };
+            self.table.put(&mut self.cx.peers, spi, rest);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Endpoint;
 use crate::context::Context;
 use crate::fault::Failure;
+use crate::sa::{IkeSa, Outcome};
 use crate::time::{Instant, Now};
 
 /// How waits grow: each is shorter than `first`, doubled with every failure
@@ -45,47 +46,49 @@ impl Ended {
     }
 }
 
+/// Attempts that have failed one after the other, all of them in one way.
+#[derive(Clone, Copy)]
+pub(super) struct Failures {
+    count: u32,
+    are_refusals: bool,
+}
+
+impl Failures {
+    pub(super) const NONE: Self = Self { count: 0, are_refusals: false };
+
+    fn add(&mut self, ended: Ended) {
+        let are_refusals = ended.is_refused();
+        let before = if are_refusals == self.are_refusals { self.count } else { 0 };
+        let count = match ended {
+            Ended::Served => 0,
+            Ended::Failed(_) => before.saturating_add(1),
+        };
+        *self = Self { count, are_refusals };
+    }
+
+    /// All of the wait is chance: peers that lost the same gateway must not
+    /// come back together, however long they have waited.
+    fn wait(self, cx: &mut Context) -> Duration {
+        let Backoff { first, longest } = if self.are_refusals { REFUSED } else { LOST };
+        let longest = first.saturating_mul(1 << self.count.min(16)).min(longest);
+        let chance = u32::from_be_bytes(cx.provider.array());
+        let nanos = (longest.as_nanos() * u128::from(chance)) >> u32::BITS;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
 /// How a connection is kept up.
-#[derive(Default)]
 pub(super) struct Keeping {
     /// No command has ended it since.
     is_wanted: bool,
-    /// Attempts that have failed in one way since it was up.
-    failures: u32,
-    /// Whether the last one was refused.
-    is_refused: bool,
+    /// Since it was up.
+    failures: Failures,
     back_at: Option<Instant>,
 }
 
 impl Keeping {
     pub(super) const fn is_wanted(&self) -> bool {
         self.is_wanted
-    }
-
-    /// All of the wait is chance: peers that lost the same gateway must not
-    /// come back together, however long they have waited.
-    fn wait(&self, cx: &mut Context) -> Duration {
-        let Backoff { first, longest } = if self.is_refused { REFUSED } else { LOST };
-        let longest = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-        let chance = u32::from_be_bytes(cx.provider.array());
-        let nanos = (longest.as_nanos() * u128::from(chance)) >> u32::BITS;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    /// What stood in the way may be gone.
-    const fn forget_failures(&mut self) {
-        (self.failures, self.is_refused) = (0, false);
-    }
-
-    fn count(&mut self, ended: Ended) {
-        let is_refused = ended.is_refused();
-        if is_refused != self.is_refused || matches!(ended, Ended::Served) {
-            self.forget_failures();
-        }
-        if let Ended::Failed(_) = ended {
-            self.failures = self.failures.saturating_add(1);
-        }
-        self.is_refused = is_refused;
     }
 }
 
@@ -95,7 +98,8 @@ impl Endpoint {
     pub fn keep_up(&mut self, now: Now, name: &str) {
         let Some(index) = self.line_of(name) else { return };
         if let Some(line) = self.lines.get_mut(index) {
-            line.keeping = Some(Keeping::default());
+            line.keeping =
+                Some(Keeping { is_wanted: true, failures: Failures::NONE, back_at: None });
         }
         self.up(now, index, Vec::new());
     }
@@ -115,14 +119,29 @@ impl Endpoint {
         let Some(line) = self.lines.get_mut(index).filter(|line| line.sa.is_none()) else { return };
         let mut rest = if ended.is_refused() { self.cx.jittered(REST_REFUSED) } else { REST };
         if let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.is_wanted) {
-            keeping.count(ended);
-            let wait = keeping.wait(&mut self.cx);
+            keeping.failures.add(ended);
+            let wait = keeping.failures.wait(&mut self.cx);
             keeping.back_at = Some(now.instant + wait);
             rest = if ended.is_refused() { wait } else { rest };
         }
         if matches!(ended, Ended::Failed(_)) && line.is_for_traffic() {
             line.rests_until = Some(now.instant + rest);
         }
+    }
+
+    /// Nothing has come of the SA that was to take the place of another, which
+    /// goes on: when to try again.
+    pub(super) fn plan_reauthentication(&mut self, now: Now, index: usize, ended: Ended) {
+        let Some(line) = self.lines.get_mut(index).filter(|line| line.coming.is_none()) else {
+            return;
+        };
+        let Some(serving) = line.sa else { return };
+        line.reauthentication.add(ended);
+        let at = now.instant + line.reauthentication.wait(&mut self.cx);
+        self.change_established(now, serving, |mut sa, _| {
+            sa.reauthenticate_at(at);
+            Outcome::keep(IkeSa::Established(sa))
+        });
     }
 
     pub(super) fn return_if_due(&mut self, now: Now, index: usize) {
@@ -138,7 +157,7 @@ impl Endpoint {
         if let Some(line) = self.lines.get_mut(index)
             && let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.is_wanted)
         {
-            keeping.forget_failures();
+            keeping.failures = Failures::NONE;
             if line.sa.is_none() {
                 self.up(now, index, Vec::new());
             }
@@ -150,8 +169,8 @@ impl Endpoint {
         let Some(line) = self.lines.get_mut(index).filter(|line| line.sa.is_none()) else { return };
         line.rests_until = line.rests_until.map(|_| now.instant);
         if let Some(keeping) = line.keeping.as_mut().filter(|keeping| keeping.back_at.is_some()) {
-            keeping.forget_failures();
-            keeping.back_at = Some(now.instant + keeping.wait(&mut self.cx));
+            keeping.failures = Failures::NONE;
+            keeping.back_at = Some(now.instant + keeping.failures.wait(&mut self.cx));
         }
     }
 

@@ -5,16 +5,23 @@ use std::sync::Arc;
 use esp::plane::Hold;
 use esp::spec::GroupId;
 
-use super::keep::Keeping;
+use super::keep::{Failures, Keeping};
 use crate::config::{Connection, ResumeTrigger};
 use crate::time::Instant;
 use crate::wire::IkeSpi;
 
-/// A connection as its initiator: one SA or session at a time.
+/// A connection as its initiator: one SA or session at a time, but for the time
+/// in which one SA takes the place of another.
 pub(super) struct Line {
     pub(super) connection: Arc<Connection>,
     pub(super) group: GroupId,
     pub(super) sa: Option<IkeSpi>,
+    /// The SA that is to take the place of that one: it proves again who we are.
+    pub(super) coming: Option<IkeSpi>,
+    /// The SA that served before, by which late packets may still come.
+    pub(super) retiring: Option<IkeSpi>,
+    /// How attempts at the one that is coming have failed.
+    pub(super) reauthentication: Failures,
     /// Whether a packet that wants to leave brings it up, whatever came before.
     pub(super) armed: bool,
     /// What the plane keeps from leaving in clear text.
@@ -35,6 +42,9 @@ impl Line {
             connection,
             group,
             sa: None,
+            coming: None,
+            retiring: None,
+            reauthentication: Failures::NONE,
             armed: false,
             held: None,
             rests_until: None,
@@ -42,6 +52,32 @@ impl Line {
             keeping: None,
             is_vacant: false,
         }
+    }
+
+    /// An SA is on its way: the first, or beside the one that serves.
+    pub(super) const fn enter(&mut self, spi: IkeSpi, beside: bool) {
+        if beside && self.sa.is_some() {
+            self.coming = Some(spi);
+        } else {
+            self.sa = Some(spi);
+        }
+    }
+
+    /// An SA is gone; whether it was the one that was coming. If it was the
+    /// other, the one that is coming serves as soon as it can.
+    pub(super) fn leave(&mut self, spi: IkeSpi) -> bool {
+        if self.sa == Some(spi) {
+            self.sa = self.coming.take();
+            return false;
+        }
+        self.coming.take_if(|coming| *coming == spi).is_some()
+    }
+
+    /// The SA that has served, if this is the one that was coming.
+    pub(super) fn relieve(&mut self, spi: IkeSpi) -> Option<IkeSpi> {
+        let coming = self.coming.take_if(|coming| *coming == spi)?;
+        self.reauthentication = Failures::NONE;
+        self.sa.replace(coming)
     }
 
     /// Whether it is down against everybody's will: its packets wait.

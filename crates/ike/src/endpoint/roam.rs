@@ -23,8 +23,13 @@ impl Endpoint {
         self.cx.addresses = addresses;
         for index in 0..self.lines.len() {
             let Some(line) = self.lines.get_mut(index) else { return };
+            let coming = line.coming;
             match line.sa {
-                Some(spi) => self.change(now, spi, |sa, cx| sa.roam(cx, now, &source_towards)),
+                Some(spi) => {
+                    for spi in coming.into_iter().chain([spi]) {
+                        self.change(now, spi, |sa, cx| sa.roam(cx, now, &source_towards));
+                    }
+                }
                 None if are_new => self.return_soon(now, index),
                 None => {}
             }

@@ -8,6 +8,7 @@ pub(crate) mod create_child;
 pub(crate) mod follow_up;
 pub(crate) mod informational;
 pub(crate) mod intermediate;
+pub(crate) mod lifetime;
 pub(crate) mod mobike;
 pub(crate) mod nat;
 pub(crate) mod ppk;

@@ -120,10 +120,10 @@ impl Shelf {
         let applicant = wish.applicant;
         let mine = self.fixed.iter().find(|(_, owner)| *owner == applicant.owner);
         if let Some((&address, _)) = mine {
-            return self.is_free_for(applicant, address).then_some(address);
+            return self.is_free_for(wish, address).then_some(address);
         }
         self.wished(wish)
-            .or_else(|| self.earlier(applicant))
+            .or_else(|| self.earlier(wish))
             .or_else(|| self.untouched())
             .or_else(|| self.longest_idle())
     }
@@ -133,16 +133,15 @@ impl Shelf {
         let address = wish.address;
         let is_new = !self.leases.contains_key(&address);
         let fits = self.is_open(address)
-            && self.is_free_for(wish.applicant, address)
+            && self.is_free_for(wish, address)
             && (!is_new || self.len() < MAX_LEASES);
         fits.then_some(address)
     }
 
     /// An address that the applicant had before.
-    fn earlier(&self, applicant: Applicant<'_>) -> Option<IpAddr> {
-        let all = self.owned_by(applicant.owner);
-        all.into_iter()
-            .find(|&address| self.is_open(address) && self.is_free_for(applicant, address))
+    fn earlier(&self, wish: Wish<'_>) -> Option<IpAddr> {
+        let all = self.owned_by(wish.applicant.owner);
+        all.into_iter().find(|&address| self.is_open(address) && self.is_free_for(wish, address))
     }
 
     /// The next address that nobody has a lease of.
@@ -189,11 +188,13 @@ impl Shelf {
 
     /// Whether nobody holds the address whose SA does not yield to the
     /// applicant, and it is nobody else's.
-    fn is_free_for(&self, applicant: Applicant<'_>, address: IpAddr) -> bool {
+    fn is_free_for(&self, wish: Wish<'_>, address: IpAddr) -> bool {
         let Some(lease) = self.leases.get(&address) else { return true };
+        let applicant = wish.applicant;
         let yields = match (lease.holder, applicant.yields) {
             (None, _) | (Some(_), Yields::All) => true,
             (Some(holder), Yields::One(old)) => holder == old,
+            (Some(holder), Yields::Wished(all)) => wish.address == address && all.contains(&holder),
             (Some(_), Yields::None) => false,
         };
         lease.owner == *applicant.owner && yields

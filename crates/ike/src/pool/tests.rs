@@ -36,7 +36,7 @@ impl Desk {
         Self { pool: Pool::new(&config()), changes: Vec::new() }
     }
 
-    fn ask(&mut self, owner: &str, sa: u64, wish: &str, yields: Yields) -> Option<String> {
+    fn ask(&mut self, owner: &str, sa: u64, wish: &str, yields: Yields<'_>) -> Option<String> {
         let owner = id(owner);
         let wanted = Addresses::from_iter([ip(wish)]);
         let applicant = Applicant { owner: &owner, holder: SaId(sa), wanted, yields };

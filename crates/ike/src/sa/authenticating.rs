@@ -12,7 +12,9 @@ use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::{Nat, Way};
-use crate::exchange::{Transcript, certificates, child, configuration, informational, mobike, ppk};
+use crate::exchange::{
+    Transcript, certificates, child, configuration, informational, lifetime, mobike, ppk,
+};
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
 use crate::sa::channel::Channel;
@@ -239,16 +241,18 @@ impl Authenticating {
         report_ticket(cx, &connection, grant.as_ref(), later);
         let Self { attempt, basis, suite, keys, transcript, spi_in, told, .. } = *self;
         let Way { path, nat, encapsulation } = basis.way;
-        let (how, authenticated_at, method) = match basis.origin {
+        let wanted = lifetime::wanted(payloads, now);
+        let (how, authenticated_at, method, prove_by) = match basis.origin {
             Origin::Fresh { parked } => {
                 if parked.is_some() {
                     attempt.session_lost(cx, SessionEnd::Replaced);
                 }
-                (How::Full, now.wall, connection.auth.local.method())
+                (How::Full, now.wall, connection.auth.local.method(), wanted)
             }
             Origin::Resumed(resume) => {
+                let prove_by = wanted.or(resume.session().prove_by);
                 let (method, authenticated_at) = resume.established();
-                (How::Resumed, authenticated_at, method)
+                (How::Resumed, authenticated_at, method, prove_by)
             }
         };
         let founded = Founded {
@@ -279,6 +283,8 @@ impl Authenticating {
         }
         let mut established = Established::new(founded, &peer, grant, now.instant);
         established.keep_crash_token(PeerToken::of(payloads));
+        established.begin_proof(cx, now);
+        established.obey(cx, now, prove_by);
         if later {
             established.ask_later(now.instant);
         }

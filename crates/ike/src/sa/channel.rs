@@ -79,6 +79,7 @@ impl Channel {
             | Intent::RekeyIke
             | Intent::UpdateAddresses
             | Intent::TellAddresses
+            | Intent::TellLifetime
             | Intent::CheckPath
             | Intent::CheckMapping => return Ok(Some(intent)),
         }

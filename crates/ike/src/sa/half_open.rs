@@ -416,7 +416,8 @@ impl Asked {
         payloads: &Payloads<'_>,
         (admitted, proven): (Admitted, Proven),
     ) -> Outcome {
-        let yields = admitted.yields();
+        let beside = admitted.of_same_machine(cx, ticket.path.remote);
+        let yields = admitted.yields(&beside);
         let Admitted { connection, peer, supersedes, ppk } = admitted;
         let arrived_by = Arc::clone(&connection);
         let Proven { credential, auth } = proven;
@@ -463,6 +464,8 @@ impl Asked {
             inner: given.addresses,
         };
         let mut established = Established::new(founded, &peer, None, now.instant);
+        established.begin_proof(cx, now);
+        let lifetime = established.auth_lifetime(now);
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
@@ -470,8 +473,17 @@ impl Asked {
             None => child::choose(&established.connection().child, given.addresses, payloads),
             Some(why) => Err(why),
         };
-        let answer =
-            Box::new(Answer { ticket, credential, auth, ppk, token, granted, given, told });
+        let answer = Box::new(Answer {
+            ticket,
+            credential,
+            auth,
+            ppk,
+            token,
+            granted,
+            given,
+            told,
+            lifetime,
+        });
         let outcome = match terms {
             Ok(terms) => {
                 let spi_in = cx.new_spi();
@@ -505,12 +517,19 @@ impl Admitted {
         Err(Denied { why, proven })
     }
 
+    /// The SAs that the peer has already, and that its machine has begun.
+    fn of_same_machine(&self, cx: &Context, remote: SocketAddr) -> Vec<SaId> {
+        let pair = Pair { ours: &self.connection.local_id, peer: self.peer.id() };
+        let all = cx.peers.sas_of(pair).filter(|(_, other)| other.ip() == remote.ip());
+        all.map(|(spi, _)| SaId(u64::from_be_bytes(spi.0))).collect()
+    }
+
     /// Which other SAs of the peer give it their addresses, since they end.
-    fn yields(&self) -> Yields {
+    fn yields<'a>(&self, beside: &'a [SaId]) -> Yields<'a> {
         match (self.connection.unique, self.supersedes) {
             (Unique::Replace | Unique::Keep, _) | (_, Supersedes::All) => Yields::All,
             (_, Supersedes::Resumed(old)) => Yields::One(SaId(old)),
-            (_, Supersedes::None) => Yields::None,
+            (_, Supersedes::None) => Yields::Wished(beside),
         }
     }
 }

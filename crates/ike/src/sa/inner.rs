@@ -45,7 +45,7 @@ pub(crate) struct Asking<'a> {
     /// Its SA, as we call it.
     pub(crate) sa: SaId,
     /// Which of its other SAs give up their addresses.
-    pub(crate) yields: Yields,
+    pub(crate) yields: Yields<'a>,
     /// What it had in the session that it resumes.
     pub(crate) earlier: Addresses,
 }

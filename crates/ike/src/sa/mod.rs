@@ -40,7 +40,7 @@ use crate::time::{Instant, Now};
 use crate::wire::IkeSpi;
 
 use authenticating::Authenticating;
-use closing::{Closed, Deleting, Superseded, Withdrawing};
+use closing::{Closed, Deleting, Retiring, Superseded, Withdrawing};
 use datagram::Datagram;
 use dialing::{Dialing, Transport};
 use established::Established;
@@ -66,6 +66,8 @@ pub(crate) enum IkeSa {
     Withdrawing(Box<Withdrawing>),
     /// We are telling the peer that it is over.
     Deleting(Box<Deleting>),
+    /// Another SA of ours has taken its place.
+    Retiring(Box<Retiring>),
     /// Another SA has taken its place.
     Superseded(Box<Superseded>),
     /// It is over; only the last answer is kept, for a peer that missed it.
@@ -79,6 +81,9 @@ pub(crate) struct Attempt {
     /// The plane's name for its policies.
     pub(crate) group: GroupId,
     pub(crate) connection: Arc<Connection>,
+    /// Whether it is to take the place of the SA that serves its line, which
+    /// goes on until then.
+    pub(crate) beside: bool,
     /// Who wants to know how it ends.
     pub(crate) waiting: Vec<RequestId>,
     pub(crate) started: Instant,
@@ -122,6 +127,9 @@ pub(crate) enum Then {
     Nothing,
     /// Another attempt for the same connection.
     Restart(Box<Attempt>, Box<Start>),
+    /// An attempt at an SA that takes the place of this one, which goes on
+    /// until then.
+    Reauthenticate(Box<Attempt>),
     /// A session is kept for later.
     Keep(Box<SuspendedSession>),
     /// An attempt has failed. A session that may still be good is kept.
@@ -198,6 +206,8 @@ pub enum Why {
     Ticket,
     /// Keys are to be replaced.
     Rekey,
+    /// An identity is to be proved again, or was not.
+    Reauthenticate,
     /// A ticket key's time is over.
     TicketKey,
     /// A suspended session's time is over.
@@ -227,6 +237,7 @@ impl IkeSa {
             Self::Established(sa) => sa.receive(cx, now, datagram),
             Self::Withdrawing(sa) => sa.receive(cx, now, datagram),
             Self::Deleting(sa) => sa.receive(cx, now, datagram),
+            Self::Retiring(sa) => sa.receive(cx, now, datagram),
             Self::Superseded(sa) => sa.receive(cx, now, datagram),
             Self::Closed(sa) => sa.receive(cx, datagram),
         }
@@ -243,6 +254,7 @@ impl IkeSa {
             Self::Established(sa) => sa.timeout(cx, now, meter),
             Self::Withdrawing(sa) => sa.timeout(cx, now),
             Self::Deleting(sa) => sa.timeout(cx, now),
+            Self::Retiring(sa) => sa.timeout(cx, now, meter),
             Self::Superseded(sa) => sa.timeout(cx, now),
             Self::Closed(sa) => sa.timeout(now),
         }
@@ -259,6 +271,7 @@ impl IkeSa {
             Self::Established(sa) => sa.due(),
             Self::Withdrawing(sa) => Some(sa.due()),
             Self::Deleting(sa) => sa.due(),
+            Self::Retiring(sa) => sa.due(),
             Self::Superseded(sa) => Some(sa.due()),
             Self::Closed(sa) => Some(sa.due()),
         }
@@ -282,6 +295,7 @@ impl IkeSa {
             | Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Retiring(_)
             | Self::Superseded(_)
             | Self::Closed(_) => Outcome::keep(self),
         }
@@ -299,6 +313,7 @@ impl IkeSa {
             Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Retiring(_)
             | Self::Superseded(_)
             | Self::Closed(_) => {
                 return Err(id);
@@ -330,6 +345,7 @@ impl IkeSa {
             }
             Self::Authenticating(sa) => Some(Self::Withdrawing(sa.abandon(cx))),
             Self::Withdrawing(sa) => Some(Self::Withdrawing(sa)),
+            Self::Retiring(sa) => Some(Self::Retiring(sa)),
             Self::Superseded(sa) => Some(Self::Superseded(sa)),
             Self::HalfOpen(_) | Self::Closed(_) => None,
         };
@@ -348,6 +364,7 @@ impl IkeSa {
             | Self::Established(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Retiring(_)
             | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
@@ -364,6 +381,7 @@ impl IkeSa {
             Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Retiring(_)
             | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
@@ -380,6 +398,7 @@ impl IkeSa {
             | Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
+            | Self::Retiring(_)
             | Self::Superseded(_)
             | Self::Closed(_) => None,
         }
@@ -396,6 +415,7 @@ impl IkeSa {
             Self::Established(sa) => sa.path().stream(),
             Self::Withdrawing(sa) => sa.path.stream(),
             Self::Deleting(sa) => sa.path().stream(),
+            Self::Retiring(sa) => sa.farewell().and_then(Self::stream),
             Self::Superseded(sa) => sa.path().stream(),
             Self::HalfOpen(_) | Self::Closed(_) => None,
         }
@@ -408,6 +428,7 @@ impl IkeSa {
             Self::Dialing(sa) => return sa.opened(path),
             Self::Initiating(sa) => return sa.opened(cx, now, path),
             Self::Established(sa) => return sa.opened(cx, now, path),
+            Self::Retiring(sa) => return sa.opened(cx, now, path),
             Self::Intermediate(mut sa) => {
                 sa.rejoin(cx, now.instant, path);
                 Self::Intermediate(sa)

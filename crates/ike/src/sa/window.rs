@@ -136,6 +136,8 @@ pub(crate) enum Intent {
     UpdateAddresses,
     /// Our other addresses are not what they were (RFC 4555 section 3.6).
     TellAddresses,
+    /// AUTH_LIFETIME: until when we want another proof (RFC 4478 section 2).
+    TellLifetime,
     /// Whether the peer is where it says (RFC 4555 section 3.7).
     CheckPath,
     /// A liveness check that shows how our address looks from there
@@ -167,6 +169,8 @@ pub(crate) enum Task {
     UpdateAddresses(Box<PathTask>),
     /// See [`Intent::TellAddresses`].
     TellAddresses,
+    /// See [`Intent::TellLifetime`].
+    TellLifetime,
     /// See [`Intent::CheckPath`].
     CheckPath(Box<PathTask>),
     /// See [`Intent::CheckMapping`].
@@ -231,6 +235,7 @@ impl Task {
             | Self::DeleteLoser(_)
             | Self::RekeyIke(_)
             | Self::FollowUp(_)
+            | Self::TellLifetime
             | Self::CheckMapping
             | Self::Moot(_) => None,
         }
@@ -250,6 +255,7 @@ impl Task {
             | Self::DeleteLoser(_)
             | Self::UpdateAddresses(_)
             | Self::TellAddresses
+            | Self::TellLifetime
             | Self::CheckPath(_)
             | Self::CheckMapping
             | Self::Moot(_) => false,
@@ -267,6 +273,7 @@ impl Task {
             | Self::DeleteLoser(_)
             | Self::UpdateAddresses(_)
             | Self::TellAddresses
+            | Self::TellLifetime
             | Self::CheckPath(_)
             | Self::CheckMapping => ExchangeType::INFORMATIONAL,
             Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,

@@ -57,6 +57,9 @@ pub struct SuspendedSession {
     pub expires: SystemTime,
     /// The form of AUTH that the gateway accepted before, if it was resumed before.
     pub form: Option<AuthForm>,
+    /// Until when the gateway wants another proof of who we are, if it said so
+    /// (RFC 4478).
+    pub prove_by: Option<SystemTime>,
 }
 
 /// Suspended sessions in memory: at most one a key, each taken at most once.
@@ -152,7 +155,8 @@ mod tests {
             sk_d: SkD::from_ticket(prf, &[1; 32]).unwrap(),
         };
         let ticket = Ticket::new(name.as_bytes()).unwrap();
-        SuspendedSession { key: SessionKey(name.into()), state, ticket, expires: at(expires), form }
+        let (key, expires) = (SessionKey(name.into()), at(expires));
+        SuspendedSession { key, state, ticket, expires, form, prove_by: None }
     }
 
     fn key(name: &str) -> SessionKey {

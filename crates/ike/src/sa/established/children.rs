@@ -15,16 +15,13 @@ use crate::exchange::child::{Child, KeySource, Terms};
 use crate::exchange::{create_child, informational};
 use crate::lifetime::Deadlines;
 use crate::sa::channel::AnswerTicket;
+use crate::sa::closing::LATE_PACKETS;
 use crate::sa::window::{Intent, Task};
 use crate::time::{Instant, Now};
 use crate::wire::Payloads;
 
 /// Children of one SA, with those that are being replaced.
 const MAX_CHILDREN: usize = 16;
-
-/// How long a child that was replaced still takes packets: those that were on
-/// their way when its end was agreed on.
-const LATE_PACKETS: Duration = Duration::from_secs(5);
 
 /// A child that the plane was told of.
 pub(super) struct ChildSa {
@@ -230,7 +227,7 @@ impl Established {
         }
     }
 
-    fn tell_child_down(&self, cx: &mut Context, why: Gone) {
+    pub(super) fn tell_child_down(&self, cx: &mut Context, why: Gone) {
         let (connection, sa) = (self.name(), self.id());
         let child = Arc::clone(&self.base.connection.child.name);
         cx.emit(Event::ChildDown { connection, sa, child, why });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use esp::plane::Command;
 
-use super::children::{Purpose, State};
+use super::children::{ChildSa, Purpose, State};
 use super::follow_up::abandon;
 use super::set_up::Awaited;
 use super::{Established, Founded, Side};
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::event::{Event, Gone, RequestId, Shown};
 use crate::fault::{Failure, PeerFault, Refusal};
 use crate::sa::channel::AnswerTicket;
-use crate::sa::closing::{Closed, Deleting};
+use crate::sa::closing::{Closed, Deleting, Retiring};
 use crate::sa::dialing::Transport;
 use crate::sa::window::{Intent, Task};
 use crate::sa::{Attempt, Outcome, Start, Then};
@@ -32,8 +32,13 @@ impl Established {
         now: Now,
         why: Gone,
     ) -> Result<SuspendedSession, Box<Self>> {
+        // A ticket is not good longer than the proof that it stands for.
+        let expires =
+            |grant: &Grant| self.prove_by.map_or(grant.expires, |by| grant.expires.min(by));
         let grant = match self.grant.take() {
-            Some(grant) if grant.expires > now.wall => grant,
+            Some(grant) if expires(&grant) > now.wall => {
+                Grant { expires: expires(&grant), ..grant }
+            }
             other => {
                 self.grant = other;
                 return Err(self);
@@ -47,7 +52,7 @@ impl Established {
             ticket_len: grant.ticket.octets().len(),
             expires_in: grant.expires.duration_since(now.wall).unwrap_or_default(),
         });
-        let Self { base, peer, form, .. } = *self;
+        let Self { base, peer, form, prove_by, .. } = *self;
         let state = Resumable {
             initiator: base.connection.local_id.clone(),
             responder: peer,
@@ -60,7 +65,7 @@ impl Established {
             sk_d: base.sk_d,
         };
         let Grant { ticket, expires, .. } = grant;
-        Ok(SuspendedSession { key: SessionKey(connection), state, ticket, expires, form })
+        Ok(SuspendedSession { key: SessionKey(connection), state, ticket, expires, form, prove_by })
     }
 
     /// Ends the SA with a Delete. The ticket goes with it (D7). A peer that has
@@ -72,7 +77,7 @@ impl Established {
         why: Gone,
         waiting: Vec<RequestId>,
     ) -> Outcome {
-        if why == Gone::Command {
+        if matches!(why, Gone::Command | Gone::AuthExpired) {
             self.revoke(cx);
         }
         let unanswered = self.unanswered();
@@ -94,6 +99,21 @@ impl Established {
             State::Installing(_, Purpose::First(Awaited::ByPeer(answer))) => Some(answer.ticket),
             _ => None,
         })
+    }
+
+    /// Another SA of ours serves in the place of this one. The peer is told so,
+    /// and may go on sending until it knows.
+    pub(crate) fn retire(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
+        self.abandon_tasks(cx);
+        if self.children.iter().any(ChildSa::is_up) {
+            self.tell_child_down(cx, Gone::Replaced);
+        }
+        let (connection, sa, why) = (self.name(), self.id(), Gone::Replaced);
+        cx.emit(Event::Down { connection: Arc::clone(&connection), sa, why });
+        let Self { base, children, .. } = *self;
+        let sa = Deleting::begin(cx, now, connection, base.channel, Intent::Delete, Vec::new());
+        let children = children.into_iter().map(|sa| sa.child).collect();
+        Outcome::keep(Retiring::begin(sa, children, now))
     }
 
     /// Ends the SA without a word: its peer has a newer one (B21).
@@ -148,12 +168,13 @@ impl Established {
     }
 
     /// An attempt at the SA that follows this one on its line.
-    fn successor(&self, now: Now) -> Option<Attempt> {
+    pub(super) fn successor(&self, now: Now) -> Option<Attempt> {
         let Side::Line { index, group } = self.base.side else { return None };
         Some(Attempt {
             line: index,
             group,
             connection: Arc::clone(&self.base.connection),
+            beside: false,
             waiting: Vec::new(),
             started: now.instant,
             round_trips: 0,
@@ -240,6 +261,7 @@ impl Established {
                 | Task::RekeyIke(_)
                 | Task::UpdateAddresses(_)
                 | Task::TellAddresses
+                | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
                 | Task::Moot(_),
@@ -262,9 +284,12 @@ impl Established {
 /// What the end of an SA means for one that was not up yet.
 const fn failure_of(why: Gone) -> Failure {
     match why {
-        Gone::Command | Gone::Replaced | Gone::Suspended | Gone::Exhausted | Gone::Moved => {
-            Failure::Ended
-        }
+        Gone::Command
+        | Gone::Replaced
+        | Gone::Suspended
+        | Gone::Exhausted
+        | Gone::Moved
+        | Gone::AuthExpired => Failure::Ended,
         Gone::PeerDeleted => Failure::RefusedByPeer,
         Gone::Unanswered => Failure::Unanswered,
         Gone::Plane => Failure::Plane,

@@ -5,6 +5,7 @@ use super::{Established, KEEPALIVE, TicketAnswer};
 use crate::context::Context;
 use crate::event::{Gone, Output, Role};
 use crate::exchange::informational::Asked;
+use crate::exchange::lifetime;
 use crate::fault::{Discard, PeerFault};
 use crate::sa::channel::{AnswerTicket, Incoming, Refused};
 use crate::sa::closing::Closed;
@@ -91,6 +92,9 @@ impl Established {
         // Only a client asks for tickets (A2).
         let wants_ticket = asked.ticket && self.role() == Role::Responder;
         let granted = if wants_ticket { self.issue(cx, now) } else { TicketAnswer::None };
+        if self.role() == Role::Initiator {
+            self.obey(cx, now, lifetime::wanted(payloads, now));
+        }
         let told = self.told_of_addresses(payloads);
         let (moved, reply) = self.hear_of_addresses(cx, now, ticket.path, (told, payloads));
         let answered = self.base.channel.answer(cx, ticket, |builder| {
@@ -155,7 +159,7 @@ impl Established {
             Task::AskTicket => self.receive_ticket(cx, now, payloads),
             Task::DeleteChild(id) => self.linger(now.instant, id),
             Task::DeleteLoser(spi) => cx.spis.free(spi),
-            Task::TellAddresses => {}
+            Task::TellAddresses | Task::TellLifetime => {}
             Task::UpdateAddresses(task) => return self.receive_moved(cx, now, &task, payloads),
             Task::CheckPath(task) => return self.receive_checked(cx, now, &task, payloads),
             Task::CheckMapping => self.receive_mapping(payloads),
@@ -208,6 +212,7 @@ impl Established {
             Intent::RekeyIke => self.ask_for_successor(cx, now),
             Intent::UpdateAddresses => self.ask_to_move(cx, now),
             Intent::TellAddresses => self.tell_addresses(cx, now),
+            Intent::TellLifetime => self.tell_lifetime(cx, now),
             Intent::CheckPath => self.check_path(cx, now),
             Intent::CheckMapping => self.check_mapping(cx, now),
             // The channel asks for these itself.
@@ -221,7 +226,8 @@ impl Established {
         let keepalive = self.keepalive_at.map(|due| (due, Why::Keepalive));
         let ticket = self.ask_at.map(|due| (due, Why::Ticket));
         let rekey = self.rekey_due().map(|due| (due, Why::Rekey));
-        [retransmit, liveness, keepalive, ticket, rekey].into_iter().flatten().min()
+        let proof = self.proof_due().map(|due| (due, Why::Reauthenticate));
+        [retransmit, liveness, keepalive, ticket, rekey, proof].into_iter().flatten().min()
     }
 
     /// When a key, or what is left of one, is at its end.
@@ -278,7 +284,15 @@ impl Established {
         if self.deadlines.take_end(now.instant) {
             return self.exhausted(cx, now);
         }
+        if let Some(why) = self.take_end(now.instant) {
+            return self.out_of_time(cx, now, why);
+        }
         self.rekey_if_due(cx, now.instant);
-        self.go_on(cx, now)
+        let next = self.reauthenticate_if_due(now);
+        let outcome = self.go_on(cx, now);
+        match next.filter(|_| outcome.sa.is_some()) {
+            Some(attempt) => outcome.then(Then::Reauthenticate(Box::new(attempt))),
+            None => outcome,
+        }
     }
 }

@@ -7,6 +7,7 @@ mod follow_up;
 mod inform;
 mod liveness;
 mod mobike;
+mod reauth;
 mod rekey;
 mod set_up;
 mod show;
@@ -22,7 +23,7 @@ use esp::spec::{Encapsulation, GroupId, OuterPath};
 
 use crate::config::Connection;
 use crate::crash::PeerToken;
-use crate::event::{How, Path, RequestId, Role, SaId, SetUp};
+use crate::event::{Gone, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
 use crate::exchange::nat::Nat;
 use crate::identity::Id;
@@ -116,6 +117,12 @@ pub(crate) struct Established {
     crash_token: Option<PeerToken>,
     /// Of the IKE SA's keys.
     deadlines: Deadlines,
+    /// When an initiator proves itself again, and a responder asks for it.
+    reauth_at: Option<Instant>,
+    /// Until when the responder wants another proof (RFC 4478).
+    prove_by: Option<SystemTime>,
+    /// When the SA ends whatever happens, and why.
+    ends: Option<(Instant, Gone)>,
     /// When to ask for a child that a line is without.
     complete_at: Option<Instant>,
     ways: Ways,
@@ -155,6 +162,9 @@ impl Established {
             keepalive_at: needs_keepalive.then_some(now + KEEPALIVE),
             crash_token: None,
             deadlines: Deadlines::default(),
+            reauth_at: None,
+            prove_by: None,
+            ends: None,
             complete_at: None,
             ways,
             wanted: [None; 2],
@@ -187,6 +197,11 @@ impl Established {
 
     pub(crate) fn pair(&self) -> Pair<'_> {
         Pair { ours: &self.base.connection.local_id, peer: &self.peer }
+    }
+
+    /// Whether its set-up is complete.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.up.is_some()
     }
 
     /// Whether packets can flow, or will as soon as the plane is ready.

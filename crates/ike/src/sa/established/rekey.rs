@@ -303,6 +303,7 @@ impl Established {
                 | Task::AskTicket
                 | Task::UpdateAddresses(_)
                 | Task::TellAddresses
+                | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
                 | Task::Moot(_),
@@ -341,6 +342,7 @@ impl Established {
             | Task::FollowUp(_)
             | Task::UpdateAddresses(_)
             | Task::TellAddresses
+            | Task::TellLifetime
             | Task::CheckPath(_)
             | Task::CheckMapping
             | Task::Moot(_) => None,

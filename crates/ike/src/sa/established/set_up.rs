@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use esp::plane::{CommandId, Fault};
 use esp::spec::{ChildId, GroupId, Spi};
@@ -16,6 +17,7 @@ use crate::exchange::Transcript;
 use crate::exchange::auth::{AuthData, push_auth, push_id};
 use crate::exchange::certificates;
 use crate::exchange::child::{self, KeySource, Terms};
+use crate::exchange::lifetime;
 use crate::exchange::mobike;
 use crate::identity::Id;
 use crate::sa::channel::AnswerTicket;
@@ -48,6 +50,8 @@ pub(crate) struct Answer {
     pub(crate) given: Given,
     /// Our other addresses, if both sides know MOBIKE.
     pub(crate) told: Option<Vec<IpAddr>>,
+    /// How long until the initiator should prove itself again (RFC 4478).
+    pub(crate) lifetime: Option<Duration>,
 }
 
 impl Answer {
@@ -66,6 +70,9 @@ impl Answer {
         self.granted.push(builder);
         if let Some(told) = &self.told {
             mobike::offer(builder, told, None);
+        }
+        if let Some(left) = self.lifetime {
+            lifetime::push(builder, left);
         }
     }
 }

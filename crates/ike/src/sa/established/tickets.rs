@@ -156,7 +156,7 @@ impl Founded {
     fn age_left(&self, now: SystemTime) -> Duration {
         let age = now.duration_since(self.authenticated_at).unwrap_or_default();
         let proof = self.proof_expires.map(|end| end.duration_since(now).unwrap_or_default());
-        let age_left = self.connection.resumption.max_age.saturating_sub(age);
+        let age_left = self.connection.oldest_resumable().saturating_sub(age);
         proof.map_or(age_left, |proof| proof.min(age_left))
     }
 }

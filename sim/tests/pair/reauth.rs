@@ -1,0 +1,277 @@
+//! Authentications that are repeated in time (RFC 4478): the SA that comes takes
+//! the place of the one before it without a gap.
+
+use std::time::Duration;
+
+use ike::config::{Lifetime, Unique};
+use ike::event::{Command, Event, Gone, How, RekeyWhat};
+use ike::inner::Network;
+use ike::pool::{AddressRange, PoolConfig};
+use ike::status::Stage;
+use sim::meddle::{self, DELAY, arrival};
+use sim::world::Meddler;
+use sim::{NodeId, Pair, Scene, packet};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const TEN: Duration = Duration::from_secs(600);
+
+fn by_client(scene: &mut Scene) {
+    scene.client.reauth = Lifetime::of(TEN);
+}
+
+fn by_gateway(scene: &mut Scene) {
+    scene.gateway.reauth = Lifetime::of(TEN);
+}
+
+const BOTH: [fn(&mut Scene); 2] = [by_client, by_gateway];
+
+fn set_ups(pair: &Pair) -> Vec<How> {
+    let how = |event: &Event| match event {
+        Event::Up { set_up, .. } => Some(set_up.how),
+        _ => None,
+    };
+    pair.client_events().filter_map(how).collect()
+}
+
+fn ends(pair: &Pair, id: NodeId) -> Vec<Gone> {
+    let why = |(_, event): &(Duration, Event)| match event {
+        Event::Down { why, .. } => Some(*why),
+        _ => None,
+    };
+    pair.world.node(id).events.iter().filter_map(why).collect()
+}
+
+/// Until the next attempt begins.
+fn wait_for_attempt(pair: &mut Pair, patience: Duration) -> bool {
+    let client = pair.client;
+    let attempts = |world: &sim::World| {
+        let events = world.node(client).events.iter();
+        events.filter(|(_, it)| matches!(it, Event::Started { .. })).count()
+    };
+    let before = attempts(&pair.world);
+    pair.world.drive_until(patience, |world| attempts(world) > before)
+}
+
+/// One SA and one child at each end, and nothing after the end.
+fn check(mut pair: Pair) {
+    pair.world.meddler = None;
+    pair.world.run_for(40 * SECOND);
+    for id in [pair.client, pair.gateway] {
+        let node = pair.world.node(id);
+        assert_eq!((node.endpoint.holdings().sas, node.plane.children().len()), (1, 1));
+    }
+    pair.assert_joined();
+    assert_eq!(pair.down(), Ok(()));
+    pair.world.run_for(2 * MINUTE);
+    pair.assert_apart();
+    pair.assert_empty();
+}
+
+/// A steady stream both ways.
+fn stream(pair: &mut Pair, packets: usize) -> [usize; 2] {
+    let ends = [pair.client, pair.gateway];
+    let status = pair.status();
+    let given = status.assigned.and_then(|given| given.addresses.v4);
+    let inner = given.unwrap_or([10, 1, 0, 2].into());
+    let there = packet::udp(inner, [10, 2, 0, 1].into(), b"there");
+    let back = packet::udp([10, 2, 0, 1].into(), inner, b"back");
+    let count = |pair: &Pair| ends.map(|id| pair.world.node(id).delivered.len());
+    let before = count(pair);
+    for _ in 0..packets {
+        pair.world.send_inner(ends[0], &there);
+        pair.world.send_inner(ends[1], &back);
+        pair.world.run_for(DELAY / 20);
+    }
+    pair.world.run_for(SECOND);
+    let after = count(pair);
+    [after[0] - before[0], after[1] - before[1]]
+}
+
+fn with_pool(scene: &mut Scene) {
+    scene.gateway.pools = vec![PoolConfig {
+        name: "clients".into(),
+        ranges: vec![AddressRange::new([10, 1, 0, 2].into(), [10, 1, 0, 254].into()).unwrap()],
+        fixed: Vec::new(),
+        network: Network::default(),
+    }];
+    scene.gateway.dynamic = true;
+    scene.client.dynamic = true;
+    scene.client.local_ts = vec!["0.0.0.0/0".into()];
+    scene.client.vips = vec!["0.0.0.0"];
+}
+
+#[test]
+fn the_next_sa_takes_over_without_the_loss_of_a_packet() {
+    for told in BOTH {
+        for unique in [Unique::No, Unique::Never, Unique::Replace, Unique::Keep] {
+            for has_pool in [false, true] {
+                let mut pair = Pair::joined(|scene| {
+                    told(scene);
+                    scene.gateway.unique = unique;
+                    if has_pool {
+                        with_pool(scene);
+                    }
+                });
+                let inner = pair.status().assigned;
+                assert!(wait_for_attempt(&mut pair, TEN), "in time");
+                assert_eq!(stream(&mut pair, 400), [400, 400], "{unique:?} {has_pool}");
+                assert_eq!(set_ups(&pair), [How::Full]);
+                pair.world.run_for(30 * SECOND);
+                let (client, gateway) = (pair.client, pair.gateway);
+                assert_eq!(ends(&pair, client), [Gone::Replaced]);
+                assert_eq!(ends(&pair, gateway).len(), 1);
+                assert_eq!(pair.status().assigned, inner, "the same address");
+                check(pair);
+            }
+        }
+    }
+}
+
+#[test]
+fn it_happens_again_and_again() {
+    for told in BOTH {
+        let mut pair = Pair::joined(told);
+        pair.world.run_for(10 * TEN);
+        let count = set_ups(&pair).len();
+        assert!((10..=13).contains(&count), "{count}");
+        assert!(ends(&pair, pair.client).iter().all(|why| *why == Gone::Replaced));
+        check(pair);
+    }
+}
+
+fn at_every_position(meddler: impl Fn(usize) -> Meddler) {
+    for position in 0..9 {
+        let mut pair = Pair::joined(by_client);
+        // Of the datagrams on their way now, none is of the next set-up.
+        assert!(wait_for_attempt(&mut pair, TEN));
+        pair.world.meddler = Some(meddler(position));
+        pair.world.run_for(MINUTE);
+        assert!(!set_ups(&pair).is_empty(), "datagram {position}");
+        assert_eq!(ends(&pair, pair.client), [Gone::Replaced], "datagram {position}");
+        check(pair);
+    }
+}
+
+#[test]
+fn any_datagram_of_it_may_be_lost() {
+    at_every_position(|n| meddle::nth(n, |_| Vec::new()));
+}
+
+#[test]
+fn any_datagram_of_it_may_come_twice_or_late() {
+    for later in [DELAY * 3 / 2, 20 * SECOND] {
+        at_every_position(|n| {
+            meddle::nth(n, move |sent| vec![arrival(DELAY, sent), arrival(later, sent)])
+        });
+    }
+    for late in [DELAY * 3, SECOND * 3 / 4, 3 * SECOND] {
+        at_every_position(|n| meddle::nth(n, move |sent| vec![arrival(late, sent)]));
+    }
+}
+
+#[test]
+fn without_another_proof_the_gateway_ends_the_sa_after_some_tries() {
+    let mut pair = Pair::joined(by_gateway);
+    let mut other = pair.scene().gateway.clone();
+    other.secrets = vec![("", "another")];
+    let now = pair.gateway_now();
+    pair.gateway_endpoint().reconfigure(now, other.config());
+    pair.settle();
+    pair.world.run_for(TEN + MINUTE - 2 * SECOND);
+    assert_eq!(pair.status().stage, Stage::Up, "the old one stays");
+    assert!(pair.ping());
+    let is_failure = |event: &&Event| matches!(event, Event::Failed { .. });
+    let failures = pair.client_events().filter(is_failure).count();
+    assert!((1..=6).contains(&failures), "{failures}");
+    pair.world.run_for(5 * SECOND);
+    let (client, gateway) = (pair.client, pair.gateway);
+    assert_eq!(ends(&pair, gateway), [Gone::AuthExpired]);
+    assert_eq!(ends(&pair, client), [Gone::PeerDeleted]);
+}
+
+#[test]
+fn a_client_whose_own_time_is_over_begins_anew() {
+    let mut pair = Pair::joined(by_client);
+    let gateway = pair.gateway;
+    pair.scene().gateway.secrets = vec![("", "another")];
+    let config = pair.scene().gateway.config();
+    let now = pair.gateway_now();
+    pair.gateway_endpoint().reconfigure(now, config);
+    pair.world.run_for(TEN + MINUTE - 2 * SECOND);
+    assert!(pair.ping());
+    pair.world.run_for(4 * SECOND);
+    assert_eq!(ends(&pair, pair.client), [Gone::AuthExpired]);
+    assert_eq!(ends(&pair, gateway), [Gone::PeerDeleted]);
+    assert!(!pair.ping());
+}
+
+#[test]
+fn neither_a_resumption_nor_new_keys_give_more_time() {
+    for told in BOTH {
+        let mut pair = Pair::joined(told);
+        pair.world.run_for(4 * MINUTE);
+        pair.suspend().unwrap();
+        pair.world.run_for(MINUTE);
+        pair.resume().unwrap();
+        pair.world.run_for(2 * MINUTE);
+        pair.command(Command::Rekey(pair.name(), RekeyWhat::IkeSa)).unwrap();
+        pair.world.run_for(3 * MINUTE);
+        assert_eq!(set_ups(&pair), [How::Resumed, How::Full]);
+        assert_eq!(ends(&pair, pair.client), [Gone::Suspended, Gone::Replaced]);
+        check(pair);
+    }
+}
+
+#[test]
+fn a_ticket_is_not_good_longer_than_the_proof_behind_it() {
+    let mut pair = Pair::joined(by_gateway);
+    pair.world.run_for(2 * MINUTE);
+    pair.suspend().unwrap();
+    pair.world.run_for(TEN - 2 * MINUTE + SECOND);
+    assert_eq!(pair.status().stage, Stage::Down);
+    pair.up().unwrap();
+    pair.assert_up_by(How::Full);
+}
+
+#[test]
+fn an_end_or_a_sleep_in_the_middle_is_one_of_both_sas() {
+    for told in BOTH {
+        for n in 0..14 {
+            for sleeps in [false, true] {
+                let mut pair = Pair::joined(told);
+                assert!(wait_for_attempt(&mut pair, TEN));
+                pair.world.run_for(DELAY / 2 * n);
+                if sleeps {
+                    pair.suspend().unwrap();
+                } else {
+                    pair.down().unwrap();
+                }
+                pair.world.run_for(MINUTE);
+                let stage = if sleeps { Stage::Suspended } else { Stage::Down };
+                assert_eq!(pair.status().stage, stage, "{n}");
+                assert!(pair.world.node(pair.client).plane.children().is_empty(), "{n}");
+                if sleeps {
+                    pair.resume().unwrap();
+                    pair.down().unwrap();
+                }
+                pair.world.run_for(20 * MINUTE);
+                pair.assert_apart();
+                pair.assert_empty();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sa_that_was_coming_serves_if_the_other_is_lost() {
+    let mut pair = Pair::joined(by_client);
+    assert!(wait_for_attempt(&mut pair, TEN));
+    pair.world.run_for(DELAY / 2);
+    let (now, name) = (pair.gateway_now(), std::sync::Arc::from("clients"));
+    pair.gateway_endpoint().handle_command(now, ike::event::RequestId(77), Command::Down(name));
+    pair.settle();
+    pair.world.run_for(MINUTE);
+    assert_eq!(set_ups(&pair), [How::Full]);
+    check(pair);
+}
