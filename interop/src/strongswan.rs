@@ -62,7 +62,16 @@ impl StrongSwan {
     /// When charon does not come up or refuses the configuration.
     pub fn start_edition(edition: Edition, namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
         namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
-        Self::launch(edition, namespace, &swanctl_conf(tunnel))
+        Self::launch(edition, namespace, &swanctl_conf(tunnel, ""))
+    }
+
+    /// As [`StrongSwan::start`], with further lines of the connection.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start_saying(namespace: &Namespace, tunnel: &Tunnel, lines: &str) -> Result<Self> {
+        namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
+        Self::launch(Edition::Installed, namespace, &swanctl_conf(tunnel, lines))
     }
 
     /// Starts charon in `namespace` and loads a whole `swanctl.conf`, whose one connection is
@@ -188,6 +197,7 @@ fn daemon_conf(dir: &Path) -> String {
                                flush_line = yes }} }}
             syslog {{ daemon {{ default = -1 }} }}
             journal {{ default = -1 }}
+            make_before_break = yes
             retransmit_timeout = 1.0
             retransmit_tries = 3
         }}
@@ -195,7 +205,7 @@ fn daemon_conf(dir: &Path) -> String {
     )
 }
 
-fn swanctl_conf(tunnel: &Tunnel) -> String {
+fn swanctl_conf(tunnel: &Tunnel, lines: &str) -> String {
     let Tunnel { local, remote, ike, esp, proof } = tunnel;
     let (auth, own, secrets) = match proof {
         Proof::Secret(secret) => {
@@ -211,6 +221,7 @@ fn swanctl_conf(tunnel: &Tunnel) -> String {
             proposals = {ike}
             encap = yes
             mobike = no
+            {lines}
             local {{ auth = {auth}
                      {own}
                      id = {} }}
