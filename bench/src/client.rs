@@ -11,7 +11,7 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits, PpkUse,
-    PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse, Unique,
+    PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -153,5 +153,6 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         resumption: Resumption::default(),
         vips: Addresses::NONE,
         pools: Vec::new(),
+        redirect: Redirect::default(),
     })
 }

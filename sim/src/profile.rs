@@ -10,7 +10,8 @@ use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
-    NamedPpk, PpkUse, PreShared, PreSharedKey, Resumption, Retransmission, Shard, TcpUse, Unique,
+    NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse,
+    Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -87,6 +88,8 @@ pub struct Profile {
     pub vips: Vec<&'static str>,
     /// Where a gateway takes it from.
     pub pools: Vec<PoolConfig>,
+    /// Redirects.
+    pub redirect: Redirect,
     /// Further connections, after this one. Of these profiles only what makes a
     /// connection counts, and their pools.
     pub more: Vec<Profile>,
@@ -133,6 +136,7 @@ impl Profile {
             dynamic: false,
             vips: Vec::new(),
             pools: Vec::new(),
+            redirect: Redirect { follow: true, ..Redirect::default() },
             more: Vec::new(),
         }
     }
@@ -222,6 +226,7 @@ impl Profile {
             resumption: self.resumption,
             vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
+            redirect: self.redirect.clone(),
         }
     }
 

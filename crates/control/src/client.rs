@@ -9,7 +9,10 @@ use zlink::tokio::unix;
 
 use crate::error::Error;
 use crate::event::Event;
-use crate::method::{Changes, ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf};
+use crate::method::{
+    Changes, ConnectionName, Method, MonitorReply, Nothing, RedirectOf, Redirected, RekeyOf,
+    StatusOf,
+};
 use crate::status::Status;
 
 /// A conversation with a running daemon: one call at a time.
@@ -100,6 +103,21 @@ impl Client {
     /// See [`Client::up`].
     pub async fn rekey(&mut self, name: &str, child: bool) -> Result<(), ClientError> {
         self.ask(Method::Rekey(RekeyOf { name: name.to_owned(), child })).await
+    }
+
+    /// Sends the peers of the connection `name`, or of all, to another gateway:
+    /// those that are here, and those that come from now on. Without one, those
+    /// that come go where the configuration says.
+    ///
+    /// # Errors
+    /// See [`Client::up`].
+    pub async fn redirect(
+        &mut self,
+        name: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<Redirected, ClientError> {
+        let of = RedirectOf { name: name.map(str::to_owned), to: to.map(str::to_owned) };
+        self.call::<Redirected>(Method::Redirect(of)).await
     }
 
     /// Has the daemon read its configuration again. Returns what that has changed.

@@ -35,7 +35,8 @@ pub fn description() -> Interface<'static> {
 
 fn methods() -> Vec<Method<'static>> {
     let name = || vec![field("name", Type::String)];
-    let optional_name = || vec![field("name", Type::Optional(TypeRef::new(&Type::String)))];
+    let optional = |key| field(key, Type::Optional(TypeRef::new(&Type::String)));
+    let optional_name = || vec![optional("name")];
     vec![
         method("Up", name(), vec![], UP),
         method("Down", name(), vec![], DOWN),
@@ -46,6 +47,12 @@ fn methods() -> Vec<Method<'static>> {
             vec![field("name", Type::String), field("child", Type::Bool)],
             vec![],
             REKEY,
+        ),
+        method(
+            "Redirect",
+            vec![optional("name"), optional("to")],
+            vec![field("told", Type::Int), field("staying", Type::Int)],
+            REDIRECT,
         ),
         method("Reload", vec![], changes(), RELOAD),
         method("Status", optional_name(), status(), STATUS),
@@ -66,6 +73,12 @@ const RESUME: &[&str] = &[
 const REKEY: &[&str] = &[
     "Replaces the keys of a connection that is up: those of the IKE SA, or of its",
     "children. Answers when that has begun; events tell of the end.",
+];
+const REDIRECT: &[&str] = &[
+    "Sends the peers of every connection, or of the one with this name, to another",
+    "gateway, an address or a name: those that come from now on, and those that are",
+    "here. Without 'to', those that come go where the configuration says. Answers",
+    "how many SAs' peers were told to go, and how many cannot be redirected.",
 ];
 const RELOAD: &[&str] = &[
     "Reads the configuration again, and applies it to the connections that it",

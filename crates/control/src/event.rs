@@ -243,6 +243,36 @@ pub enum What {
         /// The peer's address now.
         remote: String,
     },
+    /// A gateway has sent us to another one, and there we go.
+    Redirected {
+        /// The connection's name.
+        connection: String,
+        /// Who has sent us.
+        from: String,
+        /// The other gateway: an address, or a name.
+        to: String,
+    },
+    /// A gateway has sent us to another one, and we do not go there.
+    RedirectRefused {
+        /// The connection's name.
+        connection: String,
+        /// Who has sent us.
+        from: String,
+        /// The other gateway: an address, or a name.
+        to: String,
+        /// Why not.
+        why: RedirectFault,
+    },
+    /// We have sent a peer to another gateway.
+    PeerRedirected {
+        /// The connection's name; none where it is the same for all that it
+        /// may be.
+        connection: Option<String>,
+        /// Where the peer is.
+        remote: String,
+        /// The other gateway: an address, or a name.
+        to: String,
+    },
     /// The first event of every monitor: from here on it is told everything.
     Listening {
         /// The daemon's version.
@@ -373,6 +403,20 @@ pub enum TicketFault {
     Unknown,
 }
 
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectFault {
+    /// There were too many in a short time.
+    TooMany,
+    /// The connection does not say where a gateway of this name is, or no
+    /// machine can have the address.
+    UnknownGateway,
+    /// A reason that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
 /// Which check of a peer's certificate failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -469,6 +513,8 @@ pub enum Failure {
     Plane,
     /// Addresses were rewritten on the way, and the peer forbids it.
     UnexpectedNat,
+    /// The peer has sent us to another gateway, and we do not go there.
+    Redirected,
     /// A command ended it.
     Ended,
 }
@@ -585,6 +631,18 @@ impl fmt::Display for What {
             Self::Moved { connection, local, remote, sa: _ } => {
                 write!(f, "{connection}: goes between {local} and {remote} now")
             }
+            Self::Redirected { connection, from, to } => {
+                write!(f, "{connection}: {from} sends us to {to}")
+            }
+            Self::RedirectRefused { connection, from, to, why } => {
+                write!(f, "{connection}: {from} sends us to {to}, where we do not go: {why}")
+            }
+            Self::PeerRedirected { connection, remote, to } => {
+                if let Some(connection) = connection {
+                    write!(f, "{connection}: ")?;
+                }
+                write!(f, "sent {remote} to {to}")
+            }
             Self::Listening { version } => write!(f, "cygnetd {version} tells what happens"),
             Self::Lost { count } => write!(f, "{count} events were missed: read too slowly"),
             Self::Unknown => f.write_str("an event that this version does not know (try --json)"),
@@ -693,6 +751,18 @@ impl fmt::Display for TicketFault {
     }
 }
 
+impl fmt::Display for RedirectFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMany => "too many redirects in a short time (a loop?)",
+            Self::UnknownGateway => {
+                "no machine can have the address, or the name is not in redirect_names"
+            }
+            Self::Unknown => "for a reason that this version does not know",
+        })
+    }
+}
+
 impl fmt::Display for CertificateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -772,6 +842,7 @@ impl fmt::Display for Failure {
             Self::NotUnique => "the peer's identity has an SA already (unique = \"keep\")",
             Self::Plane => "the data plane could not install the child SA",
             Self::UnexpectedNat => "a NAT is on the way, and the peer allows none",
+            Self::Redirected => "redirected too often, or to a gateway that is not known",
             Self::Ended => "ended by command",
         })
     }

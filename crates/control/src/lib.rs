@@ -21,11 +21,12 @@ pub use client::{Client, ClientError, Monitor};
 pub use description::{INTERFACE, description};
 pub use error::Error;
 pub use event::{
-    CertificateFault, Event, Failure, FallBack, Gone, How, Role, SessionEnd, SetUp, TicketFault,
-    What,
+    CertificateFault, Event, Failure, FallBack, Gone, How, RedirectFault, Role, SessionEnd, SetUp,
+    TicketFault, What,
 };
 pub use method::{
-    Changes, ConnectionName, Method, MonitorReply, Nothing, RekeyOf, StatusOf, UnknownMethod,
+    Changes, ConnectionName, Method, MonitorReply, Nothing, RedirectOf, Redirected, RekeyOf,
+    StatusOf, UnknownMethod,
 };
 pub use status::{Child, Connection, Counters, MAX_LISTED, State, Status, Ticket};
 

@@ -26,6 +26,9 @@ pub enum Method {
     /// Replace the keys of a connection, or of its children.
     #[serde(rename = "net.cygnet.Control.Rekey")]
     Rekey(RekeyOf),
+    /// Send peers to another gateway, or do so no more.
+    #[serde(rename = "net.cygnet.Control.Redirect")]
+    Redirect(RedirectOf),
     /// Read the configuration again.
     #[serde(rename = "net.cygnet.Control.Reload")]
     Reload(Nothing),
@@ -53,6 +56,28 @@ pub struct RekeyOf {
     pub name: String,
     /// Whether the keys of the children are meant, and not those of the IKE SA.
     pub child: bool,
+}
+
+/// The parameters of `Redirect`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectOf {
+    /// Only the peers of the connection of this name; without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The other gateway, an address or a name; without it, peers go from now
+    /// on where the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// What has come of `Redirect`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Redirected {
+    /// The SAs whose peers were told to go.
+    pub told: u64,
+    /// Those whose peers cannot be redirected: they stay.
+    pub staying: u64,
 }
 
 /// The parameter of `Status`.
@@ -124,6 +149,7 @@ impl Method {
             "Suspend" => Ok(Self::Suspend(name(parameters)?)),
             "Resume" => Ok(Self::Resume(name(parameters)?)),
             "Rekey" => Ok(Self::Rekey(rekey_of(parameters)?)),
+            "Redirect" => Ok(Self::Redirect(redirect_of(parameters)?)),
             "Reload" => Ok(Self::Reload(nothing(parameters)?)),
             "Status" => Ok(Self::Status(status_of(parameters)?)),
             "Monitor" => Ok(Self::Monitor(nothing(parameters)?)),
@@ -138,13 +164,26 @@ fn name(parameters: &Map<String, Value>) -> Result<ConnectionName, UnknownMethod
 }
 
 fn status_of(parameters: &Map<String, Value>) -> Result<StatusOf, UnknownMethod> {
-    let name = match parameters.get("name") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(name.clone()),
-        Some(_) => return Err(UnknownMethod::InvalidParameter("name")),
-    };
+    let name = optional(parameters, "name")?;
     only(parameters, &["name"])?;
     Ok(StatusOf { name })
+}
+
+fn redirect_of(parameters: &Map<String, Value>) -> Result<RedirectOf, UnknownMethod> {
+    let (name, to) = (optional(parameters, "name")?, optional(parameters, "to")?);
+    only(parameters, &["name", "to"])?;
+    Ok(RedirectOf { name, to })
+}
+
+fn optional(
+    parameters: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<String>, UnknownMethod> {
+    match parameters.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(UnknownMethod::InvalidParameter(key)),
+    }
 }
 
 fn rekey_of(parameters: &Map<String, Value>) -> Result<RekeyOf, UnknownMethod> {
@@ -184,6 +223,11 @@ mod tests {
             Method::Suspend(office()),
             Method::Resume(office()),
             Method::Rekey(RekeyOf { name: "office".to_owned(), child: true }),
+            Method::Redirect(RedirectOf::default()),
+            Method::Redirect(RedirectOf {
+                name: Some("office".to_owned()),
+                to: Some("192.0.2.2".to_owned()),
+            }),
             Method::Reload(Nothing {}),
             Method::Status(StatusOf::default()),
             Method::Status(StatusOf { name: Some("office".to_owned()) }),
@@ -206,6 +250,7 @@ mod tests {
         assert_eq!(parse("Up", json!({"name": null})), invalid("name"));
         assert_eq!(parse("Up", json!({"name": ["a"]})), invalid("name"));
         assert_eq!(parse("Up", json!({"name": "a", "force": true})), invalid("parameters"));
+        assert_eq!(parse("Redirect", json!({"to": 7})), invalid("to"));
         assert_eq!(parse("Monitor", json!({"name": "a"})), invalid("parameters"));
     }
 }

@@ -69,6 +69,26 @@ pub(crate) enum Command {
         #[arg(long)]
         child: bool,
     },
+    /// Send clients to another gateway: those that are here, and those that come.
+    ///
+    /// Only those that can be redirected (RFC 5685); the others stay, and are counted. It holds
+    /// until `--off` or the daemon's end.
+    #[command(after_help = "\
+Examples:
+  cygnet redirect 192.0.2.2                        all clients, to drain this gateway
+  cygnet redirect --connection clients gw2.example.org
+  cygnet redirect --off                            from now on, clients stay again")]
+    Redirect {
+        /// Only the clients of this connection.
+        #[arg(long, value_name = "NAME")]
+        connection: Option<String>,
+        /// The other gateway: an address, or a name that the clients know.
+        #[arg(value_name = "TARGET", required_unless_present = "off")]
+        target: Option<String>,
+        /// Send nobody away any more, but as the configuration says.
+        #[arg(long, conflicts_with = "target")]
+        off: bool,
+    },
     /// Have the daemon read its configuration again.
     ///
     /// Connections that are the same go on undisturbed; those that are not there any more are

@@ -1,4 +1,4 @@
-//! up, down, suspend, resume, rekey, reload.
+//! up, down, suspend, resume, rekey, redirect, reload.
 
 use std::io::Write as _;
 
@@ -38,6 +38,23 @@ pub(crate) async fn suspend(mut client: Client, name: &str) -> Result<(), Proble
 pub(crate) async fn rekey(mut client: Client, name: &str, child: bool) -> Result<(), Problem> {
     client.rekey(name, child).await?;
     line(format_args!("{name} gets new keys"))
+}
+
+pub(crate) async fn redirect(
+    mut client: Client,
+    name: Option<&str>,
+    target: Option<&str>,
+) -> Result<(), Problem> {
+    let peers = client.redirect(name, target).await?;
+    let Some(target) = target else {
+        return line(format_args!("new clients go where the configuration says"));
+    };
+    let noun = if peers.told == 1 { "client was" } else { "clients were" };
+    let staying = match peers.staying {
+        0 => String::new(),
+        count => format!("; {count} cannot be redirected and stay"),
+    };
+    line(format_args!("{} {noun} told to go to {target}, new ones will be{staying}", peers.told))
 }
 
 pub(crate) async fn reload(mut client: Client) -> Result<(), Problem> {

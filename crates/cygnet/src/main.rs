@@ -87,6 +87,9 @@ async fn talk(socket: &std::path::Path, command: Command) -> Result<(), Problem>
         Command::Resume { name } => commands::resume(client, &name).await,
         Command::Down { name } => commands::down(client, &name).await,
         Command::Rekey { name, child } => commands::rekey(client, &name, child).await,
+        Command::Redirect { connection, target, off: _ } => {
+            commands::redirect(client, connection.as_deref(), target.as_deref()).await
+        }
         Command::Reload => commands::reload(client).await,
         Command::Suspend { name } => commands::suspend(client, &name).await,
         Command::Status { name, json } => status::run(client, name.as_deref(), json).await,

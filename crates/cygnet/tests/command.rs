@@ -115,6 +115,28 @@ fn suspend_says_how_long_the_session_can_be_resumed() {
 }
 
 #[test]
+fn redirect_says_how_many_go_and_how_many_cannot() {
+    let asked = |parameters: Value| json!({"method": "net.cygnet.Control.Redirect", "parameters": parameters});
+    let answer = |told, staying| vec![json!({"parameters": {"told": told, "staying": staying}})];
+    let daemon = Daemon::answering(answer(2, 0));
+    let (said, calls) = daemon.run(&["redirect", "192.0.2.2"]);
+    assert_eq!(said, done("2 clients were told to go to 192.0.2.2, new ones will be\n"));
+    assert_eq!(calls, [asked(json!({"to": "192.0.2.2"}))]);
+
+    let daemon = Daemon::answering(answer(1, 3));
+    let (said, calls) = daemon.run(&["redirect", "--connection", "clients", "gw2.example"]);
+    let expected = "1 client was told to go to gw2.example, new ones will be; \
+                    3 cannot be redirected and stay\n";
+    assert_eq!(said, done(expected));
+    assert_eq!(calls, [asked(json!({"name": "clients", "to": "gw2.example"}))]);
+
+    let daemon = Daemon::answering(answer(0, 0));
+    let (said, calls) = daemon.run(&["redirect", "--off"]);
+    assert_eq!(said, done("new clients go where the configuration says\n"));
+    assert_eq!(calls, [asked(json!({}))]);
+}
+
+#[test]
 fn a_refusal_is_one_sentence_and_exit_code_1() {
     let refusal = |error: &str, parameters: Value| {
         let error = format!("net.cygnet.Control.{error}");

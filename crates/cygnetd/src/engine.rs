@@ -22,9 +22,10 @@ use std::time::Duration;
 use esp::plane::{self, Dataplane};
 use ike::event::{Command, Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
+use ike::redirect::Gateway;
 use ike::status::EndpointStatus;
 use ike::time::Instant;
-use ike::{Changes, Endpoint};
+use ike::{Changes, Endpoint, Redirected};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -92,6 +93,7 @@ struct Ready {
 enum Request {
     Command(Command, oneshot::Sender<Result<(), Refusal>>),
     Status(oneshot::Sender<StatusSnapshot>),
+    Redirect(Option<String>, Option<Gateway>, oneshot::Sender<Result<Redirected, Refusal>>),
     Reconfigure(Box<DaemonConfig>, oneshot::Sender<Result<Changes, String>>),
     Addresses(Vec<IpAddr>),
     ShutDown,
@@ -138,6 +140,9 @@ impl Remote {
         Arc::new(move |request| match request {
             EngineRequest::Command(command, answer) => {
                 remote.post(Request::Command(command, answer));
+            }
+            EngineRequest::Redirect(name, to, answer) => {
+                remote.post(Request::Redirect(name, to, answer));
             }
             EngineRequest::Status(answer) => remote.post(Request::Status(answer)),
             EngineRequest::Reload(answer) => {
@@ -290,6 +295,10 @@ impl Engine {
                 // Whoever asked may have hung up.
                 Request::Status(answer) => {
                     let _ = answer.send(self.snapshot());
+                }
+                Request::Redirect(name, to, answer) => {
+                    let done = self.endpoint.redirect(clock::now(), name.as_deref(), to);
+                    let _ = answer.send(done);
                 }
                 Request::Reconfigure(config, answer) => {
                     let _ = answer.send(self.reconfigure(*config));

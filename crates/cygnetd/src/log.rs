@@ -104,7 +104,8 @@ const fn level(event: &Event) -> Level {
         | Event::FellBack { .. }
         | Event::RekeyFailed { .. }
         | Event::SessionLost { .. }
-        | Event::PoolExhausted { .. } => Level::WARN,
+        | Event::PoolExhausted { .. }
+        | Event::RedirectRefused { .. } => Level::WARN,
         // Anybody can cause the first; the others say nothing that another
         // event does not say at the same time.
         Event::TicketRefused { .. }
@@ -123,6 +124,8 @@ const fn level(event: &Event) -> Level {
         | Event::TicketDenied { .. }
         | Event::AddressesReceived { .. }
         | Event::Reconfigured { .. }
-        | Event::Moved { .. } => Level::INFO,
+        | Event::Moved { .. }
+        | Event::Redirected { .. }
+        | Event::PeerRedirected { .. } => Level::INFO,
     }
 }

@@ -22,6 +22,7 @@ use esp::spec::ChildId;
 use ike::Changes;
 use ike::event::{Command, Event};
 use ike::fault::Refusal;
+use ike::redirect::Gateway;
 use ike::status::EndpointStatus;
 use ike::time::Now;
 use tokio::sync::{Semaphore, broadcast, oneshot};
@@ -45,6 +46,9 @@ pub const EVENT_BACKLOG: usize = 1024;
 pub enum EngineRequest {
     /// To do something. The answer may take as long as a peer takes.
     Command(Command, oneshot::Sender<Result<(), Refusal>>),
+    /// To send the peers of a connection, or of all, to another gateway, or to do
+    /// so no more.
+    Redirect(Option<String>, Option<Gateway>, oneshot::Sender<Result<ike::Redirected, Refusal>>),
     /// To read its configuration again.
     Reload(oneshot::Sender<Result<Changes, String>>),
     /// To tell of itself.

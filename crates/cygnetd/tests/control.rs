@@ -124,6 +124,13 @@ fn engine() -> EngineHandle {
                 _ => Err(Refusal::UnknownConnection),
             });
         }
+        EngineRequest::Redirect(name, to, reply) => {
+            let told = usize::from(to.is_some());
+            let _ = reply.send(match name.as_deref() {
+                None | Some("office") => Ok(ike::Redirected { told, staying: 7 }),
+                Some(_) => Err(Refusal::UnknownConnection),
+            });
+        }
         EngineRequest::Reload(reply) => {
             let altered = vec!["office".into()];
             let _ = reply.send(Ok(ike::Changes { altered, ..ike::Changes::default() }));
@@ -226,6 +233,27 @@ async fn a_command_is_carried_out_or_refused_with_a_reason() {
             Error::Failed { reason: "the peer does not answer".into() },
         ]
     );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn peers_are_sent_to_a_gateway_that_can_be_one() {
+    let served = Served::start(engine());
+    let mut client = served.client().await;
+    let peers = |told| control::Redirected { told, staying: 7 };
+    assert_eq!(client.redirect(None, Some("192.0.2.2")).await.unwrap(), peers(1));
+    assert_eq!(client.redirect(Some("office"), Some("gw.example")).await.unwrap(), peers(1));
+    assert_eq!(client.redirect(Some("office"), None).await.unwrap(), peers(0));
+    let mut refusals = Vec::new();
+    for (name, to) in [(Some("nowhere"), "192.0.2.2"), (None, "0.0.0.0")] {
+        match client.redirect(name, Some(to)).await {
+            Err(ClientError::Refused(error)) => refusals.push(error),
+            other => panic!("{to}: {other:?}"),
+        }
+    }
+    let reason = "\"0.0.0.0\" is neither the IP address nor the name of a host".to_owned();
+    let expected = [Error::NoSuchConnection { name: "nowhere".into() }, Error::Failed { reason }];
+    assert_eq!(refusals, expected);
     served.stop().await;
 }
 
@@ -338,6 +366,7 @@ async fn an_answer_that_takes_long_keeps_nobody_else_waiting() {
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let served = Served::start(Arc::new(move |request| match request {
         EngineRequest::Command(_, reply) => asked.send(reply).unwrap(),
+        EngineRequest::Redirect(_, _, reply) => drop(reply),
         EngineRequest::Reload(reply) => drop(reply),
         EngineRequest::Status(reply) => drop(reply.send(snapshot())),
     }));
@@ -556,6 +585,7 @@ async fn a_client_that_leaves_before_the_answer_harms_nobody() {
     let (asked, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let served = Served::start(Arc::new(move |request| match request {
         EngineRequest::Command(_, reply) => asked.send(reply).unwrap(),
+        EngineRequest::Redirect(_, _, reply) => drop(reply),
         EngineRequest::Reload(reply) => drop(reply),
         EngineRequest::Status(reply) => drop(reply.send(snapshot())),
     }));

@@ -1,8 +1,9 @@
 //! A stranger's first message: what it must pass before it costs us anything
 //! (RFC 7296 section 2.6, RFC 5723 section 4.3.2).
 //!
-//! In this order: syntax, repetition, cookie, limits, then a connection and a
-//! proposal or a ticket. Only after all of them is there a half-open SA.
+//! In this order: syntax, repetition, cookie, another gateway, limits, then a
+//! connection and a proposal or a ticket. Only after all of them is there a
+//! half-open SA.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use crypto::{CryptoError, Group};
 
 use crate::config::{Connection, TcpUse};
 use crate::endpoint::Endpoint;
-use crate::event::{Event, Path, TicketFault};
+use crate::event::{Event, Path, Shown, TicketFault};
 use crate::exchange::certificates::Wanted;
 use crate::exchange::nat::{self, Nat, Way};
 use crate::exchange::sa_init::{self, Chosen, bare_answer, lost_sa};
 use crate::exchange::{Shape, Transcript, ppk, session_resume};
 use crate::fault::Discard;
 use crate::proposal::group_number;
+use crate::redirect::{self, Gateway};
 use crate::sa::IkeSa;
 use crate::sa::half_open::{Asked, Ground, HalfOpen, Secrets, responder_keys};
 use crate::sa::initiating::NONCE_LEN;
@@ -105,6 +107,9 @@ fn admit(
     let request = Request { now, path, header, payloads, datagram, nonce };
     request.check_repetition(endpoint)?;
     request.check_cookie(endpoint)?;
+    if request.is_sent_elsewhere(endpoint) {
+        return Ok(());
+    }
     request.check_limits(endpoint)?;
     if header.exchange == ExchangeType::SESSION_RESUME {
         request.resume(endpoint)
@@ -165,6 +170,37 @@ impl Request<'_> {
         endpoint.cx.counters.cookies += 1;
         answer_bare(endpoint, self.path, self.header, NotifyType::COOKIE, &cookie);
         Err(Discard::BadCookie)
+    }
+
+    /// Whether all connections that it may be for send their clients to another
+    /// gateway, wherever the first of them does: it is told so, at no cost to us
+    /// (RFC 5685 section 3). Of several, who it is decides, in IKE_AUTH.
+    fn is_sent_elsewhere(&self, endpoint: &mut Endpoint) -> bool {
+        let candidates = self.candidates(endpoint);
+        let all = candidates.iter().map(|connection| self.elsewhere(endpoint, connection));
+        let Some(to) = all.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().next())
+        else {
+            return false;
+        };
+        let name = match &*candidates {
+            [only] => Some(Arc::clone(&only.name)),
+            _ => None,
+        };
+        self.answer_redirect(endpoint, name, &to);
+        true
+    }
+
+    /// Where a connection sends this client, if it can be sent.
+    fn elsewhere(&self, endpoint: &Endpoint, connection: &Connection) -> Option<Gateway> {
+        let to = endpoint.cx.redirects.of(connection, self.path.local.ip())?;
+        redirect::is_supported(self.payloads).then(|| to.clone())
+    }
+
+    fn answer_redirect(&self, endpoint: &mut Endpoint, name: Option<Arc<str>>, to: &Gateway) {
+        let (connection, remote) = (name, self.path.remote);
+        let event = Event::PeerRedirected { connection, remote, to: Shown(to.clone()) };
+        endpoint.cx.emit_of_stranger(self.now.instant, event);
+        self.answer(endpoint, NotifyType::REDIRECT, &to.emit(self.nonce));
     }
 
     fn check_limits(&self, endpoint: &Endpoint) -> Result<(), Discard> {
@@ -263,7 +299,14 @@ impl Request<'_> {
         let ticket =
             self.payloads.notify(NotifyType::TICKET_OPAQUE).ok_or(Discard::MissingPayload)?;
         match self.present(endpoint, ticket.data) {
-            Ok((presented, connection)) => self.answer_resume(endpoint, presented, connection),
+            Ok((presented, connection)) => match self.elsewhere(endpoint, &connection) {
+                // The ticket is not used up: no SA comes of it here.
+                Some(to) => {
+                    self.answer_redirect(endpoint, Some(Arc::clone(&connection.name)), &to);
+                    Ok(())
+                }
+                None => self.answer_resume(endpoint, presented, connection),
+            },
             Err(why) => {
                 endpoint.cx.counters.tickets_refused += 1;
                 let event = Event::TicketRefused { remote: self.path.remote, why };
@@ -347,6 +390,7 @@ impl Request<'_> {
             transcript,
             ground,
             ppk: false,
+            redirectable: redirect::is_supported(self.payloads),
             int_auth: None,
             answered: None,
             started: self.now.instant,

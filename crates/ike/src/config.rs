@@ -14,6 +14,7 @@ use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
 use crate::pool::{AddressRange, PoolConfig};
 use crate::proposal::{EspProposal, IkeProposal};
+use crate::redirect::Gateway;
 use crate::sa::fragments::room;
 use crate::session::AuthMethod;
 
@@ -99,6 +100,20 @@ pub struct Connection {
     pub vips: Addresses,
     /// The pools from which a responder gives inner addresses.
     pub pools: Vec<Arc<str>>,
+    /// Redirects.
+    pub redirect: Redirect,
+}
+
+/// Redirects to other gateways (RFC 5685).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Redirect {
+    /// An initiator goes where a gateway sends it. Whoever is there must still
+    /// prove to be `remote_id`.
+    pub follow: bool,
+    /// Where gateways are that are named, and not by their address.
+    pub names: Vec<(Arc<str>, IpAddr)>,
+    /// Where a responder sends those that can be redirected.
+    pub to: Option<Gateway>,
 }
 
 /// Whether IKE and ESP may travel in TCP (RFC 9329).

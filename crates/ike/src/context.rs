@@ -19,6 +19,7 @@ use crate::fault::{Discard, Refusal};
 use crate::inner::Assignment;
 use crate::peers::Peers;
 use crate::pool::Pools;
+use crate::redirect::Redirects;
 use crate::sa::fragments::Datagrams;
 use crate::session::{SessionStore, TicketIssuer};
 use crate::status::Counters;
@@ -48,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) connections: Arc<[Arc<Connection>]>,
     /// Where inner addresses come from.
     pub(crate) pools: Pools,
+    /// Where peers are sent.
+    pub(crate) redirects: Redirects,
     /// What our connections were given, by name.
     pub(crate) assigned: BTreeMap<Arc<str>, Arc<Assignment>>,
     /// Which SA a child belongs to.
@@ -103,6 +106,7 @@ impl Context {
             addresses: Vec::new(),
             connections,
             pools,
+            redirects: Redirects::default(),
             assigned: BTreeMap::new(),
             owners: BTreeMap::new(),
             installing: BTreeMap::new(),

@@ -25,6 +25,7 @@ mod follow;
 mod keep;
 mod line;
 mod reconfigure;
+mod redirect;
 mod roam;
 mod show;
 
@@ -52,6 +53,7 @@ use crate::wire::{Header, HeaderError};
 
 use line::Line;
 pub use reconfigure::Changes;
+pub use redirect::Redirected;
 
 /// An IKEv2 peer: initiator and responder of all its connections.
 pub struct Endpoint {

@@ -15,6 +15,7 @@ use crate::fault::{Failure, Refusal};
 use crate::identity::Id;
 use crate::inner::{Assignment, Domain};
 use crate::pool::LeaseChange;
+use crate::redirect::Gateway;
 
 /// Which socket a datagram uses. On the NAT-traversal port IKE is preceded by
 /// the non-ESP marker (RFC 3948 section 2.2), which the core never sees.
@@ -463,6 +464,47 @@ pub enum Event {
         /// The peer's address now.
         remote: SocketAddr,
     },
+    /// A gateway has sent us to another one, and there we go.
+    Redirected {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Who has sent us.
+        from: IpAddr,
+        /// The other gateway, as it was named.
+        to: Shown<Gateway>,
+    },
+    /// A gateway has sent us to another one, and we do not go there.
+    RedirectRefused {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// Who has sent us.
+        from: IpAddr,
+        /// The other gateway, as it was named.
+        to: Shown<Gateway>,
+        /// Why not.
+        why: RedirectFault,
+    },
+    /// We have sent a peer to another gateway.
+    PeerRedirected {
+        /// The connection's name; none where it is the same for all that it
+        /// may be.
+        connection: Option<Arc<str>>,
+        /// Where the peer is.
+        remote: SocketAddr,
+        /// The other gateway.
+        to: Shown<Gateway>,
+    },
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectFault {
+    /// There were too many in a short time (RFC 5685 section 7).
+    TooMany,
+    /// The connection does not say where a gateway of this name is, or no
+    /// machine can have the address.
+    UnknownGateway,
 }
 
 /// Why an SA or a child is gone.

@@ -143,6 +143,9 @@ pub enum Failure {
     /// Addresses were rewritten on the way, and the peer forbids it.
     #[error("a NAT is on the way, and the peer allows none (UNEXPECTED_NAT_DETECTED)")]
     UnexpectedNat,
+    /// The peer has sent us to another gateway, and we do not go there.
+    #[error("redirected too often, or to a gateway that is not known")]
+    Redirected,
     /// A command ended it.
     #[error("ended by command")]
     Ended,
@@ -167,7 +170,8 @@ impl Failure {
             | Self::NoPpk
             | Self::TooManySas
             | Self::NotUnique
-            | Self::UnexpectedNat => true,
+            | Self::UnexpectedNat
+            | Self::Redirected => true,
             Self::Unanswered
             | Self::Notify(_)
             | Self::Protocol

@@ -17,6 +17,7 @@ mod lifetime;
 mod peers;
 pub mod pool;
 pub mod proposal;
+pub mod redirect;
 mod sa;
 #[doc(hidden)]
 pub mod fuzzing {
@@ -31,5 +32,5 @@ mod table;
 pub mod time;
 pub mod wire;
 
-pub use endpoint::{Changes, Endpoint};
+pub use endpoint::{Changes, Endpoint, Redirected};
 pub use sa::Why;

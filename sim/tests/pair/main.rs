@@ -26,6 +26,7 @@ mod nats;
 mod ppk;
 mod reauth;
 mod reconfigure;
+mod redirect;
 mod rekey;
 mod resumption;
 mod scenarios;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use esp::spec::Selector;
 use ike::config::{
     Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk, PpkUse,
-    RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
+    Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
 use ike::proposal::{BadProposal, EspProposal, IkeProposal, esp_keywords, ike_keywords};
+use ike::redirect::Gateway;
+use ike::wire::is_host_name;
 use pki::{Credential, Trust};
 
 use super::credential;
@@ -66,6 +68,7 @@ pub(super) fn read(
     let fragmentation = fragmentation(&mut section, findings);
     let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
     let unique = section.get(findings, "unique", |item| item.word(&UNIQUE)).unwrap_or_default();
+    let redirect = redirect(&mut section, findings);
     let identities = identities(&mut section, around, findings);
     let ppk = ppk(&mut section, around, &addresses, findings);
     let vips = pool::vips(&mut section, findings);
@@ -104,6 +107,7 @@ pub(super) fn read(
             resumption,
             vips,
             pools: pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
+            redirect,
         },
         settings,
     ))
@@ -117,6 +121,38 @@ const UNIQUE: [(&str, Unique); 4] = [
 ];
 const TCP_USES: [(&str, TcpUse); 3] =
     [("auto", TcpUse::Auto), ("never", TcpUse::Never), ("always", TcpUse::Always)];
+
+/// `redirect`, `redirect_names` and `redirect_to` (RFC 5685).
+fn redirect(section: &mut Section<'_>, findings: &mut Findings) -> Redirect {
+    let follow = section.get(findings, "redirect", Item::flag).unwrap_or(true);
+    let names = section.list(findings, "redirect_names", redirect_name).unwrap_or_default();
+    let to = section.get(findings, "redirect_to", |item| {
+        let text = item.text()?;
+        text.parse().map_err(|error| {
+            let help = "write \"192.0.2.2\", \"2001:db8::2\" or \"gw2.example.org\"";
+            Wrong::new(format!("\"{text}\" is {error}"), help)
+        })
+    });
+    if !follow && !names.is_empty() {
+        let place = section.place_of("redirect_names");
+        findings.warning(&place, "no redirect is followed", "redirect is false");
+    }
+    Redirect { follow, names, to }
+}
+
+/// `"gw2.example.org=192.0.2.2"`.
+fn redirect_name(item: Item<'_>) -> Result<(Arc<str>, IpAddr), Wrong> {
+    let text = item.text()?;
+    let pair = text.split_once('=').and_then(|(name, address)| {
+        let Gateway::Address(address) = address.trim().parse().ok()? else { return None };
+        let name = name.trim();
+        is_host_name(name).then(|| (Arc::from(name), address))
+    });
+    pair.ok_or_else(|| {
+        let message = format!("\"{text}\" is not the name of a host and its address");
+        Wrong::new(message, "write \"gw2.example.org=192.0.2.2\"")
+    })
+}
 
 /// As in strongSwan; `fragment_size` counts the octets of the IP datagram.
 fn fragmentation(section: &mut Section<'_>, findings: &mut Findings) -> Fragmentation {

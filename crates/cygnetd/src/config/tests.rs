@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ike::config::{
-    ChildLifetime, Lifetime, LocalAuth, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse, Unique,
+    ChildLifetime, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse,
+    Unique,
 };
 use ike::identity::IdPattern;
+use ike::redirect::Gateway;
 use zeroize::Zeroizing;
 
 use super::load::assemble;
@@ -103,6 +105,8 @@ liveness = "0s"
 encap = false
 mobike = false
 unique = "replace"
+redirect = false
+redirect_to = "gw2.example.org"
 resumption = true
 resume = "on-traffic"
 resume_auth = "rfc5723"
@@ -155,6 +159,8 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert!(!office.force_encapsulation);
     assert!(!office.mobike);
     assert_eq!(office.unique, Unique::Replace);
+    assert!(!office.redirect.follow);
+    assert_eq!(office.redirect.to, Some(Gateway::Name("gw2.example.org".into())));
     assert_eq!(office.local_id.to_string(), "@dut");
     assert_eq!(office.remote_id, IdPattern::Exact("@peer".parse().unwrap()));
     assert_eq!(office.resumption.trigger, ResumeTrigger::OnTraffic);
@@ -187,6 +193,7 @@ fn what_is_left_out_has_a_value() {
     assert_eq!(office.tcp, TcpUse::Auto);
     assert!(office.mobike);
     assert_eq!(office.unique, Unique::No);
+    assert_eq!(office.redirect, Redirect { follow: true, names: Vec::new(), to: None });
     assert!(office.resumption.enabled);
     assert!(!office.proposals.is_empty());
     assert_eq!(config.connections[0].start, Start::Manual);
@@ -331,6 +338,17 @@ fn each_mistake_has_its_own_words() {
         ("daemon", "tcp_port = 65536", "this number is out of range"),
         (office, "mobike = \"yes\"", "this is text"),
         (office, "unique = \"yes\"", "\"yes\" is not possible here"),
+        (office, "redirect = \"yes\"", "this is text"),
+        (
+            office,
+            "redirect_to = \"0.0.0.0\"",
+            "\"0.0.0.0\" is neither the IP address nor the name of a host",
+        ),
+        (
+            office,
+            "redirect_names = [\"gw2.example.org\"]",
+            "\"gw2.example.org\" is not the name of a host and its address",
+        ),
         (office, "inner_addrs = [\"10.0.0.1/33\"]", "\"/33\" is no prefix"),
         (office, "max_age = \"10s\"", "\"10s\" is out of range"),
         (
@@ -379,6 +397,21 @@ fn a_peer_may_be_anywhere_in_a_network() {
     let office = &config.ike.connections[0];
     assert_eq!(office.first_remote(), None);
     assert!(office.serves("198.51.100.1".parse().unwrap(), "fd00::1".parse().unwrap()));
+}
+
+#[test]
+fn gateways_that_are_named_have_addresses() {
+    let lines = "redirect_names = [\"gw2.example.org=192.0.2.2\", \"gw3.example.org = ::2\"]";
+    let config = good(&with("connections.office", lines));
+    let names = &config.ike.connections[0].redirect.names;
+    let expected: [(std::sync::Arc<str>, IpAddr); 2] = [
+        ("gw2.example.org".into(), [192, 0, 2, 2].into()),
+        ("gw3.example.org".into(), "::2".parse().unwrap()),
+    ];
+    assert_eq!(**names, expected);
+    let config = good(&with("connections.office", &format!("redirect = false\n{lines}")));
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("no redirect is followed"), "{}", config.warnings[0]);
 }
 
 /// Two connections that share almost everything.

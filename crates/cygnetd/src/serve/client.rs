@@ -61,6 +61,7 @@ struct RawCall {
 enum Answer {
     Done,
     Changed(control::Changes),
+    Redirected(control::Redirected),
     Status(Box<control::Status>),
     Info,
     Description(InterfaceDescription<'static>),
@@ -108,6 +109,7 @@ impl Client<'_> {
             Method::Resume(of) => self.command(Command::Resume, of.name).await,
             Method::Rekey(of) if of.child => self.command(rekey_children, of.name).await,
             Method::Rekey(of) => self.command(rekey_ike, of.name).await,
+            Method::Redirect(of) => self.redirect(of).await,
             Method::Reload(_) => self.reload().await,
             Method::Status(of) => self.status(of.name).await,
             Method::Monitor(_) => Answer::NotACall(ServiceError::ExpectedMore),
@@ -120,6 +122,28 @@ impl Client<'_> {
         match answer.await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(refusal)) => Answer::Refused(refused(refusal, name)),
+            Err(_) => Answer::Refused(stopping()),
+        }
+    }
+
+    async fn redirect(&self, of: control::RedirectOf) -> Answer {
+        let to = match of.to.as_deref().map(|to| (to, to.parse())) {
+            None => None,
+            Some((_, Ok(to))) => Some(to),
+            Some((text, Err(error))) => {
+                let reason = format!("\"{text}\" is {error}");
+                return Answer::Refused(Error::Failed { reason });
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let name = of.name.clone();
+        (self.service.engine)(EngineRequest::Redirect(of.name, to, reply));
+        match answer.await {
+            Ok(Ok(ike::Redirected { told, staying })) => Answer::Redirected(control::Redirected {
+                told: told as u64,
+                staying: staying as u64,
+            }),
+            Ok(Err(refusal)) => Answer::Refused(refused(refusal, name.unwrap_or_default())),
             Err(_) => Answer::Refused(stopping()),
         }
     }
@@ -186,6 +210,7 @@ impl Client<'_> {
         match answer {
             Answer::Done => self.reply(Nothing {}).await,
             Answer::Changed(changes) => self.reply(changes).await,
+            Answer::Redirected(peers) => self.reply(peers).await,
             Answer::Status(status) => self.reply(status).await,
             Answer::Info => self.reply(info()?).await,
             Answer::Description(description) => self.reply(description).await,

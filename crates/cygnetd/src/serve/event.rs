@@ -137,6 +137,20 @@ pub(super) fn words(event: &core::Event) -> What {
             local: text(local),
             remote: text(remote),
         },
+        E::Redirected { connection, from, to } => {
+            What::Redirected { connection: text(connection), from: text(from), to: text(to) }
+        }
+        E::RedirectRefused { connection, from, to, why } => What::RedirectRefused {
+            connection: text(connection),
+            from: text(from),
+            to: text(to),
+            why: redirect_fault(*why),
+        },
+        E::PeerRedirected { connection, remote, to } => What::PeerRedirected {
+            connection: connection.as_ref().map(text),
+            remote: text(remote),
+            to: text(to),
+        },
     }
 }
 
@@ -216,6 +230,13 @@ const fn ticket_fault(why: core::TicketFault) -> control::TicketFault {
     }
 }
 
+const fn redirect_fault(why: core::RedirectFault) -> control::RedirectFault {
+    match why {
+        core::RedirectFault::TooMany => control::RedirectFault::TooMany,
+        core::RedirectFault::UnknownGateway => control::RedirectFault::UnknownGateway,
+    }
+}
+
 const fn failure(why: fault::Failure) -> control::Failure {
     use control::Failure as F;
     match why {
@@ -240,6 +261,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NotUnique => F::NotUnique,
         fault::Failure::Plane => F::Plane,
         fault::Failure::UnexpectedNat => F::UnexpectedNat,
+        fault::Failure::Redirected => F::Redirected,
         fault::Failure::Ended => F::Ended,
     }
 }
@@ -294,7 +316,8 @@ mod tests {
     use crypto::{AdditionalGroups, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
     use esp::spec::{Selector, Spi};
     use ike::event::{
-        Event, FallBack, Gone, How, Role, SaId, SessionEnd, SetUp, Shown, TicketFault,
+        Event, FallBack, Gone, How, RedirectFault, Role, SaId, SessionEnd, SetUp, Shown,
+        TicketFault,
     };
     use ike::fault::Failure;
     use pki::Refusal;
@@ -389,6 +412,16 @@ mod tests {
                 removed: Vec::new(),
             }),
             Event::Moved { connection: "a".into(), sa, local: remote, remote },
+            Event::Redirected {
+                connection: "a".into(),
+                from: remote.ip(),
+                to: Shown("gw2.example.org".parse().unwrap()),
+            },
+            Event::PeerRedirected {
+                connection: None,
+                remote,
+                to: Shown("2001:db8::2".parse().unwrap()),
+            },
             Event::Failed { connection: None, peer: None, remote, role, why: Failure::Ended },
         ];
         for why in [
@@ -417,6 +450,10 @@ mod tests {
         {
             all.push(Event::FellBack { connection: "a".into(), why });
         }
+        for why in [RedirectFault::TooMany, RedirectFault::UnknownGateway] {
+            let (from, to) = (remote.ip(), Shown("192.0.2.2".parse().unwrap()));
+            all.push(Event::RedirectRefused { connection: "a".into(), from, to, why });
+        }
         for why in [
             TicketFault::UnknownKey,
             TicketFault::Forged,
@@ -442,6 +479,7 @@ mod tests {
             Failure::Protocol,
             Failure::BadKeyExchange,
             Failure::UnexpectedNat,
+            Failure::Redirected,
             Failure::NoAddress,
             Failure::NoChild,
             Failure::TooManySas,

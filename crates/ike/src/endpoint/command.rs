@@ -13,6 +13,7 @@ use crate::fault::Refusal;
 use crate::identity::IdPattern;
 use crate::inner::Addresses;
 use crate::peers::Pair;
+use crate::redirect::Towards;
 use crate::sa::dialing::{Dialing, Transport};
 use crate::sa::initiating::{Initiating, first_path};
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
@@ -64,13 +65,17 @@ impl Endpoint {
         }
     }
 
-    /// Starts an attempt, with the suspended session if there is one.
+    /// Starts an attempt, with the suspended session if there is one: with the
+    /// gateway that its ticket is of.
     fn begin(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
         let Some(line) = self.lines.get_mut(index) else { return };
         line.rests_until = None;
         let (connection, group) = (Arc::clone(&line.connection), line.group);
         let transport = Transport::first(connection.tcp, line.needed_tcp);
-        let Some(path) = first_path(&self.cx, &connection, self.port) else {
+        let key = SessionKey(Arc::clone(&connection.name));
+        let gateway = line.gateway.filter(|_| self.cx.sessions.get(&key).is_some());
+        let towards = gateway.map_or(Towards::Configured, Towards::Gateway);
+        let Some(path) = first_path(&self.cx, &connection, towards, self.port) else {
             return self.cx.reply(waiting, Err(Refusal::CannotInitiate));
         };
         let start = match self.take_session(now, &connection) {
@@ -94,6 +99,7 @@ impl Endpoint {
             wanted,
             retries_left: Attempt::RETRIES,
             transport,
+            towards,
         };
         self.hold(index, false);
         self.launch(now, path, attempt, start);

@@ -1,5 +1,6 @@
 //! The change of one SA, and what follows from it for others and for the plane.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ impl Endpoint {
     ) {
         let Some(sa) = self.table.take(spi) else { return };
         let (line, was_young) = (sa.line(), sa.young().is_some());
+        let gateway = sa.established().map(Established::gateway);
         let Outcome { sa, then } = step(sa, &mut self.cx);
         if was_young {
             self.remember_transport(line, sa.as_ref());
@@ -41,6 +43,8 @@ impl Endpoint {
         let freed = line.filter(|_| sa.as_ref().is_none_or(|sa| sa.line() != line));
         self.table.put(&mut self.cx.peers, spi, sa);
         let then = self.inherit(then);
+        let then = self.direct(now, then);
+        self.remember_gateway(line, gateway, &then);
         let ended = match &then {
             Then::Failed(why, _) => Ended::Failed(Some(*why)),
             _ if was_young => Ended::Failed(None),
@@ -88,6 +92,19 @@ impl Endpoint {
         }
     }
 
+    /// A session is of the gateway that its SA was with.
+    fn remember_gateway(
+        &mut self,
+        line: Option<usize>,
+        gateway: Option<Option<IpAddr>>,
+        then: &Then,
+    ) {
+        let line = line.and_then(|index| self.lines.get_mut(index));
+        if let (Some(line), Some(gateway), Then::Keep(_)) = (line, gateway, then) {
+            line.gateway = gateway;
+        }
+    }
+
     pub(super) fn change_established(
         &mut self,
         now: Now,
@@ -102,7 +119,7 @@ impl Endpoint {
 
     pub(super) fn follow(&mut self, now: Now, spi: Option<IkeSpi>, then: Then) {
         match then {
-            Then::Nothing | Then::Rekeyed(_) => {}
+            Then::Nothing | Then::Rekeyed(_) | Then::Redirect(_) | Then::Leave(_) => {}
             Then::Keep(session) => self.cx.sessions.put(*session),
             Then::Failed(_, session) => {
                 session.into_iter().for_each(|session| self.cx.sessions.put(*session));
@@ -168,16 +185,13 @@ impl Endpoint {
         let path = match attempt.transport {
             Transport::Stream(path) => Some(path),
             Transport::Udp(_) | Transport::Dial => {
-                first_path(&self.cx, &attempt.connection, self.port)
+                first_path(&self.cx, &attempt.connection, attempt.towards, self.port)
             }
         };
         match path {
             Some(path) => self.launch(now, path, attempt, start),
             None => {
-                let session = match start {
-                    Start::Fresh { parked } => parked,
-                    Start::Resume(resume) => Some(resume.unanswered()),
-                };
+                let session = start.into_session();
                 session.into_iter().for_each(|session| self.cx.sessions.put(session));
                 self.cx.reply(attempt.waiting, Err(Refusal::CannotInitiate));
             }

@@ -1,5 +1,6 @@
 //! A connection as its initiator.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::plane::Hold;
@@ -7,6 +8,7 @@ use esp::spec::GroupId;
 
 use super::keep::{Failures, Keeping};
 use crate::config::{Connection, ResumeTrigger};
+use crate::redirect::Followed;
 use crate::time::Instant;
 use crate::wire::IkeSpi;
 
@@ -30,6 +32,9 @@ pub(super) struct Line {
     pub(super) rests_until: Option<Instant>,
     /// Whether its last SA came about by TCP, since UDP was not answered.
     pub(super) needed_tcp: bool,
+    /// Where the SA of its last session had been redirected to.
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) followed: Followed,
     /// Whether and how it is kept up.
     pub(super) keeping: Option<Keeping>,
     /// Its connection is not configured any more: another may have its place.
@@ -37,7 +42,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) const fn new(connection: Arc<Connection>, group: GroupId) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, group: GroupId) -> Self {
         Self {
             connection,
             group,
@@ -49,6 +54,8 @@ impl Line {
             held: None,
             rests_until: None,
             needed_tcp: false,
+            gateway: None,
+            followed: Followed::default(),
             keeping: None,
             is_vacant: false,
         }

@@ -1,9 +1,11 @@
 //! IKE_SA_INIT (RFC 7296 section 1.2).
 //!
 //! ```text
-//! HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS) -->
+//! HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*), N(SIGNATURE_HASH_ALGORITHMS),
+//!                       [N(REDIRECT_SUPPORTED) | N(REDIRECTED_FROM)] -->
 //!                   <-- HDR, SAr1, KEr, Nr, [CERTREQ], N(NAT_DETECTION_*),
 //!                       N(SIGNATURE_HASH_ALGORITHMS)
+//!              or   <-- HDR, N(REDIRECT)
 //! ```
 
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub(crate) struct Request<'a> {
     pub(crate) fragmentation: bool,
     /// Whether to say that we have a PPK.
     pub(crate) ppk: bool,
+    /// What to say of redirects.
+    pub(crate) redirect: Option<(NotifyType, Vec<u8>)>,
 }
 
 impl Request<'_> {
@@ -63,6 +67,7 @@ impl Request<'_> {
             builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
         }
         announce_ppk(&mut builder, self.ppk);
+        announce_redirect(&mut builder, self.redirect.as_ref());
         finish(builder)
     }
 }
@@ -190,6 +195,16 @@ pub(super) fn finish(builder: MessageBuilder) -> Result<Arc<[u8]>, Unsendable> {
 pub(super) fn announce_fragmentation(builder: &mut MessageBuilder, is_known: bool) {
     if is_known {
         builder.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
+}
+
+/// In the first request, whatever its exchange is (RFC 5685 section 3).
+pub(super) fn announce_redirect(
+    builder: &mut MessageBuilder,
+    redirect: Option<&(NotifyType, Vec<u8>)>,
+) {
+    if let Some((kind, data)) = redirect {
+        builder.notify(*kind, data);
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! HDR, [N(COOKIE)], Ni, N(TICKET_OPAQUE), N(NAT_DETECTION_*),
-//!                                      [N(IKEV2_FRAGMENTATION_SUPPORTED)] -->
+//!                                      [N(IKEV2_FRAGMENTATION_SUPPORTED)],
+//!                                      [N(REDIRECT_SUPPORTED) | N(REDIRECTED_FROM)] -->
 //!                               <-- HDR, Nr, N(NAT_DETECTION_*),
 //!                                      [N(IKEV2_FRAGMENTATION_SUPPORTED)]
 //!                          or   <-- HDR, N(TICKET_NACK)
+//!                          or   <-- HDR, N(REDIRECT)
 //! ```
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use crypto::Provider;
 
 use crate::event::Path;
-use crate::exchange::sa_init::{announce_fragmentation, finish, start};
+use crate::exchange::sa_init::{announce_fragmentation, announce_redirect, finish, start};
 use crate::exchange::{Shape, nat};
 use crate::sa::protection::{Spis, Unsendable};
 use crate::session::Ticket;
@@ -41,6 +43,8 @@ pub(crate) struct Request<'a> {
     pub(crate) pretend_nat: bool,
     /// Whether to say that we know fragments (RFC 7383 section 2.3).
     pub(crate) fragmentation: bool,
+    /// What to say of redirects (RFC 5685 section 3).
+    pub(crate) redirect: Option<(NotifyType, Vec<u8>)>,
 }
 
 impl Request<'_> {
@@ -53,6 +57,7 @@ impl Request<'_> {
         builder.nonce(self.nonce).notify(NotifyType::TICKET_OPAQUE, self.ticket.octets());
         nat::announce(&mut builder, provider, self.spis, &self.path, self.pretend_nat);
         announce_fragmentation(&mut builder, self.fragmentation);
+        announce_redirect(&mut builder, self.redirect.as_ref());
         finish(builder)
     }
 }

@@ -17,6 +17,7 @@ use crate::exchange::{
 };
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
+use crate::redirect::{self, Gateway, Towards};
 use crate::sa::channel::Channel;
 use crate::sa::closing::{Deleting, Withdrawing};
 use crate::sa::datagram::Datagram;
@@ -24,7 +25,7 @@ use crate::sa::established::{Awaited, Established, Founded, Side};
 use crate::sa::fragments::Datagrams;
 use crate::sa::protection::{Authentic, Keys, OpenFault, Unsendable};
 use crate::sa::window::{Flight, Intent, Window};
-use crate::sa::{Attempt, IkeSa, Outcome, Start, Why, inner};
+use crate::sa::{Attempt, IkeSa, Outcome, Redirection, Start, Then, Why, inner};
 use crate::session::{Grant, ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::{ExchangeType, Header, NotifyType};
@@ -99,6 +100,18 @@ impl Origin {
         match self {
             Self::Fresh { parked } => parked,
             Self::Resumed(resume) => Some(resume.unanswered()),
+        }
+    }
+
+    /// The peer has accepted what we showed it: a ticket is used up (B3).
+    fn spend(self, cx: &mut Context, attempt: &Attempt) -> Option<SuspendedSession> {
+        match self {
+            Self::Fresh { parked } => parked,
+            Self::Resumed(resume) => {
+                resume.refused();
+                attempt.session_lost(cx, SessionEnd::Refused);
+                None
+            }
         }
     }
 }
@@ -230,6 +243,9 @@ impl Authenticating {
         peer: PeerAuthenticated,
     ) -> Outcome {
         let payloads = message.payloads();
+        if let Some(to) = redirect::target(&self.attempt.connection, payloads) {
+            return self.redirected(cx, now, to);
+        }
         let accepted = inner::accept(&self.attempt.connection, self.attempt.wanted, payloads);
         let (terms, given) = match accepted {
             Ok(accepted) => accepted,
@@ -277,6 +293,8 @@ impl Authenticating {
             mobike: mobike::accepted(payloads).filter(|_| attempt.connection.mobike),
             told,
             inner: given.as_ref().map_or(Addresses::NONE, |given| given.addresses),
+            gateway: attempt.towards.gateway(),
+            redirectable: false,
         };
         if let Some(given) = given {
             cx.receive_addresses(&founded.connection, given);
@@ -296,15 +314,19 @@ impl Authenticating {
     /// ticket that it has accepted is used up (B3).
     fn without_child(self: Box<Self>, cx: &mut Context, now: Now, why: Failure) -> Outcome {
         let (attempt, origin, channel) = self.part(cx);
-        let session = match origin {
-            Origin::Fresh { parked } => parked,
-            Origin::Resumed(resume) => {
-                resume.refused();
-                attempt.session_lost(cx, SessionEnd::Refused);
-                None
-            }
-        };
+        let session = origin.spend(cx, &attempt);
         end_with(cx, now, (attempt, session), (channel, Intent::Delete), why)
+    }
+
+    /// The peer is who it should be, and sends us to another gateway: the SA
+    /// that stands between us is of no use (RFC 5685 section 6).
+    fn redirected(self: Box<Self>, cx: &mut Context, now: Now, to: Gateway) -> Outcome {
+        let (attempt, origin, channel) = self.part(cx);
+        let start = Start::Fresh { parked: origin.spend(cx, &attempt) };
+        let (name, path) = (Arc::clone(&attempt.connection.name), channel.path);
+        let sa = Deleting::begin(cx, now, name, channel, Intent::Delete, Vec::new());
+        let redirection = Redirection { attempt, start, path, to };
+        Outcome { sa, then: Then::Redirect(Box::new(redirection)) }
     }
 
     /// The peer is not who it should be: it is told so (RFC 7296 section 2.21.2).
@@ -369,10 +391,11 @@ impl Authenticating {
         if self.flight.retransmit(cx, now.instant, path).is_ok() {
             return Outcome::keep(IkeSa::Authenticating(self));
         }
-        let (attempt, origin, _) = self.part(cx);
+        let (mut attempt, origin, _) = self.part(cx);
         match origin {
             Origin::Fresh { parked } => attempt.fail(cx, path, Failure::Unanswered, parked),
             Origin::Resumed(resume) => {
+                attempt.towards = Towards::Configured;
                 attempt.fell_back(cx, FallBack::Silence);
                 let parked = Some(resume.unanswered());
                 Outcome::restart(attempt, Start::Fresh { parked })

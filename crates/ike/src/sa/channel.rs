@@ -81,7 +81,8 @@ impl Channel {
             | Intent::TellAddresses
             | Intent::TellLifetime
             | Intent::CheckPath
-            | Intent::CheckMapping => return Ok(Some(intent)),
+            | Intent::CheckMapping
+            | Intent::Redirect => return Ok(Some(intent)),
         }
         Ok(None)
     }

@@ -182,6 +182,7 @@ impl Deleting {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::Redirect
                 | Task::Moot(_),
                 _,
             )) => Outcome { sa: self.go_on(cx, now), then: Then::Nothing },

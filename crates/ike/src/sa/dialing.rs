@@ -107,7 +107,8 @@ pub(crate) fn tcp_path(attempt: &Attempt, mut path: Path) -> Path {
 }
 
 impl Start {
-    fn into_session(self) -> Option<SuspendedSession> {
+    /// The session that is given back when nothing came of it.
+    pub(crate) fn into_session(self) -> Option<SuspendedSession> {
         match self {
             Self::Fresh { parked } => parked,
             Self::Resume(resume) => Some(resume.unanswered()),

@@ -24,7 +24,7 @@ use crate::proposal::group_number;
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::Closed;
 use crate::sa::datagram::Datagram;
-use crate::sa::established::{Answer, Awaited, Established, Founded, Side, TicketAnswer};
+use crate::sa::established::{Answer, Awaited, Established, Founded, NoChild, Side, TicketAnswer};
 use crate::sa::inner::{Asking, Given};
 use crate::sa::protection::{Authentic, Keys, OpenFault, Protection, Spis};
 use crate::sa::window::{Answered, Window};
@@ -49,6 +49,8 @@ pub(crate) struct Asked {
     pub(crate) ground: Ground,
     /// Whether both sides have said that they use PPKs (RFC 8784 section 3).
     pub(crate) ppk: bool,
+    /// Whether the initiator can be redirected (RFC 5685 section 3).
+    pub(crate) redirectable: bool,
     /// What AUTH covers of the additional key exchanges so far.
     pub(crate) int_auth: Option<IntAuth>,
     /// The answer to the last of them, under the keys of that exchange.
@@ -421,7 +423,9 @@ impl Asked {
         let Admitted { connection, peer, supersedes, ppk } = admitted;
         let arrived_by = Arc::clone(&connection);
         let Proven { credential, auth } = proven;
-        let Self { spis, suite, transcript, ground, way, started, .. } = self;
+        let elsewhere = cx.redirects.of(&connection, ticket.path.local.ip()).cloned();
+        let elsewhere = elsewhere.filter(|_| self.redirectable);
+        let Self { spis, suite, transcript, ground, way, started, redirectable, .. } = self;
         let peer_id = peer.id().clone();
         let (how, authenticated_at, proof_expires, method, authenticated, earlier) = match ground {
             Ground::Fresh => {
@@ -437,9 +441,12 @@ impl Asked {
         let sa = SaId(u64::from_be_bytes(keys.protection.our_spi().0));
         let owner = authenticated.as_ref().unwrap_or(&peer_id);
         let asking = Asking { peer: owner, sa, yields, earlier };
-        let (given, refused) = match Given::to(cx, &connection, &asking, payloads) {
-            Ok(given) => (given, None),
-            Err(why) => (Given::default(), Some(why)),
+        let (given, refused) = match elsewhere {
+            Some(to) => (Given::default(), Some(NoChild::Redirected(to))),
+            None => match Given::to(cx, &connection, &asking, payloads) {
+                Ok(given) => (given, None),
+                Err(why) => (Given::default(), Some(NoChild::Refused(why))),
+            },
         };
         let mobike = mobike::accepted(payloads).filter(|_| connection.mobike);
         let told = mobike.as_ref().map(|_| cx.other_addresses(&connection, &ticket.path));
@@ -462,15 +469,19 @@ impl Asked {
             mobike,
             told: told.clone().unwrap_or_default(),
             inner: given.addresses,
+            gateway: None,
+            redirectable,
         };
         let mut established = Established::new(founded, &peer, None, now.instant);
         established.begin_proof(cx, now);
         let lifetime = established.auth_lifetime(now);
-        let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some();
+        let is_redirected = matches!(refused, Some(NoChild::Redirected(_)));
+        let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some() && !is_redirected;
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
         let terms = match refused {
-            None => child::choose(&established.connection().child, given.addresses, payloads),
+            None => child::choose(&established.connection().child, given.addresses, payloads)
+                .map_err(NoChild::Refused),
             Some(why) => Err(why),
         };
         let answer = Box::new(Answer {
@@ -489,7 +500,7 @@ impl Asked {
                 let spi_in = cx.new_spi();
                 established.install(cx, (spi_in, terms), &transcript, Awaited::ByPeer(answer))
             }
-            Err(why) => established.without_child(cx, now, &answer, why),
+            Err(why) => established.without_child(cx, now, &answer, &why),
         };
         outcome.then(Then::Arrived { peer: peer_id, connection: arrived_by, supersedes })
     }

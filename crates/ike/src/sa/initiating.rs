@@ -17,16 +17,17 @@ use crate::exchange::{Transcript, ppk, sa_init, session_resume};
 use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
+use crate::redirect::Towards;
 use crate::sa::authenticating::{Authenticating, Basis, Origin};
 use crate::sa::datagram::Datagram;
 use crate::sa::dialing::{Transport, tcp_path};
 use crate::sa::intermediate::Intermediate;
 use crate::sa::protection::{Keys, Spis, Unsendable};
 use crate::sa::window::Flight;
-use crate::sa::{Attempt, IkeSa, Outcome, Start, Then, Why};
+use crate::sa::{Attempt, IkeSa, Outcome, Redirection, Start, Then, Why};
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
-use crate::wire::{ExchangeType, IkeSpi, Message, NotifyType};
+use crate::wire::{ExchangeType, IkeSpi, Message, Notify, NotifyType};
 
 /// Cookies and group corrections that an attempt follows; anybody can send them.
 const MAX_HINTS: u8 = 4;
@@ -178,6 +179,9 @@ impl Initiating {
         if let Some(cookie) = payloads.notify(NotifyType::COOKIE) {
             return self.take_cookie(cx, now, cookie.data);
         }
+        if let Some(redirect) = payloads.notify(NotifyType::REDIRECT) {
+            return self.take_redirect(cx, redirect);
+        }
         match self.bootstrap {
             Bootstrap::Fresh { .. } => self.receive_init(cx, now, &message, datagram),
             Bootstrap::Resumed(_) => self.receive_resume(cx, now, &message, datagram),
@@ -320,6 +324,22 @@ impl Initiating {
         self.follow_hint(cx, now)
     }
 
+    /// The responder sends us to another gateway. That may be anybody who has
+    /// seen our request, so that it counts as little as a hint: who is there
+    /// must prove to be the peer all the same (RFC 5685 section 3).
+    fn take_redirect(mut self: Box<Self>, cx: &mut Context, redirect: Notify<'_>) -> Outcome {
+        let Some((gateway, nonce)) = redirect.gateway() else {
+            return Outcome::discard(cx, Discard::BadPayload, IkeSa::Initiating(self));
+        };
+        if nonce != self.nonce || !self.attempt.connection.redirect.follow {
+            return Outcome::discard(cx, Discard::Unexpected, IkeSa::Initiating(self));
+        }
+        self.attempt.round_trips += 1;
+        let Self { attempt, path, bootstrap, .. } = *self;
+        let (start, to) = (bootstrap.into_start(), gateway.into());
+        Outcome::redirect(Redirection { attempt, start, path, to })
+    }
+
     /// Whether another hint is followed. After too many in a row, one is for
     /// each time that we ask by ourselves.
     const fn spend_hint(&mut self) -> bool {
@@ -444,8 +464,12 @@ impl Initiating {
     /// so the session is kept beside it until the full exchange succeeds.
     fn fall_back(self: Box<Self>, cx: &mut Context, why: FallBack) -> Outcome {
         let Self { mut attempt, bootstrap, .. } = *self;
-        if why != FallBack::Silence {
-            attempt.round_trips += 1;
+        match why {
+            // Where we had been redirected to, there may be nobody any more.
+            FallBack::Silence => attempt.towards = Towards::Configured,
+            FallBack::Nack | FallBack::Error(_) | FallBack::AuthenticationFailed => {
+                attempt.round_trips += 1;
+            }
         }
         attempt.fell_back(cx, why);
         Outcome::restart(attempt, Start::Fresh { parked: bootstrap.into_session() })
@@ -531,6 +555,7 @@ impl FirstRequest<'_> {
         let spis = Spis { initiator: self.spi, responder: IkeSpi::ZERO };
         let pretend_nat = nat::pretends(cx, connection, &path);
         let fragmentation = connection.fragmentation.is_announced();
+        let redirect = connection.redirect.follow.then(|| attempt.towards.notify());
         match bootstrap {
             Bootstrap::Fresh { key_exchange, .. } => {
                 let proposals = &connection.proposals;
@@ -544,6 +569,7 @@ impl FirstRequest<'_> {
                     pretend_nat,
                     fragmentation,
                     ppk: connection.ppk.own.is_some(),
+                    redirect,
                 };
                 request.build(&mut cx.provider)
             }
@@ -557,6 +583,7 @@ impl FirstRequest<'_> {
                     ticket,
                     pretend_nat,
                     fragmentation,
+                    redirect,
                 };
                 request.build(&mut cx.provider)
             }
@@ -613,13 +640,19 @@ fn tries(cx: &Context, attempt: &Attempt, bootstrap: &Bootstrap) -> u32 {
 
 /// The way of a first request: between addresses of a family that the machine
 /// has, as far as that is known.
-pub(crate) fn first_path(cx: &Context, connection: &Connection, port: u16) -> Option<Path> {
+pub(crate) fn first_path(
+    cx: &Context,
+    connection: &Connection,
+    towards: Towards,
+    port: u16,
+) -> Option<Path> {
     let is_had = |remote: &&IpAddr| {
         let mut own = cx.own_addresses(connection).filter(is_reachable);
         own.any(|own| own.is_ipv4() == remote.is_ipv4())
     };
     let remotes = &connection.remote_addrs;
-    let remote = *remotes.iter().find(is_had).or_else(|| remotes.first())?;
+    let configured = || remotes.iter().find(is_had).or_else(|| remotes.first()).copied();
+    let remote = towards.gateway().or_else(configured)?;
     let unspecified = match remote {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

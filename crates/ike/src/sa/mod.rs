@@ -35,6 +35,7 @@ use crate::event::{Gone, Path, RequestId};
 use crate::fault::{Discard, Failure};
 use crate::identity::Id;
 use crate::inner::Addresses;
+use crate::redirect::{Gateway, Towards};
 use crate::session::{ResumeAttempt, SuspendedSession};
 use crate::time::{Instant, Now};
 use crate::wire::IkeSpi;
@@ -96,6 +97,7 @@ pub(crate) struct Attempt {
     /// authentic and may have been forged.
     pub(crate) retries_left: u8,
     pub(crate) transport: Transport,
+    pub(crate) towards: Towards,
 }
 
 impl Attempt {
@@ -130,6 +132,10 @@ pub(crate) enum Then {
     /// An attempt at an SA that takes the place of this one, which goes on
     /// until then.
     Reauthenticate(Box<Attempt>),
+    /// As `Restart`, with the gateway that another one has named.
+    Redirect(Box<Redirection>),
+    /// As `Reauthenticate`, with the gateway that the peer has named.
+    Leave(Box<Redirection>),
     /// A session is kept for later.
     Keep(Box<SuspendedSession>),
     /// An attempt has failed. A session that may still be good is kept.
@@ -146,6 +152,15 @@ pub(crate) enum Then {
         /// Which older SAs.
         supersedes: Supersedes,
     },
+}
+
+/// An attempt that a gateway has sent to another one.
+pub(crate) struct Redirection {
+    pub(crate) attempt: Attempt,
+    pub(crate) start: Start,
+    /// The way to the gateway that has sent us.
+    pub(crate) path: Path,
+    pub(crate) to: Gateway,
 }
 
 /// Which older SAs of a peer a new one replaces.
@@ -174,6 +189,10 @@ impl Outcome {
 
     pub(crate) fn restart(attempt: Attempt, start: Start) -> Self {
         Self::gone().then(Then::Restart(Box::new(attempt), Box::new(start)))
+    }
+
+    pub(crate) fn redirect(redirection: Redirection) -> Self {
+        Self::gone().then(Then::Redirect(Box::new(redirection)))
     }
 
     /// The datagram is dropped, and the SA stays what it was.

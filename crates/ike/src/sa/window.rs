@@ -143,6 +143,8 @@ pub(crate) enum Intent {
     /// A liveness check that shows how our address looks from there
     /// (RFC 4555 section 3.8).
     CheckMapping,
+    /// The peer is to go to another gateway (RFC 5685 section 5).
+    Redirect,
 }
 
 /// What was asked of the peer, with all that the answer needs.
@@ -175,6 +177,8 @@ pub(crate) enum Task {
     CheckPath(Box<PathTask>),
     /// See [`Intent::CheckMapping`].
     CheckMapping,
+    /// See [`Intent::Redirect`].
+    Redirect,
     /// Whoever asked does not care any more.
     Moot(ExchangeType),
 }
@@ -226,6 +230,7 @@ impl Task {
             Self::UpdateAddresses(_) => Some(Intent::UpdateAddresses),
             Self::TellAddresses => Some(Intent::TellAddresses),
             Self::CheckPath(_) => Some(Intent::CheckPath),
+            Self::Redirect => Some(Intent::Redirect),
             Self::Liveness
             | Self::Delete
             | Self::Reject
@@ -258,6 +263,7 @@ impl Task {
             | Self::TellLifetime
             | Self::CheckPath(_)
             | Self::CheckMapping
+            | Self::Redirect
             | Self::Moot(_) => false,
         }
     }
@@ -275,7 +281,8 @@ impl Task {
             | Self::TellAddresses
             | Self::TellLifetime
             | Self::CheckPath(_)
-            | Self::CheckMapping => ExchangeType::INFORMATIONAL,
+            | Self::CheckMapping
+            | Self::Redirect => ExchangeType::INFORMATIONAL,
             Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
             Self::FollowUp(_) => ExchangeType::FOLLOWUP_KE,
             Self::Moot(exchange) => *exchange,

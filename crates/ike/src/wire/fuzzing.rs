@@ -215,6 +215,9 @@ fn look_into(payload: &Payload<'_>) {
             look_at(&(notify.esp_spi(), notify.wanted_group(), notify.data_u8()));
             look_at(&(notify.data_u32(), notify.ticket_with_lifetime(), notify.address()));
             assert_eq!(notify.hash_algorithms().count(), notify.data.len() / 2);
+            if let Some((gateway, nonce)) = notify.gateway() {
+                assert_eq!(gateway.emit(nonce), notify.data);
+            }
         }
         Payload::TsInitiator(ts) | Payload::TsResponder(ts) => {
             let understood = |s: &TrafficSelector<'_>| matches!(s, TrafficSelector::Range(_));

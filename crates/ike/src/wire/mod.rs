@@ -27,6 +27,7 @@ mod encrypted;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gateway;
 mod header;
 mod identity;
 mod key_exchange;
@@ -46,6 +47,7 @@ pub use delete::{Delete, SpiList};
 pub use eap::Eap;
 pub use encrypted::{Encrypted, EncryptedFragment};
 pub use error::{Complaint, HeaderError, ParseError};
+pub use gateway::{GatewayId, is_host_name};
 pub use header::{Flags, Header, IkeSpi, Version};
 pub use identity::{Auth, Cert, CertRequest, Id, id_body};
 pub use key_exchange::Ke;

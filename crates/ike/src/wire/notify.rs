@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::error::ParseError;
+use super::gateway::GatewayId;
 use super::notify_type::NotifyType;
 use super::payload::debug_lengths;
 use super::reader::Reader;
@@ -90,6 +91,13 @@ impl<'a> Notify<'a> {
             }
             _ => None,
         }
+    }
+
+    /// The gateway of REDIRECT or REDIRECTED_FROM, and the nonce behind it
+    /// (RFC 5685 section 9).
+    #[must_use]
+    pub fn gateway(&self) -> Option<(GatewayId<'a>, &'a [u8])> {
+        GatewayId::parse(self.data)
     }
 
     /// The hashes of SIGNATURE_HASH_ALGORITHMS (RFC 7427 section 4).

@@ -11,6 +11,7 @@ use super::{Established, Founded, Side};
 use crate::context::Context;
 use crate::event::{Event, Gone, RequestId, Shown};
 use crate::fault::{Failure, PeerFault, Refusal};
+use crate::redirect::Towards;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::closing::{Closed, Deleting, Retiring};
 use crate::sa::dialing::Transport;
@@ -182,6 +183,7 @@ impl Established {
             wanted: self.base.connection.vips.preferring(self.base.inner),
             retries_left: Attempt::RETRIES,
             transport: Transport::first(self.base.connection.tcp, self.path().stream().is_some()),
+            towards: self.base.gateway.map_or(Towards::Configured, Towards::Gateway),
         })
     }
 
@@ -264,6 +266,7 @@ impl Established {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::Redirect
                 | Task::Moot(_),
             )
             | None => {}

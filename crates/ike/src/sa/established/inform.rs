@@ -7,6 +7,7 @@ use crate::event::{Gone, Output, Role};
 use crate::exchange::informational::Asked;
 use crate::exchange::lifetime;
 use crate::fault::{Discard, PeerFault};
+use crate::redirect;
 use crate::sa::channel::{AnswerTicket, Incoming, Refused};
 use crate::sa::closing::Closed;
 use crate::sa::datagram::Datagram;
@@ -118,7 +119,11 @@ impl Established {
             // A child that nobody has used yet leaves nothing to wait for.
             return self.delete(cx, now, Gone::PeerDeleted, Vec::new());
         }
-        self.go_on(cx, now)
+        let away = redirect::target(&self.base.connection, payloads);
+        match away.and_then(|to| self.redirection(now, to)) {
+            Some(redirection) => self.go_on(cx, now).then(Then::Leave(Box::new(redirection))),
+            None => self.go_on(cx, now),
+        }
     }
 
     /// The peer has deleted the SA. If both sides were replacing it and only we
@@ -159,7 +164,7 @@ impl Established {
             Task::AskTicket => self.receive_ticket(cx, now, payloads),
             Task::DeleteChild(id) => self.linger(now.instant, id),
             Task::DeleteLoser(spi) => cx.spis.free(spi),
-            Task::TellAddresses | Task::TellLifetime => {}
+            Task::TellAddresses | Task::TellLifetime | Task::Redirect => {}
             Task::UpdateAddresses(task) => return self.receive_moved(cx, now, &task, payloads),
             Task::CheckPath(task) => return self.receive_checked(cx, now, &task, payloads),
             Task::CheckMapping => self.receive_mapping(payloads),
@@ -215,6 +220,7 @@ impl Established {
             Intent::TellLifetime => self.tell_lifetime(cx, now),
             Intent::CheckPath => self.check_path(cx, now),
             Intent::CheckMapping => self.check_mapping(cx, now),
+            Intent::Redirect => self.tell_where(cx, now),
             // The channel asks for these itself.
             Intent::Liveness | Intent::Delete | Intent::Reject | Intent::AskTicket => Ok(()),
         }

@@ -89,7 +89,10 @@ impl Established {
     fn remotes(&self) -> impl Iterator<Item = IpAddr> {
         let used = self.base.channel.path.remote.ip();
         let peers = self.ways.peers.iter().flatten();
-        let others = self.base.connection.remote_addrs.iter().chain(peers).copied();
+        // Where we were redirected to, the configured addresses are another's.
+        let is_configured = self.base.gateway.is_none();
+        let configured = self.base.connection.remote_addrs.iter().filter(move |_| is_configured);
+        let others = configured.chain(peers).copied();
         std::iter::once(used).chain(others.filter(move |other| *other != used))
     }
 

@@ -8,6 +8,7 @@ mod inform;
 mod liveness;
 mod mobike;
 mod reauth;
+mod redirect;
 mod rekey;
 mod set_up;
 mod show;
@@ -30,11 +31,12 @@ use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::lifetime::Deadlines;
 use crate::peers::Pair;
+use crate::redirect::Gateway;
 use crate::sa::channel::Channel;
 use crate::session::{AuthForm, AuthMethod, Grant};
 use crate::time::Instant;
 
-pub(crate) use set_up::{Answer, Awaited};
+pub(crate) use set_up::{Answer, Awaited, NoChild};
 pub(crate) use tickets::TicketAnswer;
 
 use children::{ChildSa, Purpose, State};
@@ -70,6 +72,10 @@ pub(crate) struct Founded {
     pub(crate) told: Vec<IpAddr>,
     /// The inner addresses that the responder gave the initiator.
     pub(crate) inner: Addresses,
+    /// Of an initiator: where we were redirected to.
+    pub(crate) gateway: Option<IpAddr>,
+    /// Of a responder: whether the initiator can be redirected (RFC 5685).
+    pub(crate) redirectable: bool,
 }
 
 /// Who began an SA, and where its policies come from.
@@ -131,6 +137,8 @@ pub(crate) struct Established {
     wanted: [Option<Group>; 2],
     /// What the peer has asked for, in the middle of its key exchanges.
     pending: Option<Box<Pending>>,
+    /// Where the peer is to go.
+    elsewhere: Option<Gateway>,
     watch: Watch,
 }
 
@@ -169,6 +177,7 @@ impl Established {
             ways,
             wanted: [None; 2],
             pending: None,
+            elsewhere: None,
             watch: Watch::begin(now),
             base,
         });

@@ -306,6 +306,7 @@ impl Established {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::Redirect
                 | Task::Moot(_),
             )
             | None => false,
@@ -345,6 +346,7 @@ impl Established {
             | Task::TellLifetime
             | Task::CheckPath(_)
             | Task::CheckMapping
+            | Task::Redirect
             | Task::Moot(_) => None,
         }
     }

@@ -20,6 +20,7 @@ use crate::exchange::child::{self, KeySource, Terms};
 use crate::exchange::lifetime;
 use crate::exchange::mobike;
 use crate::identity::Id;
+use crate::redirect::Gateway;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::inner::Given;
 use crate::sa::{IkeSa, Outcome};
@@ -52,6 +53,23 @@ pub(crate) struct Answer {
     pub(crate) told: Option<Vec<IpAddr>>,
     /// How long until the initiator should prove itself again (RFC 4478).
     pub(crate) lifetime: Option<Duration>,
+}
+
+/// Why the peer gets no child.
+pub(crate) enum NoChild {
+    /// It cannot have one.
+    Refused(NotifyType),
+    /// It is to go to another gateway (RFC 5685 section 6).
+    Redirected(Gateway),
+}
+
+impl NoChild {
+    fn push(&self, builder: &mut MessageBuilder<Protected>) {
+        match self {
+            Self::Refused(why) => builder.notify(*why, &[]),
+            Self::Redirected(to) => builder.notify(NotifyType::REDIRECT, &to.emit(&[])),
+        };
+    }
 }
 
 impl Answer {
@@ -127,7 +145,10 @@ impl Established {
             Purpose::First(Awaited::ByUs(waiting)) => self.first_by_us(cx, now, waiting, result),
             Purpose::First(Awaited::ByPeer(answer)) => match result {
                 Ok(()) => self.answer_with_child(cx, now, id, &answer),
-                Err(_) => self.without_child(cx, now, &answer, NotifyType::NO_ADDITIONAL_SAS),
+                Err(_) => {
+                    let why = NoChild::Refused(NotifyType::NO_ADDITIONAL_SAS);
+                    self.without_child(cx, now, &answer, &why)
+                }
             },
             Purpose::Ours(replaces) => self.installed_ours(cx, now, id, replaces, result),
             Purpose::Theirs(ticket, answer, replaces) => {
@@ -170,7 +191,7 @@ impl Established {
         });
         self.up(cx, now);
         match sent {
-            Ok(()) => Outcome::keep(IkeSa::Established(self)),
+            Ok(()) => self.go_on(cx, now),
             Err(_) => self.fault(cx),
         }
     }
@@ -181,12 +202,12 @@ impl Established {
         cx: &mut Context,
         now: Now,
         answer: &Answer,
-        why: NotifyType,
+        why: &NoChild,
     ) -> Outcome {
         let id = &self.base.connection.local_id;
         let sent = self.base.channel.answer(cx, answer.ticket, |builder| {
             answer.push(builder, id);
-            builder.notify(why, &[]);
+            why.push(builder);
         });
         self.up(cx, now);
         match sent {
