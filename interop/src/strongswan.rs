@@ -133,6 +133,14 @@ impl StrongSwan {
         self.swanctl("--rekey --child net").map(drop)
     }
 
+    /// Sends the peer to another gateway, by its address.
+    ///
+    /// # Errors
+    /// When there is no IKE SA.
+    pub fn redirect(&self, gateway: &str) -> Result<()> {
+        self.swanctl(&format!("--redirect --ike dut --gateway {gateway}")).map(drop)
+    }
+
     /// The established IKE SAs.
     ///
     /// # Errors
