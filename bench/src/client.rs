@@ -146,6 +146,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         fragmentation: Fragmentation::default(),
         mobike: true,
         unique: Unique::No,
+        max_sas: None,
         // The clients are many and this process is one: nobody asks after them.
         liveness: None,
         lifetime: Lifetime::endless(),

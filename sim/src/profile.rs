@@ -62,6 +62,8 @@ pub struct Profile {
     pub mobike: bool,
     /// What becomes of the other SAs of a peer that sets one up.
     pub unique: Unique,
+    /// How many SAs peers may have.
+    pub max_sas: Option<usize>,
     /// Ask for a sign of life.
     pub liveness: Option<Duration>,
     /// How long the keys of an IKE SA are used.
@@ -123,6 +125,7 @@ impl Profile {
             fragmentation: Fragmentation::default(),
             mobike: true,
             unique: Unique::No,
+            max_sas: None,
             liveness: None,
             lifetime: Lifetime::endless(),
             reauth: Lifetime::endless(),
@@ -220,6 +223,7 @@ impl Profile {
             fragmentation: self.fragmentation,
             mobike: self.mobike,
             unique: self.unique,
+            max_sas: self.max_sas,
             liveness: self.liveness,
             lifetime: self.lifetime,
             reauth: self.reauth,

@@ -507,6 +507,8 @@ pub enum Failure {
     NoChild,
     /// The peer has as many SAs as one identity may have.
     TooManySas,
+    /// The connection has as many SAs as it may have.
+    Full,
     /// The peer's identity has an SA already, and may have one only.
     NotUnique,
     /// The data plane could not install the child.
@@ -839,6 +841,7 @@ impl fmt::Display for Failure {
             Self::TooManySas => {
                 "the peer has as many SAs as one identity may have (sas_per_identity)"
             }
+            Self::Full => "the connection has as many SAs as it may have (max_sas)",
             Self::NotUnique => "the peer's identity has an SA already (unique = \"keep\")",
             Self::Plane => "the data plane could not install the child SA",
             Self::UnexpectedNat => "a NAT is on the way, and the peer allows none",

@@ -85,6 +85,9 @@ pub struct Connection {
     pub mobike: bool,
     /// What becomes of the other SAs of a peer that sets one up with us.
     pub unique: Unique,
+    /// How many SAs peers may have set up with us by this connection; `None`: as
+    /// many as there are.
+    pub max_sas: Option<usize>,
     /// Ask the peer for a sign of life after this much silence; `None`: never.
     pub liveness: Option<Duration>,
     /// How long the keys of the IKE SA are used.

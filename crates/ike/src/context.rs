@@ -53,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) redirects: Redirects,
     /// What our connections were given, by name.
     pub(crate) assigned: BTreeMap<Arc<str>, Arc<Assignment>>,
+    /// How many SAs peers have begun, by connection.
+    pub(crate) served: BTreeMap<Arc<str>, usize>,
     /// Which SA a child belongs to.
     pub(crate) owners: BTreeMap<ChildId, IkeSpi>,
     /// Which child a command of the plane installs.
@@ -108,6 +110,7 @@ impl Context {
             pools,
             redirects: Redirects::default(),
             assigned: BTreeMap::new(),
+            served: BTreeMap::new(),
             owners: BTreeMap::new(),
             installing: BTreeMap::new(),
             shard,
@@ -182,6 +185,21 @@ impl Context {
         let own = self.own_addresses(connection).filter(is_reachable);
         let others = own.filter(|own| *own != used);
         others.take(MAX_ADDRESSES).collect()
+    }
+
+    /// A peer has begun an SA.
+    pub(crate) fn begin_to_serve(&mut self, connection: &Arc<str>) {
+        *self.served.entry(Arc::clone(connection)).or_default() += 1;
+    }
+
+    /// An SA that a peer has begun is over.
+    pub(crate) fn end_to_serve(&mut self, connection: &Arc<str>) {
+        if let Some(count) = self.served.get_mut(connection) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.served.remove(connection);
+            }
+        }
     }
 
     /// A child that is no longer installed, or never was.

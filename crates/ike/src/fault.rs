@@ -122,6 +122,9 @@ pub enum Failure {
     /// The peer has as many SAs as one identity may have.
     #[error("the peer has as many SAs as one identity may have (sas_per_identity)")]
     TooManySas,
+    /// The connection has as many SAs as it may have.
+    #[error("the connection has as many SAs as it may have (max_sas)")]
+    Full,
     /// The peer's identity has an SA already, and may have one only.
     #[error("the peer's identity has an SA already (unique = \"keep\")")]
     NotUnique,
@@ -169,6 +172,7 @@ impl Failure {
             | Self::NoSecret
             | Self::NoPpk
             | Self::TooManySas
+            | Self::Full
             | Self::NotUnique
             | Self::UnexpectedNat
             | Self::Redirected => true,

@@ -96,7 +96,7 @@ impl Marks {
         Self {
             due: sa.due(),
             half_open: asker.filter(|_| is_half_open).map(|(_, address)| Source::of(address)),
-            place: sa.established().map(|sa| (PairHash::of(sa.pair()), sa.path().remote)),
+            place: sa.established().map(|sa| (PairHash::of(sa.pair()), sa.here())),
             stream: sa.stream(),
         }
     }

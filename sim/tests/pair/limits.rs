@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ike::event::{Command, Event, How};
+use ike::config::{Lifetime, Unique};
+use ike::event::{Command, Event, Gone, How};
 use ike::fault::{Discard, Failure, Refusal};
 use ike::wire::{ExchangeType, Flags, Header, Message, MessageBuilder, NotifyType};
 use sim::pair::CLIENT;
@@ -207,6 +208,83 @@ fn greedy(names: [&'static str; 4], change: impl FnOnce(&mut Scene)) -> Pair {
         scene.client.more = (1..).zip(more).map(connection).collect();
         change(scene);
     })
+}
+
+fn is_full(pair: &Pair) -> usize {
+    let is_it = |event: &&Event| matches!(event, Event::Failed { why: Failure::Full, .. });
+    pair.gateway_events().filter(is_it).count()
+}
+
+#[test]
+fn a_connection_gets_no_more_sas_than_it_may_have() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let mut pair = greedy(NAMES, |scene| scene.gateway.max_sas = Some(2));
+    pair.command(Command::Up("a".into())).unwrap();
+    pair.command(Command::Up("b".into())).unwrap();
+    let refused = Err(Refusal::Failed(Failure::RefusedByPeer));
+    assert_eq!(pair.command(Command::Up("c".into())), refused);
+    assert_eq!((is_full(&pair), pair.served().len()), (1, 2));
+    // What is resumed takes its own place.
+    pair.command(Command::Suspend("b".into())).unwrap();
+    assert_eq!(pair.served().len(), 2);
+    pair.command(Command::Resume("b".into())).unwrap();
+    // Whoever gives one up leaves room for another.
+    pair.command(Command::Down("a".into())).unwrap();
+    pair.command(Command::Up("d".into())).unwrap();
+    assert_eq!((is_full(&pair), pair.served().len()), (1, 2));
+    for name in ["b", "d"] {
+        pair.command(Command::Down(name.into())).unwrap();
+    }
+    pair.world.run_for(31 * SECOND);
+    pair.assert_empty();
+}
+
+#[test]
+fn what_takes_the_place_of_another_has_room() {
+    for unique in [Unique::Replace, Unique::Keep] {
+        let mut pair = greedy(["a", "b", "c", "d"], |scene| {
+            scene.gateway.max_sas = Some(1);
+            scene.gateway.unique = unique;
+        });
+        pair.command(Command::Up("a".into())).unwrap();
+        pair.command(Command::Up("b".into())).unwrap();
+        pair.world.run_for(11 * SECOND);
+        assert_eq!((is_full(&pair), pair.served().len()), (0, 1));
+    }
+}
+
+#[test]
+fn who_proves_itself_again_has_room_and_no_more_than_before() {
+    let times = Lifetime::of(60 * SECOND);
+    let narrow: [fn(&mut Scene); 2] = [
+        |scene| scene.gateway.max_sas = Some(1),
+        |scene| scene.gateway.limits.sas_per_identity = 1,
+    ];
+    for narrow in narrow {
+        let mut pair = Pair::joined(|scene| {
+            scene.client.reauth = times;
+            narrow(scene);
+        });
+        pair.world.run_for(600 * SECOND);
+        let ups = pair.client_events().filter(|it| matches!(it, Event::Up { .. })).count();
+        assert!(ups >= 9, "{ups}");
+        assert!(pair.served().len() <= 2);
+        // Who does not end the one before is made to.
+        let gateway = pair.gateway;
+        pair.world.meddler = Some(Box::new(move |sent| {
+            let is_delete = sent.by != gateway
+                && sent.datagram.header().is_some_and(|it| {
+                    it.exchange == ExchangeType::INFORMATIONAL && !it.flags.response
+                });
+            if is_delete { Vec::new() } else { sim::meddle::untouched(sent) }
+        }));
+        let before = pair.gateway_events().count();
+        pair.world.run_for(90 * SECOND);
+        let ends = pair.gateway_events().skip(before);
+        let replaced = |it: &&Event| matches!(it, Event::Down { why: Gone::Replaced, .. });
+        assert!(ends.filter(replaced).count() >= 1);
+        assert!(pair.served().len() <= 2);
+    }
 }
 
 fn refusals(pair: &Pair) -> Vec<(Option<String>, Option<String>)> {

@@ -109,6 +109,7 @@ fn the_next_sa_takes_over_without_the_loss_of_a_packet() {
                 let mut pair = Pair::joined(|scene| {
                     told(scene);
                     scene.gateway.unique = unique;
+                    scene.gateway.max_sas = Some(1);
                     if has_pool {
                         with_pool(scene);
                     }

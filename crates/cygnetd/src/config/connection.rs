@@ -69,6 +69,7 @@ pub(super) fn read(
     let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
     let unique = section.get(findings, "unique", |item| item.word(&UNIQUE)).unwrap_or_default();
     let redirect = redirect(&mut section, findings);
+    let max_sas = section.get(findings, "max_sas", |item| item.integer(1..=1u32 << 24));
     let identities = identities(&mut section, around, findings);
     let ppk = ppk(&mut section, around, &addresses, findings);
     let vips = pool::vips(&mut section, findings);
@@ -101,6 +102,7 @@ pub(super) fn read(
             fragmentation,
             mobike,
             unique,
+            max_sas: max_sas.map(|count| count as usize),
             liveness: (!liveness.is_zero()).then_some(liveness),
             lifetime,
             reauth,

@@ -321,6 +321,7 @@ fn each_mistake_has_its_own_words() {
             "no address in remote_addrs of [connections.office] is a single one: it can only answer",
         ),
         ("limits", "sas_per_identity = 0", "this number is out of range"),
+        ("connections.office", "max_sas = 0", "this number is out of range"),
         (office, "proposals = []", "this list is empty"),
         (
             office,
@@ -1020,6 +1021,13 @@ fn a_raw_public_key_and_whose_it_is_are_enough() {
         panic!("nobody is trusted")
     };
     assert!(trust.has_raw_keys());
+}
+
+#[test]
+fn a_connection_may_have_so_many_sas() {
+    let most = |lines| good(&with("connections.office", lines)).ike.connections[0].max_sas;
+    assert_eq!(most(""), None);
+    assert_eq!(most("max_sas = 5"), Some(5));
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Endpoint {
                     self.plan_reauthentication(now, index, Ended::Failed(None));
                 }
             }
-            Then::Arrived { peer, connection, supersedes } => {
+            Then::Arrived { peer, connection, supersedes, renews } => {
                 let pair = Pair { ours: &connection.local_id, peer: &peer };
                 let older = match supersedes {
                     Supersedes::None => Vec::new(),
@@ -142,6 +142,12 @@ impl Endpoint {
                 };
                 for old in older.into_iter().filter(|&old| Some(old) != spi) {
                     self.replace(now, old, pair);
+                }
+                if let Some(old) = renews {
+                    self.change_established(now, old, |mut sa, _| {
+                        sa.end_at(now.instant + GRACE, Gone::Replaced);
+                        Outcome::keep(IkeSa::Established(sa))
+                    });
                 }
                 // Who is let in beside the first is its machine, with a new SA.
                 if matches!(connection.unique, Unique::Replace | Unique::Keep) {

@@ -17,7 +17,10 @@ impl Endpoint {
     pub fn holdings(&self) -> Holdings {
         Holdings {
             sas: self.table.len(),
-            table: self.table.index_entries() + self.cx.peers.len() + self.cx.streams.len(),
+            table: self.table.index_entries()
+                + self.cx.peers.len()
+                + self.cx.streams.len()
+                + self.cx.served.len(),
             spis: self.cx.spis.len(),
             children: self.cx.owners.len(),
             installing: self.cx.installing.len(),

@@ -13,12 +13,13 @@ use crate::event::{Event, How, Path, Role, SaId, Shown, TicketFault};
 use crate::exchange::auth::{
     self, AuthData, Basis, Claim, Demand, Expectation, PeerAuthenticated, identity,
 };
+use crate::exchange::configuration::Request;
 use crate::exchange::nat::Way;
 use crate::exchange::{Transcript, child, intermediate, mobike, ppk};
 use crate::fault::{Discard, Failure, PeerFault};
 use crate::identity::{Id, IdPattern};
 use crate::inner::Addresses;
-use crate::peers::Pair;
+use crate::peers::{Here, Pair, Wish};
 use crate::pool::Yields;
 use crate::proposal::group_number;
 use crate::sa::channel::{AnswerTicket, Channel};
@@ -81,6 +82,8 @@ struct Admitted {
     connection: Arc<Connection>,
     peer: PeerAuthenticated,
     supersedes: Supersedes,
+    /// The SA that must end, since there is no room for both.
+    renews: Option<IkeSpi>,
     /// Whether a PPK is mixed in.
     ppk: bool,
 }
@@ -242,9 +245,12 @@ impl Asked {
             if admitted.connection.mobike && mobike::is_rewritten(payloads, &ticket.path) {
                 return Err(Failure::UnexpectedNat.into());
             }
-            admitted.has_room(cx, ticket.path.remote)?;
+            let request = Request::of(payloads);
+            let wanted = request.map_or(Addresses::NONE, |request| request.wanted);
+            let wish = Wish::of(payloads, wanted);
+            let renews = admitted.has_room(cx, ticket.path.remote, wish)?;
             let proven = self.prove(&keys, &admitted)?;
-            Ok((admitted, proven))
+            Ok((Admitted { renews, ..admitted }, proven))
         });
         match admitted {
             Ok(admitted) => self.establish(cx, now, *keys, ticket, payloads, admitted),
@@ -316,7 +322,7 @@ impl Asked {
             Unique::No | Unique::Replace | Unique::Keep if initial_contact => Supersedes::All,
             Unique::No | Unique::Replace | Unique::Keep | Unique::Never => Supersedes::None,
         };
-        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk })
+        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, renews: None, ppk })
     }
 
     /// Mixes in the PPK that the initiator names, and leaves the connections that
@@ -380,7 +386,8 @@ impl Asked {
         }
         let supersedes = Supersedes::Resumed(presented.origin.spi);
         // Its SK_d has a PPK mixed in, or not, since the set-up: not again here.
-        Ok(Admitted { connection: Arc::clone(connection), peer, supersedes, ppk: false })
+        let connection = Arc::clone(connection);
+        Ok(Admitted { connection, peer, supersedes, renews: None, ppk: false })
     }
 
     fn verify(
@@ -420,7 +427,7 @@ impl Asked {
     ) -> Outcome {
         let beside = admitted.of_same_machine(cx, ticket.path.remote);
         let yields = admitted.yields(&beside);
-        let Admitted { connection, peer, supersedes, ppk } = admitted;
+        let Admitted { connection, peer, supersedes, renews, ppk } = admitted;
         let arrived_by = Arc::clone(&connection);
         let Proven { credential, auth } = proven;
         let elsewhere = cx.redirects.of(&connection, ticket.path.local.ip()).cloned();
@@ -471,7 +478,9 @@ impl Asked {
             inner: given.addresses,
             gateway: None,
             redirectable,
+            wish: Some(Wish::of(payloads, given.addresses)),
         };
+        cx.begin_to_serve(&arrived_by.name);
         let mut established = Established::new(founded, &peer, None, now.instant);
         established.begin_proof(cx, now);
         let lifetime = established.auth_lifetime(now);
@@ -502,37 +511,66 @@ impl Asked {
             }
             Err(why) => established.without_child(cx, now, &answer, &why),
         };
-        outcome.then(Then::Arrived { peer: peer_id, connection: arrived_by, supersedes })
+        outcome.then(Then::Arrived { peer: peer_id, connection: arrived_by, supersedes, renews })
     }
 }
 
 impl Admitted {
     /// Whether the peer, who is at `remote`, may have another SA. There is no
     /// notify of its own for one that may not: it is not let in (RFC 7296
-    /// section 2.21.2).
-    fn has_room(&self, cx: &Context, remote: SocketAddr) -> Result<(), Denied> {
-        let Self { connection, peer, supersedes, .. } = self;
-        let pair = Pair { ours: &connection.local_id, peer: peer.id() };
-        let stays = |(spi, _): &(IkeSpi, SocketAddr)| match supersedes {
+    /// section 2.21.2). Who sets up again what it has, since it proves itself
+    /// again, has one more for a while; where there is no room for that, this is
+    /// which of its SAs must end.
+    fn has_room(
+        &self,
+        cx: &Context,
+        remote: SocketAddr,
+        wish: Wish,
+    ) -> Result<Option<IkeSpi>, Denied> {
+        let all = || cx.peers.sas_of(self.pair());
+        let stays = |(spi, _): &(IkeSpi, Here)| match self.supersedes {
             Supersedes::None => true,
             Supersedes::All => false,
             Supersedes::Resumed(old) => *spi != IkeSpi(old.to_be_bytes()),
         };
-        let others = || cx.peers.sas_of(pair).filter(stays);
-        let why = match connection.unique {
-            Unique::Keep if others().any(|(_, other)| other != remote) => Failure::NotUnique,
-            _ if others().count() >= cx.limits.sas_per_identity => Failure::TooManySas,
-            _ => return Ok(()),
+        let others = || all().filter(stays);
+        let have = others().count();
+        let is_alone = matches!(self.connection.unique, Unique::Replace | Unique::Keep);
+        // What takes the place of another is not one more of its connection.
+        let is_more = all().count() == have && !(is_alone && have > 0);
+        let most = self.connection.max_sas.filter(|_| is_more).unwrap_or(usize::MAX);
+        let served = cx.served.get(&self.connection.name).copied().unwrap_or_default();
+        let of_identity = (have + 1).saturating_sub(cx.limits.sas_per_identity);
+        let of_connection = (served + 1).saturating_sub(most);
+        let why = match self.connection.unique {
+            Unique::Keep if others().any(|(_, other)| other.address != remote) => {
+                Failure::NotUnique
+            }
+            _ if of_identity > 0 => Failure::TooManySas,
+            _ if of_connection > 0 => Failure::Full,
+            _ => return Ok(None),
         };
-        let proven = Some((Arc::clone(&connection.name), peer.id().clone()));
-        Err(Denied { why, proven })
+        let is_it =
+            |(_, other): &(IkeSpi, Here)| other.address.ip() == remote.ip() && other.wish == wish;
+        let spare = why != Failure::NotUnique && of_identity.max(of_connection) == 1;
+        match others().find(is_it).filter(|_| spare) {
+            Some((old, _)) => Ok(Some(old)),
+            None => {
+                let proven = Some((Arc::clone(&self.connection.name), self.peer.id().clone()));
+                Err(Denied { why, proven })
+            }
+        }
+    }
+
+    fn pair(&self) -> Pair<'_> {
+        Pair { ours: &self.connection.local_id, peer: self.peer.id() }
     }
 
     /// The SAs that the peer has already, and that its machine has begun.
     fn of_same_machine(&self, cx: &Context, remote: SocketAddr) -> Vec<SaId> {
-        let pair = Pair { ours: &self.connection.local_id, peer: self.peer.id() };
-        let all = cx.peers.sas_of(pair).filter(|(_, other)| other.ip() == remote.ip());
-        all.map(|(spi, _)| SaId(u64::from_be_bytes(spi.0))).collect()
+        let all = cx.peers.sas_of(self.pair());
+        let own = all.filter(|(_, other)| other.address.ip() == remote.ip());
+        own.map(|(spi, _)| SaId(u64::from_be_bytes(spi.0))).collect()
     }
 
     /// Which other SAs of the peer give it their addresses, since they end.

@@ -151,6 +151,8 @@ pub(crate) enum Then {
         connection: Arc<Connection>,
         /// Which older SAs.
         supersedes: Supersedes,
+        /// An SA for which there is no room beside the new one.
+        renews: Option<IkeSpi>,
     },
 }
 

@@ -239,6 +239,7 @@ impl Established {
                 cx.submit(Command::Release(group));
             }
             cx.take_addresses_back(&self.base.connection, self.id(), self.base.inner);
+            cx.end_to_serve(&self.base.connection.name);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::exchange::nat::Nat;
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::lifetime::Deadlines;
-use crate::peers::Pair;
+use crate::peers::{Here, Pair, Wish};
 use crate::redirect::Gateway;
 use crate::sa::channel::Channel;
 use crate::session::{AuthForm, AuthMethod, Grant};
@@ -76,6 +76,8 @@ pub(crate) struct Founded {
     pub(crate) gateway: Option<IpAddr>,
     /// Of a responder: whether the initiator can be redirected (RFC 5685).
     pub(crate) redirectable: bool,
+    /// What the initiator wanted, if it is the peer.
+    pub(crate) wish: Option<Wish>,
 }
 
 /// Who began an SA, and where its policies come from.
@@ -202,6 +204,12 @@ impl Established {
             Side::Line { index, .. } => Some(index),
             Side::Peer { .. } => None,
         }
+    }
+
+    /// What others see of it.
+    pub(crate) fn here(&self) -> Here {
+        let none = Wish { traffic: 0, inner: self.base.inner };
+        Here { address: self.base.channel.path.remote, wish: self.base.wish.unwrap_or(none) }
     }
 
     pub(crate) fn pair(&self) -> Pair<'_> {
