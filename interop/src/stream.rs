@@ -40,14 +40,26 @@ impl Stream {
         })
     }
 
+    /// Ends it: how many packets it has sent, and the numbers, from 1, of those
+    /// that were answered, in the order of the answers.
+    ///
+    /// # Errors
+    /// When it does not end, or does not say what it did.
+    pub fn stop(mut self) -> Result<(usize, Vec<u32>)> {
+        self.process.signal(Signal::INT)?;
+        self.process.wait_exit(PATIENCE)?;
+        let output = self.process.output()?;
+        let sent = output.lines().find_map(|line| line.split_once(" packets transmitted"));
+        let (sent, _) = sent.with_context(|| format!("no summary: {output}"))?;
+        Ok((sent.parse()?, answered(&self.process)?))
+    }
+
     /// Ends it, and checks that each packet before the last answer was answered, once.
     ///
     /// # Errors
     /// When one was lost or doubled, or an answer is not one.
-    pub fn finish(mut self) -> Result<()> {
-        self.process.signal(Signal::INT)?;
-        self.process.wait_exit(PATIENCE)?;
-        let mut answers = answered(&self.process)?;
+    pub fn finish(self) -> Result<()> {
+        let (_, mut answers) = self.stop()?;
         answers.sort_unstable();
         let first = answers.first().copied().context("an answer")?;
         let all: Vec<_> = (first..).take(answers.len()).collect();

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use control::{Gone, How, State, What};
-use interop::{Cygnet, Namespace, StrongSwan, story};
+use interop::{
+    Capture, Cygnet, Frame, Namespace, PATIENCE, Packet, Stream, StrongSwan, story, until,
+};
 
 /// Behind the cygnet under test, and behind its peer.
 const INNER: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 91, 0, 1), Ipv4Addr::new(10, 92, 0, 1)];
@@ -60,6 +62,9 @@ fn swanctl_conf(local: &str, remote: &str) -> String {
     )
 }
 
+/// Octets of the headers of IPv4 and UDP.
+const IP_AND_UDP: usize = 28;
+
 /// It leaves one network and comes to another: for a moment it has no address.
 fn change_address(namespace: &Namespace, from: &str, to: &str) -> Result<()> {
     namespace.ip(&format!("addr del {from}/24 dev eth0"))?;
@@ -97,6 +102,97 @@ fn a_client_that_changes_its_address_keeps_its_sa_with_strongswan() -> Result<()
         assert!(!has_ended(&cygnet)?);
         Ok(())
     })
+}
+
+#[test]
+fn of_a_stream_that_goes_on_only_answers_to_the_old_address_are_lost_with_strongswan() -> Result<()>
+{
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        peer.address("lo", "10.92.0.1/32")?;
+        let _strongswan = StrongSwan::start_with(&peer, &swanctl_conf("10.77.0.2", "%any"))?;
+        loses_only_what_was_underway(&dut)
+    })
+}
+
+#[test]
+fn of_a_stream_that_goes_on_only_answers_to_the_old_address_are_lost_with_cygnet() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let gateway = cygnet_conf("", ("@peer", "@dut"), [92, 91], "");
+        let _gateway = Cygnet::start_with(&peer, "dut", &gateway)?;
+        loses_only_what_was_underway(&dut)
+    })
+}
+
+/// A client changes its address under a stream. Every packet of it goes out, by
+/// the old way or the new one, also those that come while there is no way. What
+/// the peer answers to the old address, since it does not know better yet, is
+/// underway on a way that is gone, and nothing else is missing.
+fn loses_only_what_was_underway(dut: &Namespace) -> Result<()> {
+    const OLD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+    const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+    let mut cygnet = Cygnet::start_with(dut, "dut", &client(""))?;
+    cygnet.up()?;
+    let wire = Capture::start(dut, "eth0")?;
+    let mut stream = Stream::start(dut, INNER[0], INNER[1])?;
+    dut.ip("addr del 10.77.0.1/24 dev eth0")?;
+    let sealed = || Ok::<_, anyhow::Error>(cygnet.connection()?.children[0].packets_out);
+    let before = sealed()?;
+    until(PATIENCE, "twenty packets for which there is no way", || {
+        Ok((sealed()? >= before + 20).then_some(()))
+    })?;
+    dut.ip("addr add 10.77.0.9/24 dev eth0")?;
+    cygnet.wait_for_event("the move", |event| match event {
+        What::Moved { local, .. } if local.starts_with("10.77.0.9:") => Some(()),
+        _ => None,
+    })?;
+    stream.wait_for_more()?;
+    let (sent, mut answered) = stream.stop()?;
+
+    let there = |seen: &[Ways]| count(seen, |[from, _]| [OLD, NEW].contains(&from));
+    let back = |seen: &[Ways]| count(seen, |[_, to]| [OLD, NEW].contains(&to));
+    let seen = until(PATIENCE, "each packet on the wire, and an answer to it", || {
+        let seen = esp_on(&wire)?;
+        Ok((there(&seen) >= sent && back(&seen) >= sent).then_some(seen))
+    })?;
+    assert_eq!((there(&seen), back(&seen)), (sent, sent));
+
+    // The answers to the new address are to the last packets. All of them have come, and of the
+    // others the first ones, up to the moment at which the address went.
+    let to_new = count(&seen, |[_, to]| to == NEW);
+    answered.sort_unstable();
+    let first_to_new = u32::try_from(sent - to_new)? + 1;
+    let (by_old, by_new): (Vec<u32>, Vec<u32>) =
+        answered.iter().partition(|number| **number < first_to_new);
+    let last = answered.last().copied().unwrap_or_default();
+    assert_eq!(by_new, (first_to_new..=last).collect::<Vec<_>>());
+    assert_eq!(by_old, (1..).take(by_old.len()).collect::<Vec<_>>());
+    assert!(!has_ended(&cygnet)?);
+    Ok(())
+}
+
+/// From where to where, and how many packets.
+type Ways = ([Ipv4Addr; 2], usize);
+
+fn count(seen: &[Ways], is_it: impl Fn([Ipv4Addr; 2]) -> bool) -> usize {
+    seen.iter().filter(|(way, _)| is_it(*way)).map(|(_, packets)| packets).sum()
+}
+
+/// All ESP so far. What is sent at once passes a cable in one piece: as many packets of the
+/// stream, which are of one length.
+fn esp_on(wire: &Capture) -> Result<Vec<Ways>> {
+    let esp = |frame: Frame| match frame.packet()? {
+        Packet::Esp { from, to, .. } => {
+            let total = frame.octets.get(16..)?.first_chunk().copied()?;
+            Some(([from, to], usize::from(u16::from_be_bytes(total)) - IP_AND_UDP))
+        }
+        _ => None,
+    };
+    let all: Vec<_> = wire.frames()?.into_iter().filter_map(esp).collect();
+    let one = all.iter().map(|(_, octets)| *octets).min().unwrap_or(1);
+    assert!(all.iter().all(|(_, octets)| octets % one == 0), "{all:?}");
+    Ok(all.into_iter().map(|(way, octets)| (way, octets / one)).collect())
 }
 
 #[test]

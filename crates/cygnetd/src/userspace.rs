@@ -36,6 +36,7 @@ mod child;
 mod events;
 mod receiving;
 mod sending;
+mod stranded;
 mod tables;
 
 use crate::net::Net;
@@ -147,6 +148,8 @@ impl Userspace {
     fn move_to(&mut self, id: ChildId, path: OuterPath) -> Result<(), Fault> {
         self.check_path(&path)?;
         self.children.get(&id).ok_or(Fault::Unknown)?.move_to(path);
+        // What could not leave by the way before may by this one.
+        self.shared.released_ready.raise();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Shared;
 use super::child::Child;
 use super::events::Events;
+use super::stranded::Strand;
 use super::tables::Lookup;
 use crate::tun::{Filled, TunReader};
 
@@ -26,7 +27,7 @@ const BROKEN_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Sends until the plane stops.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut sender = Sender { shared, outbox: Outbox::default() };
+    let mut sender = Sender { shared, outbox: Outbox::default(), strand: Strand::default() };
     let mut reader = TunReader::new(shared.tun.mtu());
     let mut is_broken = false;
     while let Ok(Ready { stop: false, released, tun }) = wait(shared, is_broken) {
@@ -68,12 +69,15 @@ fn wait(shared: &Shared, is_broken: bool) -> rustix::io::Result<Ready> {
 struct Sender<'a> {
     shared: &'a Shared,
     outbox: Outbox,
+    strand: Strand,
 }
 
 impl Sender<'_> {
-    /// Packets that waited for a child go before those that come now.
+    /// Packets that waited for a child, or for another way of it, go before those
+    /// that come now.
     fn send_released(&mut self) {
         self.shared.released_ready.lower();
+        self.strand.retry(self.shared);
         let mut packets = std::mem::take(
             &mut *self.shared.released.lock().unwrap_or_else(PoisonError::into_inner),
         );
@@ -100,7 +104,7 @@ impl Sender<'_> {
             let lookup = self.shared.tables.read();
             self.seal_while_there_is_room(&lookup, &mut packets);
             drop(lookup);
-            self.outbox.send(self.shared);
+            self.outbox.send(self.shared, &mut self.strand);
         }
     }
 
@@ -244,16 +248,10 @@ impl Outbox {
         }
     }
 
-    fn send(&mut self, shared: &Shared) {
+    fn send(&mut self, shared: &Shared, strand: &mut Strand) {
         for Send { to, segments } in self.sends.iter_mut().take(self.used) {
-            if let Some((_, path)) = to.take() {
-                let (octets, segment) = (segments.octets(), segments.segment_size());
-                let sent =
-                    shared.net.send_esp(&path, octets, segment, segments.ecn(), &shared.stop);
-                let lost = sent.unwrap_or_else(|_| segments.count());
-                if lost > 0 {
-                    shared.discards.count_many(Discard::NotSent, lost as u64);
-                }
+            if let Some((child, path)) = to.take() {
+                strand.send(shared, (child, &path), segments);
             }
             segments.clear();
         }
