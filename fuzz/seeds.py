@@ -115,6 +115,9 @@ def hand_made():
     seed_payload(D, bytes([1, 0, 0, 0]))
     seed_payload(D, struct.pack(">BBH", 3, 4, 2) + b"\1\2\3\4\5\6\7\x08")
     seed_payload(N, bytes([3, 4]) + struct.pack(">H", 16393) + b"\1\2\3\4")
+    seed_payload(N, bytes([0, 0]) + struct.pack(">H", 16407) + b"\1\4\xc0\0\2\1" + bytes(range(32)))
+    seed_payload(N, bytes([0, 0]) + struct.pack(">H", 16407) + b"\3\x0fgw2.example.org")
+    seed_payload(N, bytes([0, 0]) + struct.pack(">H", 16408) + b"\2\x10" + ipv6[0])
     seed_payload(N, bytes([0, 0]) + struct.pack(">H", 16431) + b"\0\2\0\3\0\4\0\5")
     seed_payload(V, b"a vendor")
 

@@ -10,8 +10,8 @@ use ike::identity::Id;
 use ike::proposal::{EspProposal, group_number};
 use ike::status::Stage;
 use ike::wire::{
-    CertEncoding, ExchangeType, MessageBuilder, NewProposal, Notify, NotifyType, PayloadType,
-    Protected, Protocol,
+    CertEncoding, ExchangeType, GatewayId, Header, Message, MessageBuilder, NewProposal, Notify,
+    NotifyType, PayloadType, Protected, Protocol,
 };
 use sim::pair::CLIENT;
 use sim::profile::{GATEWAY, subnet};
@@ -596,6 +596,87 @@ fn a_move_through_a_forbidden_nat_is_asked_for_three_times_more() {
     assert!(is_down(&client, Gone::Moved));
 }
 
+/// IKE_AUTH is refused since addresses were rewritten; what the client says then.
+fn find_a_nat(pair: &mut Pair, gateway: &mut Scripted, auth: &Opened) -> Option<Vec<u8>> {
+    assert!(has(auth, NotifyType::NO_NATS_ALLOWED));
+    let refusal = gateway.seal((AUTH, 1, true), |builder| {
+        builder.notify(NotifyType::UNEXPECTED_NAT_DETECTED, &[]);
+    });
+    tell(pair, true, &refusal)
+}
+
+#[test]
+fn a_set_up_through_a_forbidden_nat_begins_anew_twice_and_then_fails() {
+    let (mut client, mut auth) = mobile();
+    for _ in 0..2 {
+        let again = find_a_nat(&mut client.pair, &mut client.gateway, &auth);
+        let (gateway, response) = Scripted::answering(&again.expect("another IKE_SA_INIT"));
+        client.gateway = gateway;
+        let request = client.hear(&response).expect("another IKE_AUTH");
+        auth = client.gateway.open(&request);
+    }
+    assert_eq!(find_a_nat(&mut client.pair, &mut client.gateway, &auth), None);
+    let why = Failure::Notify(NotifyType::UNEXPECTED_NAT_DETECTED.0);
+    assert_eq!(client.failure(), why);
+}
+
+#[test]
+fn a_nat_that_was_there_only_once_does_not_keep_a_client_from_coming_up() {
+    let (mut client, auth) = mobile();
+    let first = client.pair.world.trace[0].datagram.header().unwrap();
+    let again = find_a_nat(&mut client.pair, &mut client.gateway, &auth).unwrap();
+    let header = Header::parse(&again).unwrap().0;
+    assert_eq!((header.exchange, header.message_id), (ExchangeType::SA_INIT, 0));
+    assert_ne!(header.spi_i, first.spi_i);
+    let (gateway, response) = Scripted::answering(&again);
+    client.gateway = gateway;
+    client.hear(&response).expect("another IKE_AUTH");
+    assert_eq!(client.accept(child), None);
+    assert_eq!(client.end(), Ok(()));
+}
+
+#[test]
+fn a_resumption_through_a_forbidden_nat_shows_its_ticket_again() {
+    let (mut pair, sk_d) = suspended();
+    pair.world.roam(pair.client, &[CLIENT], None);
+    pair.begin(Command::Resume(pair.name()));
+    let first = pair.world.trace.last().unwrap().datagram.ike().unwrap().clone();
+    let (mut gateway, response) = Scripted::resumed(&first, sk_d);
+    let auth = tell(&mut pair, true, &response).expect("IKE_AUTH");
+    let auth = gateway.open(&auth);
+    let again = find_a_nat(&mut pair, &mut gateway, &auth).expect("another request");
+    let ticket = |octets: &[u8]| {
+        let message = Message::parse(octets).unwrap();
+        assert_eq!(message.header.exchange, ExchangeType::SESSION_RESUME);
+        message.payloads.notify(NotifyType::TICKET_OPAQUE).unwrap().data.to_vec()
+    };
+    assert_eq!(ticket(&again), ticket(&first));
+}
+
+#[test]
+fn only_a_gateway_that_has_proved_who_it_is_redirects_in_ike_auth() {
+    let to = GatewayId::Address([198, 51, 100, 2].into()).emit(&[]);
+    for (secret, is_followed) in [("secret", true), ("another", false)] {
+        let (mut client, _) = Client::new();
+        let who = id("gateway.example");
+        let auth = client.gateway.auth(&who, secret);
+        let response = client.gateway.seal((AUTH, 1, true), |builder| {
+            push_identity(builder, Role::Responder, &who, &auth);
+            builder.notify(NotifyType::REDIRECT, &to);
+        });
+        client.hear(&response);
+        let has_gone = |event: &Event| matches!(event, Event::Redirected { .. });
+        assert_eq!(client.pair.client_events().any(has_gone), is_followed);
+    }
+    // Without a proof it is not even read.
+    let (mut client, _) = Client::new();
+    let response = client.gateway.seal((AUTH, 1, true), |builder| {
+        builder.notify(NotifyType::REDIRECT, &to);
+    });
+    client.hear(&response);
+    assert_eq!(client.failure(), Failure::Protocol);
+}
+
 /// A suspended client whose session came from a gateway written line by line,
 /// and the SK_d that both have kept.
 fn suspended() -> (Pair, SkD) {
@@ -748,7 +829,7 @@ fn a_refusal_that_was_lost_is_repeated() {
     // Then the SA is forgotten, and its token is all that is said.
     gateway.pair.world.run_for(31 * SECOND);
     let last = gateway.hear(&request).expect("an answer");
-    let Ok(message) = ike::wire::Message::parse(&last) else { panic!("it is in clear") };
+    let Ok(message) = Message::parse(&last) else { panic!("it is in clear") };
     assert!(message.payloads.notify(NotifyType::INVALID_IKE_SPI).is_some());
 }
 
@@ -788,7 +869,7 @@ fn a_first_request_with_an_unknown_critical_payload_is_answered_in_clear() {
     let len = u32::try_from(octets.len()).unwrap();
     octets[24..28].copy_from_slice(&len.to_be_bytes());
     let answer = tell(&mut pair, false, &octets).expect("an answer");
-    let message = ike::wire::Message::parse(&answer).unwrap();
+    let message = Message::parse(&answer).unwrap();
     let notify = message.payloads.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD).unwrap();
     assert_eq!((notify.data, message.payloads.len()), (&[200][..], 1));
     assert_eq!(pair.world.node(pair.gateway).endpoint.status().half_open, 0);
@@ -832,7 +913,7 @@ fn a_client_that_does_no_nat_detection_on_resume_gets_a_nonce_alone_and_plain_es
     let (mut gateway, sk_d, ticket) = ticketed();
     let opening = Opening::resuming(sk_d.duplicate_for_grant(), &ticket, |_| {});
     let response = gateway.hear(opening.request()).expect("an answer");
-    let message = ike::wire::Message::parse(&response).unwrap();
+    let message = Message::parse(&response).unwrap();
     assert_eq!(message.payloads.len(), 1);
     assert_eq!(message.payloads.nonce().map(<[u8]>::len), Some(32));
     let response = resume(&mut gateway, (sk_d, &ticket), "client.example", |_| {});

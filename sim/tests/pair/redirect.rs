@@ -298,6 +298,30 @@ fn a_ticket_is_taken_along_and_the_next_one_is_shown_where_it_is_from() {
 }
 
 #[test]
+fn where_a_session_is_resumed_changes_with_the_configured_gateway_and_with_nothing_else() {
+    let reconfigured = |change: fn(&mut Profile)| {
+        let mut fleet = Fleet::new();
+        fleet.redirect(0, Some(gateway(1)));
+        assert_eq!(fleet.up(), Ok(()));
+        assert_eq!(fleet.command(Command::Suspend("home".into())), Ok(()));
+        fleet.forget();
+        let mut profile = Profile::client();
+        change(&mut profile);
+        let time = fleet.world.now();
+        let node = fleet.world.node_mut(fleet.client);
+        let now = node.clock.at(time);
+        node.endpoint.reconfigure(now, profile.config());
+        fleet.world.settle(fleet.client);
+        assert_eq!(fleet.command(Command::Resume("home".into())), Ok(()));
+        fleet.first_words()[0]
+    };
+    let first = reconfigured(|profile| profile.liveness = Some(50 * SECOND));
+    assert_eq!(first, (RESUME, address(1), SUPPORTED));
+    let first = reconfigured(|profile| profile.remote = Some(address(2)));
+    assert_eq!(first, (RESUME, address(2), SUPPORTED));
+}
+
+#[test]
 fn a_gateway_that_cannot_open_the_ticket_makes_a_full_exchange() {
     let mut fleet = Fleet::of([7000, 7001, 7002], |_| {}, |_| {});
     assert_eq!(fleet.up(), Ok(()));

@@ -67,6 +67,7 @@ impl Endpoint {
             return None;
         }
         (line.armed, line.keeping, line.rests_until) = (false, None, None);
+        self.cx.redirects.set(Some(&name), None);
         // Nobody waits for the end of it.
         let _ = self.take_down(now, index, Vec::new());
         if let Some(line) = self.lines.get_mut(index) {
@@ -115,6 +116,9 @@ impl Endpoint {
     /// What has kept a connection from coming up may be mended now.
     fn alter(&mut self, now: Now, index: usize, connection: Arc<Connection>) {
         let Some(line) = self.lines.get_mut(index) else { return };
+        if line.connection.remote_addrs != connection.remote_addrs {
+            line.gateway = None;
+        }
         line.connection = connection;
         line.rests_until = None;
         self.settle(index);
