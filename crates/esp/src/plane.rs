@@ -13,7 +13,8 @@ pub enum Command {
     /// Install a child: inbound half first, then outbound, then policies;
     /// all of it or, after a fault, nothing.
     Install(Box<ChildSpec>),
-    /// A child that stands by is now the newest of its group.
+    /// A child that stands by is now the newest of its group, and of those with
+    /// the same selectors.
     Prefer(ChildId),
     /// Remove a child, both halves. Its group stays, held.
     Remove(ChildId),

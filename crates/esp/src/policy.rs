@@ -119,6 +119,8 @@ pub struct Policies<C> {
 
 struct Group<C> {
     id: GroupId,
+    /// Whether it gives way to other groups with the same selectors.
+    is_behind: bool,
     /// Oldest first.
     children: Vec<Member<C>>,
     hold: Option<Selectors>,
@@ -178,37 +180,61 @@ impl<C> Policies<C> {
         }
         self.group_of.insert(id, group);
         entry.children.push(Member { id, selectors, child });
-        Ok(entry.waiting_mut().take().into())
+        let waiting = entry.waiting_mut().take().into();
+        self.put_behind(slot, false);
+        Ok(waiting)
     }
 
-    /// Makes a child the newest of its group.
+    /// Makes a child the newest of its group, and of the groups with the same
+    /// selectors if it had to stand by for those.
     ///
     /// # Errors
     /// [`Fault::Unknown`] when it is not installed.
     pub fn prefer(&mut self, id: ChildId) -> Result<(), Fault> {
-        self.reorder(id, |member, others| others.push(member))
+        let slot = self.reorder(id, |member, others| others.push(member))?;
+        self.put_behind(slot, false);
+        Ok(())
     }
 
-    /// Lets a child give way to all others of its group, until
-    /// [`Self::prefer`] or until it is the last.
+    /// Lets a child give way to all others of its group, or if there are none to
+    /// other groups with the same selectors, until [`Self::prefer`] or until it
+    /// is the last.
     ///
     /// # Errors
     /// [`Fault::Unknown`] when it is not installed.
     pub fn stand_by(&mut self, id: ChildId) -> Result<(), Fault> {
-        self.reorder(id, |member, others| others.insert(0, member))
+        let slot = self.reorder(id, |member, others| others.insert(0, member))?;
+        let group = self.slots.get(slot as usize).and_then(Option::as_ref);
+        if group.is_some_and(|group| group.children.len() == 1 && group.hold.is_none()) {
+            self.put_behind(slot, true);
+        }
+        Ok(())
+    }
+
+    /// Whether a group gives way to others with the same selectors.
+    fn put_behind(&mut self, slot: u32, is_behind: bool) {
+        let Some(Some(group)) = self.slots.get_mut(slot as usize) else { return };
+        if group.is_behind == is_behind {
+            return;
+        }
+        group.is_behind = is_behind;
+        let children = group.children.iter().map(|member| &*member.selectors);
+        for selector in children.chain(&group.hold).flat_map(|all| all.remote.iter()) {
+            self.index.reorder(selector, slot, !is_behind);
+        }
     }
 
     fn reorder(
         &mut self,
         id: ChildId,
         put: impl FnOnce(Member<C>, &mut Vec<Member<C>>),
-    ) -> Result<(), Fault> {
+    ) -> Result<u32, Fault> {
         let group = *self.group_of.get(&id).ok_or(Fault::Unknown)?;
-        let (_, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
+        let (slot, entry) = group_mut(&self.slot_of, &mut self.slots, group)?;
         let at = entry.children.iter().position(|m| m.id == id).ok_or(Fault::Unknown)?;
         let member = entry.children.remove(at);
         put(member, &mut entry.children);
-        Ok(())
+        Ok(slot)
     }
 
     /// Takes a child out. A group that loses its last child and was never told
@@ -223,8 +249,10 @@ impl<C> Policies<C> {
         let at = entry.children.iter().position(|m| m.id == id).ok_or(Fault::Unknown)?;
         let member = entry.children.remove(at);
         if entry.children.is_empty() && entry.hold.is_none() {
-            // Its index entries stay, as those of the hold.
+            // Its index entries stay, as those of the hold; but a child of
+            // another group with the same selectors serves.
             entry.hold = Some(Selectors::clone(&member.selectors));
+            self.put_behind(slot, true);
         } else {
             for selector in member.selectors.remote.iter() {
                 self.index.remove(selector, slot);
@@ -318,7 +346,7 @@ fn group_mut<'a, C>(
 
 impl<C> Group<C> {
     fn new(id: GroupId) -> Self {
-        Self { id, children: Vec::new(), hold: None, waiting: Mutex::default() }
+        Self { id, is_behind: false, children: Vec::new(), hold: None, waiting: Mutex::default() }
     }
 
     /// What the group does with a packet, if it is its affair.

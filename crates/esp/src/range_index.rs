@@ -44,6 +44,14 @@ impl RangeIndex {
         }
     }
 
+    /// Puts a slot before or behind all others of its prefixes that are as narrow.
+    pub(crate) fn reorder(&mut self, selector: &Selector, slot: u32, is_first: bool) {
+        let rank = rank(selector);
+        for prefix in selector.prefixes() {
+            self.family_mut(prefix.address).reorder(prefix, (slot, rank), is_first);
+        }
+    }
+
     /// The slots that cover an address: longest prefix first, within a prefix
     /// those with protocol or ports first, then the newest.
     pub(crate) fn covering(&self, address: IpAddr) -> impl Iterator<Item = u32> + '_ {
@@ -71,6 +79,17 @@ impl Family {
         }
         let at = bucket.partition_point(|entry| entry.rank > rank);
         bucket.insert(at, Entry { slot, rank, references: 1 });
+    }
+
+    fn reorder(&mut self, prefix: Prefix, (slot, rank): (u32, u8), is_first: bool) {
+        let Some(bucket) = self.map_of(prefix.len).get_mut(&bits_of(prefix.address).0) else {
+            return;
+        };
+        let at = bucket.iter().position(|entry| entry.slot == slot && entry.rank == rank);
+        if let Some(entry) = at.map(|at| bucket.remove(at)) {
+            let is_before = |other: &Entry| other.rank > rank || (!is_first && other.rank == rank);
+            bucket.insert(bucket.partition_point(is_before), entry);
+        }
     }
 
     fn map_of(&mut self, len: u8) -> &mut BTreeMap<u128, Vec<Entry>> {

@@ -314,7 +314,9 @@ pub struct ChildSpec {
     /// Whether it gives way to every other child of its group until
     /// [`Command::Prefer`](crate::plane::Command::Prefer), while packets to us
     /// are taken at once: so does who answers a rekey, until the peer is known
-    /// to have the new SA (RFC 7296 section 2.8).
+    /// to have the new SA (RFC 7296 section 2.8). The first of its group gives way
+    /// to other groups with the same selectors: so does who answers a peer that
+    /// has another IKE SA already.
     pub standby: bool,
     /// Packets to us: the SPI is ours.
     pub inbound: HalfSpec,

@@ -129,6 +129,51 @@ fn the_next_sa_takes_over_without_the_loss_of_a_packet() {
     }
 }
 
+/// The gateway may send by the SA that comes as soon as it has answered; but it
+/// does not know yet whether its answer has come.
+#[test]
+fn no_packet_is_lost_with_any_datagram_of_it() {
+    let lost: fn(&sim::Sent) -> Vec<sim::Arrival> = |_| Vec::new();
+    let late: fn(&sim::Sent) -> Vec<sim::Arrival> = |sent| vec![arrival(SECOND * 3 / 4, sent)];
+    for meddling in [lost, late] {
+        for position in 0..6 {
+            let mut pair = Pair::joined(|scene| {
+                by_client(scene);
+                with_pool(scene);
+            });
+            assert!(wait_for_attempt(&mut pair, TEN));
+            pair.world.meddler = Some(meddle::nth(position, meddling));
+            assert_eq!(stream(&mut pair, 3000), [3000, 3000], "datagram {position}");
+            assert_eq!(set_ups(&pair), [How::Full]);
+            check(pair);
+        }
+    }
+}
+
+/// The address is that of the SA that still stands.
+#[test]
+fn an_address_stays_given_while_one_of_both_sas_has_it() {
+    let mut pair = Pair::joined(|scene| {
+        by_client(scene);
+        with_pool(scene);
+        scene.client.retransmission.tries = 3;
+    });
+    assert!(wait_for_attempt(&mut pair, TEN));
+    // Its own child fails, and it takes back what it has just asked for.
+    let client = pair.client;
+    pair.world.node_mut(client).plane.faults.push_back(esp::plane::Fault::Full);
+    let is_failure = |event: &Event| matches!(event, Event::Failed { .. });
+    pair.world.run_for(7 * DELAY);
+    assert_eq!(pair.client_events().filter(|event| is_failure(event)).count(), 1);
+    assert_eq!(set_ups(&pair), []);
+    let inner = pair.status().assigned;
+    assert!(inner.is_some() && pair.ping());
+    assert_eq!(pair.gateway_endpoint().holdings().addresses, 1, "it is held");
+    pair.world.run_for(MINUTE);
+    assert_eq!(pair.status().assigned, inner);
+    check(pair);
+}
+
 #[test]
 fn it_happens_again_and_again() {
     for told in BOTH {

@@ -75,6 +75,24 @@ fn a_child_on_standby_takes_over_when_told_or_when_it_is_the_last() {
 }
 
 #[test]
+fn a_child_on_standby_gives_way_to_another_group_with_the_same_selectors() {
+    let mut plane = Plane(Policies::default());
+    plane.install(1, 1, &["10.1.0.2/32"]);
+    plane.install(2, 2, &["10.1.0.2/32", "10.1.0.3/32"]);
+    plane.0.stand_by(ChildId(2)).unwrap();
+    assert_eq!(plane.child(&to("10.1.0.2")), Some(1));
+    assert_eq!(plane.child(&to("10.1.0.3")), Some(2), "nobody else is there");
+    plane.0.prefer(ChildId(2)).unwrap();
+    assert_eq!(plane.child(&to("10.1.0.2")), Some(2));
+    plane.0.stand_by(ChildId(2)).unwrap();
+    // What the other group held for want of a child would be lost with it.
+    plane.0.remove(ChildId(1)).unwrap();
+    assert_eq!(plane.child(&to("10.1.0.2")), Some(2));
+    plane.0.release(GroupId(1)).unwrap();
+    assert_eq!(plane.child(&to("10.1.0.2")), Some(2));
+}
+
+#[test]
 fn the_most_specific_remote_prefix_decides() {
     let mut plane = Plane::default();
     plane.install(1, 1, &["0.0.0.0/0"]);

@@ -295,6 +295,7 @@ impl Authenticating {
             inner: given.as_ref().map_or(Addresses::NONE, |given| given.addresses),
             gateway: attempt.towards.gateway(),
             redirectable: false,
+            beside: false,
             wish: None,
         };
         if let Some(given) = given {

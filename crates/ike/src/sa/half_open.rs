@@ -478,6 +478,7 @@ impl Asked {
             inner: given.addresses,
             gateway: None,
             redirectable,
+            beside: !beside.is_empty(),
             wish: Some(Wish::of(payloads, given.addresses)),
         };
         cx.begin_to_serve(&arrived_by.name);

@@ -142,7 +142,11 @@ impl Established {
         source: KeySource<'_>,
         purpose: Purpose,
     ) -> ChildId {
-        let standby = matches!(purpose, Purpose::Theirs(_, _, Some(_)));
+        let standby = match &purpose {
+            Purpose::First(Awaited::ByPeer(_)) => self.base.beside,
+            Purpose::Theirs(_, _, replaces) => replaces.is_some(),
+            Purpose::First(Awaited::ByUs(_)) | Purpose::Ours(_) => false,
+        };
         let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
         let limits = self.base.connection.child.lifetime.limits(cx);
         let around = (self.ways.packets, limits);

@@ -9,7 +9,7 @@ use super::follow_up::abandon;
 use super::set_up::Awaited;
 use super::{Established, Founded, Side};
 use crate::context::Context;
-use crate::event::{Event, Gone, RequestId, Shown};
+use crate::event::{Event, Gone, RequestId, SaId, Shown};
 use crate::fault::{Failure, PeerFault, Refusal};
 use crate::redirect::Towards;
 use crate::sa::channel::AnswerTicket;
@@ -238,8 +238,23 @@ impl Established {
             if let Some(group) = group.take() {
                 cx.submit(Command::Release(group));
             }
-            cx.take_addresses_back(&self.base.connection, self.id(), self.base.inner);
+            self.give_addresses_up(cx);
             cx.end_to_serve(&self.base.connection.name);
+        }
+    }
+
+    /// The inner addresses are nobody's any more, unless another SA of the same
+    /// machine has them.
+    fn give_addresses_up(&self, cx: &mut Context) {
+        let (connection, inner, own) = (&self.base.connection, self.base.inner, self.id());
+        let heir = {
+            let all = cx.peers.sas_of(self.pair()).filter(|(_, it)| it.wish.inner == inner);
+            let mut names = all.map(|(spi, _)| SaId(u64::from_be_bytes(spi.0)));
+            names.find(|other| *other != own)
+        };
+        match heir.filter(|_| !inner.is_empty()) {
+            Some(heir) => cx.pools.pass_on(&connection.pools, (own, heir), inner),
+            None => cx.take_addresses_back(connection, own, inner),
         }
     }
 

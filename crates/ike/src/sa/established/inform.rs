@@ -294,6 +294,7 @@ impl Established {
             return self.out_of_time(cx, now, why);
         }
         self.rekey_if_due(cx, now.instant);
+        self.serve_if_due(cx, now.instant);
         let next = self.reauthenticate_if_due(now);
         let outcome = self.go_on(cx, now);
         match next.filter(|_| outcome.sa.is_some()) {

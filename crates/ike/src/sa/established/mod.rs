@@ -76,6 +76,9 @@ pub(crate) struct Founded {
     pub(crate) gateway: Option<IpAddr>,
     /// Of a responder: whether the initiator can be redirected (RFC 5685).
     pub(crate) redirectable: bool,
+    /// Whether the machine of an initiator has another SA with us, by which it
+    /// may still send and receive.
+    pub(crate) beside: bool,
     /// What the initiator wanted, if it is the peer.
     pub(crate) wish: Option<Wish>,
 }
@@ -129,6 +132,8 @@ pub(crate) struct Established {
     reauth_at: Option<Instant>,
     /// Until when the responder wants another proof (RFC 4478).
     prove_by: Option<SystemTime>,
+    /// When our children serve, if they have stood by for those of another SA.
+    prefer_at: Option<Instant>,
     /// When the SA ends whatever happens, and why.
     ends: Option<(Instant, Gone)>,
     /// When to ask for a child that a line is without.
@@ -174,6 +179,7 @@ impl Established {
             deadlines: Deadlines::default(),
             reauth_at: None,
             prove_by: None,
+            prefer_at: None,
             ends: None,
             complete_at: None,
             ways,

@@ -4,7 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use esp::plane::Command;
+
 use super::Established;
+use super::children::State;
 use crate::context::Context;
 use crate::event::{Gone, Role};
 use crate::exchange::lifetime;
@@ -40,7 +43,11 @@ impl Established {
 
     pub(super) fn proof_due(&self) -> Option<Instant> {
         let ends = self.ends.map(|(at, _)| at);
-        [self.reauth_at, ends].into_iter().flatten().min().filter(|_| self.up.is_some())
+        [self.reauth_at, self.prefer_at, ends]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|_| self.up.is_some())
     }
 
     /// Whether the SA is over; only once.
@@ -115,6 +122,25 @@ impl Established {
         self.base.channel.ask(cx, now.instant, tries, Task::TellLifetime, |_, builder| {
             lifetime::push(builder, left);
         })
+    }
+
+    /// The peer has our answer by now, and its machine does not end its other SA:
+    /// our packets go by this one, as its own do.
+    pub(super) fn serve_if_due(&mut self, cx: &mut Context, now: Instant) {
+        if self.prefer_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        for sa in &self.children {
+            match sa.state {
+                State::Up if !self.is_unconfirmed(sa.child.id) => {
+                    cx.submit(Command::Prefer(sa.child.id));
+                }
+                State::Replaced { .. } => {
+                    cx.submit(Command::Prefer(sa.child.id));
+                }
+                State::Up | State::Installing(..) | State::Deleting | State::Lingering { .. } => {}
+            }
+        }
     }
 
     /// The peer has another SA, and ends this one by itself, or we do.

@@ -22,6 +22,7 @@ use crate::exchange::mobike;
 use crate::identity::Id;
 use crate::redirect::Gateway;
 use crate::sa::channel::AnswerTicket;
+use crate::sa::closing::LATE_PACKETS;
 use crate::sa::inner::Given;
 use crate::sa::{IkeSa, Outcome};
 use crate::time::{Instant, Now};
@@ -236,6 +237,7 @@ impl Established {
             cx.emit(self.child_up(&sa.child));
         }
         self.up = Some((set_up, now.instant));
+        self.prefer_at = self.base.beside.then_some(now.instant + LATE_PACKETS);
         self.deadlines = self.base.connection.lifetime.begin(cx, now.instant);
     }
 }
