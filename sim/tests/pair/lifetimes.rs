@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use esp::plane::Fault;
+use esp::plane::{Fault, Limit, PlaneEvent};
 use ike::config::{ChildLifetime, Lifetime};
 use ike::event::{Event, Gone, How, Role};
 use sim::meddle;
@@ -56,6 +56,22 @@ fn end(mut pair: Pair) {
     pair.world.run_for(2 * MINUTE);
     pair.assert_apart();
     pair.assert_empty();
+}
+
+/// The end of its first child, and of the one that follows while that is being
+/// installed here.
+#[test]
+fn a_child_that_the_peer_ends_before_it_is_installed_is_asked_for_again() {
+    let mut pair = Pair::joined(|_| {});
+    for (id, delay) in [(pair.client, 53), (pair.gateway, 0)] {
+        let plane = &mut pair.world.node_mut(id).plane;
+        let child = *plane.children().keys().next().unwrap();
+        plane.raise(PlaneEvent::Expired(child, Limit::Hard));
+        plane.delay = Duration::from_millis(delay);
+        pair.world.run_for(Duration::from_millis(30));
+    }
+    pair.world.run_for(30 * SECOND);
+    pair.assert_joined();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use esp::plane::{Fault, Limit, PlaneEvent};
-use ike::config::{ResumeAuth, ResumeTrigger};
+use ike::config::{Lifetime, ResumeAuth, ResumeTrigger};
 use ike::event::{Command, RekeyWhat, RequestId};
 use ike::status::Stage;
 use proptest::prelude::*;
@@ -88,18 +88,22 @@ struct Making {
     other_form: bool,
     cookies: bool,
     lifetime: u32,
+    /// How long an authentication is good, for either end.
+    reauth: [Option<u32>; 2],
 }
 
 fn making() -> impl Strategy<Value = Making> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (0u64..1 << 40, flags, 30u32..100_000).prop_map(
-        |(seed, (nat, on_traffic, other_form, cookies), lifetime)| Making {
+    let reauth = || prop_oneof![3 => Just(None), 1 => (20u32..300).prop_map(Some)];
+    (0u64..1 << 40, flags, 30u32..100_000, [reauth(), reauth()]).prop_map(
+        |(seed, (nat, on_traffic, other_form, cookies), lifetime, reauth)| Making {
             seed,
             nat,
             on_traffic,
             other_form,
             cookies,
             lifetime,
+            reauth,
         },
     )
 }
@@ -127,6 +131,11 @@ impl Run {
                 scene.gateway.limits.cookie_threshold = 0;
             }
             scene.gateway.resumption.lifetime = Duration::from_secs(making.lifetime.into());
+            let [ours, theirs] = making.reauth.map(|time| {
+                let time = time.map(|time| Lifetime::of(Duration::from_secs(time.into())));
+                time.unwrap_or_else(Lifetime::endless)
+            });
+            (scene.client.reauth, scene.gateway.reauth) = (ours, theirs);
         });
         Self { pair, asked: Vec::new() }
     }
@@ -229,6 +238,19 @@ impl Run {
         assert_eq!(groups, usize::from(is_wanted), "{:?}", self.pair.status());
     }
 
+    /// Nobody is in the middle of authenticating again: that would be two SAs.
+    fn wait_for_calm(&mut self) {
+        let ends = [self.pair.client, self.pair.gateway];
+        let is_calm = |world: &sim::World| {
+            let sas = |id| {
+                let status = world.node(id).endpoint.status();
+                status.connections.into_iter().filter(|it| it.sa.is_some()).count()
+            };
+            ends.iter().all(|&id| sas(id) <= 1 && world.node(id).plane.children().len() <= 1)
+        };
+        assert!(self.pair.world.drive_until(60 * SECOND, is_calm));
+    }
+
     /// The network is good again and nobody does anything: both sides agree.
     fn check_in_the_end(mut self) {
         self.pair.world.link = Link::default();
@@ -240,6 +262,7 @@ impl Run {
         }
         self.pair.world.run_for(A_WHILE);
         self.check_always();
+        self.wait_for_calm();
         for (id, request) in std::mem::take(&mut self.asked) {
             let is_answered = self.pair.world.node(id).replies.contains_key(&request);
             assert!(is_answered, "{request:?} of {id:?} is not answered");
@@ -250,6 +273,7 @@ impl Run {
             Stage::Connecting | Stage::Ending => panic!("{:?}", self.pair.status()),
         }
         assert_eq!(self.pair.up(), Ok(()));
+        self.wait_for_calm();
         self.pair.assert_joined();
         assert_eq!(self.pair.down(), Ok(()));
         self.pair.world.run_for(A_WHILE);

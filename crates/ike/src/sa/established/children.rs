@@ -298,7 +298,12 @@ impl Established {
                     }
                 }
                 State::Installing(_, Purpose::First(_)) => deleted.unused = true,
-                State::Installing(_, Purpose::Ours(_)) => self.withdraw(cx, id),
+                State::Installing(_, Purpose::Ours(_)) => {
+                    self.withdraw(cx, id);
+                    if !self.is_usable() {
+                        self.complete_later(cx, now.instant, BUSY);
+                    }
+                }
                 State::Installing(_, Purpose::Theirs(..))
                 | State::Deleting
                 | State::Lingering { .. } => continue,
