@@ -142,6 +142,8 @@ impl Userspace {
     fn remove(&mut self, id: ChildId) -> Result<(), Fault> {
         self.shared.tables.remove(id)?;
         self.children.remove(&id);
+        // What waits for another way of it waits in vain.
+        self.shared.released_ready.raise();
         Ok(())
     }
 

@@ -335,6 +335,51 @@ fn a_peer_that_moves_is_reported_once_and_followed_when_told() {
 }
 
 #[test]
+fn packets_without_a_way_wait_sealed_for_the_next_one_and_the_oldest_give_way() {
+    let (mut left, right) = connected(Pair::new(1));
+    let child = Pair::new(1).id();
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    let receiver = datagram_socket(&right, "10.2.0.1:7007");
+    let mut gone = Pair::new(1).path(1);
+    gone.local.set_ip([192, 0, 2, 77].into());
+    left.carry_out(Command::Move(child, gone)).unwrap();
+    let before = left.plane().traffic(child).unwrap().packets_out;
+    let sealed = |left: &Node| left.plane().traffic(child).unwrap().packets_out - before;
+    for number in 0..300_u32 {
+        sender.send_to(&number.to_be_bytes(), "10.2.0.1:7007").unwrap();
+        // The device's own queue is not what is tested.
+        until(|| sealed(&left) > u64::from(number));
+    }
+    until(|| left.plane().discards().of(Discard::NotSent) == 300 - 256);
+
+    left.carry_out(Command::Move(child, Pair::new(1).path(1))).unwrap();
+    sender.send_to(&300_u32.to_be_bytes(), "10.2.0.1:7007").unwrap();
+    for expected in 300 - 256..=300_u32 {
+        let mut octets = [0; 4];
+        receiver.recv(&mut octets).unwrap();
+        assert_eq!(u32::from_be_bytes(octets), expected);
+    }
+    assert_eq!(left.plane().discards().of(Discard::NotSent), 300 - 256);
+}
+
+#[test]
+fn what_waits_for_a_way_ends_with_its_child() {
+    let (mut left, right) = connected(Pair::new(1));
+    let sender = datagram_socket(&left, "10.1.0.1:0");
+    let mut gone = Pair::new(1).path(1);
+    gone.local.set_ip([192, 0, 2, 77].into());
+    left.carry_out(Command::Move(Pair::new(1).id(), gone)).unwrap();
+    sender.send_to(b"too late", "10.2.0.1:7007").unwrap();
+    let packets_out = |left: &Node| left.plane().traffic(Pair::new(1).id()).unwrap().packets_out;
+    until(|| packets_out(&left) > 0);
+    let capture = Capture::start(&left.namespace);
+    left.carry_out(Command::Remove(Pair::new(1).id())).unwrap();
+    until(|| left.plane().discards().of(Discard::NotSent) == 1);
+    assert_eq!(capture.packets().iter().filter(|packet| packet[0] == 0x45).count(), 0);
+    drop(right);
+}
+
+#[test]
 fn everything_can_go_through_the_tunnel_but_its_own_packets() {
     let (left, right) = joined();
     let links_config = LinksConfig::default();
