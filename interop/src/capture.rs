@@ -126,6 +126,25 @@ impl Capture {
         Ok(records(&bytes).map(frame).collect())
     }
 
+    /// All ESP in UDP so far, whose packets have one length: from where to where, and how many.
+    /// What is sent at once passes a cable in one piece.
+    ///
+    /// # Errors
+    /// When the file is not a capture, or the packets have more than one length.
+    pub fn equal_esp(&self) -> Result<Vec<([Ipv4Addr; 2], usize)>> {
+        let esp = |frame: Frame| match frame.packet()? {
+            Packet::Esp { from, to, in_udp: true, .. } => {
+                let total = frame.octets.get(16..)?.first_chunk().copied()?;
+                Some(([from, to], usize::from(u16::from_be_bytes(total)).checked_sub(IP_AND_UDP)?))
+            }
+            _ => None,
+        };
+        let all: Vec<_> = self.frames()?.into_iter().filter_map(esp).collect();
+        let one = all.iter().map(|(_, octets)| *octets).min().unwrap_or(1);
+        ensure!(all.iter().all(|(_, octets)| octets % one == 0), "of several lengths: {all:?}");
+        Ok(all.into_iter().map(|(way, octets)| (way, octets / one)).collect())
+    }
+
     /// Ends the recording and returns all of it.
     ///
     /// # Errors
@@ -171,6 +190,9 @@ fn records(file: &[u8]) -> impl Iterator<Item = (Duration, &[u8])> {
 }
 
 const ETHERTYPE_IPV4: [u8; 2] = [8, 0];
+
+/// Octets of the headers of IPv4 and UDP.
+const IP_AND_UDP: usize = 28;
 
 fn ethernet(frame: &[u8]) -> Option<Packet> {
     let (header, packet) = frame.split_at_checked(14)?;

@@ -62,9 +62,6 @@ fn swanctl_conf(local: &str, remote: &str) -> String {
     )
 }
 
-/// Octets of the headers of IPv4 and UDP.
-const IP_AND_UDP: usize = 28;
-
 /// It leaves one network and comes to another: for a moment it has no address.
 fn change_address(namespace: &Namespace, from: &str, to: &str) -> Result<()> {
     namespace.ip(&format!("addr del {from}/24 dev eth0"))?;
@@ -153,7 +150,7 @@ fn loses_only_what_was_underway(dut: &Namespace) -> Result<()> {
     let there = |seen: &[Ways]| count(seen, |[from, _]| [OLD, NEW].contains(&from));
     let back = |seen: &[Ways]| count(seen, |[_, to]| [OLD, NEW].contains(&to));
     let seen = until(PATIENCE, "each packet on the wire, and an answer to it", || {
-        let seen = esp_on(&wire)?;
+        let seen = wire.equal_esp()?;
         Ok((there(&seen) >= sent && back(&seen) >= sent).then_some(seen))
     })?;
     assert_eq!((there(&seen), back(&seen)), (sent, sent));
@@ -177,22 +174,6 @@ type Ways = ([Ipv4Addr; 2], usize);
 
 fn count(seen: &[Ways], is_it: impl Fn([Ipv4Addr; 2]) -> bool) -> usize {
     seen.iter().filter(|(way, _)| is_it(*way)).map(|(_, packets)| packets).sum()
-}
-
-/// All ESP so far. What is sent at once passes a cable in one piece: as many packets of the
-/// stream, which are of one length.
-fn esp_on(wire: &Capture) -> Result<Vec<Ways>> {
-    let esp = |frame: Frame| match frame.packet()? {
-        Packet::Esp { from, to, .. } => {
-            let total = frame.octets.get(16..)?.first_chunk().copied()?;
-            Some(([from, to], usize::from(u16::from_be_bytes(total)) - IP_AND_UDP))
-        }
-        _ => None,
-    };
-    let all: Vec<_> = wire.frames()?.into_iter().filter_map(esp).collect();
-    let one = all.iter().map(|(_, octets)| *octets).min().unwrap_or(1);
-    assert!(all.iter().all(|(_, octets)| octets % one == 0), "{all:?}");
-    Ok(all.into_iter().map(|(way, octets)| (way, octets / one)).collect())
 }
 
 #[test]
