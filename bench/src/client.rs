@@ -10,8 +10,9 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits, PpkUse,
-    PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse, Unique,
+    Auth, ChildConfig, ChildLifetime, Children, Config, Connection, Fragmentation, Lifetime,
+    Limits, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse,
+    Unique,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -134,14 +135,14 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         auth: Auth::pre_shared(Arc::new(PreShared { keys })),
         ppk: PpkUse::default(),
         proposals: vec![IKE.parse().ok().context("IKE proposal")?],
-        child: ChildConfig {
+        children: Children::one(ChildConfig {
             name: "net".into(),
             local_ts,
             remote_ts,
             proposals: vec![ESP.parse().ok().context("ESP proposal")?],
             dynamic: false,
             lifetime: ChildLifetime::endless(),
-        },
+        }),
         force_encapsulation: true,
         fragmentation: Fragmentation::default(),
         mobike: true,

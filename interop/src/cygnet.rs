@@ -1,5 +1,6 @@
 //! The daemon under test, and the command that a person would type.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -209,8 +210,8 @@ impl Cygnet {
         })
     }
 
-    /// Waits until the daemon has told of `count` rekeys of `keys`, begun by `by`, and one child
-    /// is left.
+    /// Waits until the daemon has told of `count` rekeys of `keys`, begun by `by`, and what
+    /// was replaced is gone.
     ///
     /// # Errors
     /// When that does not happen.
@@ -222,8 +223,11 @@ impl Cygnet {
         };
         until(PATIENCE, format!("{keys:?} rekeyed by {by:?} for the {count}. time"), || {
             let told = self.events()?.iter().filter(|what| is_it(what)).count();
-            let children = self.connection()?.children.len();
-            Ok((told >= count && children == 1).then_some(()))
+            let children = self.connection()?.children;
+            let names: BTreeSet<_> = children.iter().map(|child| &*child.name).collect();
+            // Each former one is gone.
+            let is_over = !names.is_empty() && names.len() == children.len();
+            Ok((told >= count && is_over).then_some(()))
         })
     }
 

@@ -106,7 +106,15 @@ impl StrongSwan {
     /// # Errors
     /// When the peer refuses or is silent, with what swanctl says.
     pub fn initiate(&self) -> Result<()> {
-        self.swanctl("--initiate --child net --timeout 15").map(drop)
+        self.initiate_child("net")
+    }
+
+    /// Brings up a child, and first its IKE SA if there is none.
+    ///
+    /// # Errors
+    /// When the peer refuses or is silent, with what swanctl says.
+    pub fn initiate_child(&self, child: &str) -> Result<()> {
+        self.swanctl(&format!("--initiate --child {child} --timeout 15")).map(drop)
     }
 
     /// Deletes the IKE SA from this side.
@@ -130,7 +138,23 @@ impl StrongSwan {
     /// # Errors
     /// When there is none.
     pub fn rekey_child(&self) -> Result<()> {
-        self.swanctl("--rekey --child net").map(drop)
+        self.rekey_child_named("net")
+    }
+
+    /// Begins to replace the keys of a child.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rekey_child_named(&self, child: &str) -> Result<()> {
+        self.swanctl(&format!("--rekey --child {child}")).map(drop)
+    }
+
+    /// Ends a child, and not its IKE SA.
+    ///
+    /// # Errors
+    /// When there is none, or the peer does not answer.
+    pub fn terminate_child(&self, child: &str) -> Result<()> {
+        self.swanctl(&format!("--terminate --child {child} --timeout 15")).map(drop)
     }
 
     /// Sends the peer to another gateway, by its address.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use esp::spec::Encapsulation;
+use esp::spec::{ChildId, Encapsulation};
 use ike::event::{Command, Event, How, RequestId, SetUp};
 use ike::fault::Refusal;
 use ike::status::{ConnectionStatus, Counters, Holdings, Stage};
@@ -16,7 +16,7 @@ use crate::link::Link;
 use crate::nat::Nat;
 use crate::node::{Node, NodeId};
 use crate::packet;
-use crate::plane::{ModelPlane, Outgoing};
+use crate::plane::{Installed, ModelPlane, Outgoing};
 use crate::profile::{GATEWAY, Profile};
 use crate::world::World;
 
@@ -250,8 +250,13 @@ impl Pair {
     /// An inner packet from the client to the gateway's net and one back, if
     /// the first arrives; whether both did.
     pub fn ping(&mut self) -> bool {
-        let there = packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"ping");
-        let back = packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"pong");
+        self.ping_to([10, 2, 0, 1].into())
+    }
+
+    /// As [`Self::ping`], to another address behind the gateway.
+    pub fn ping_to(&mut self, server: Ipv4Addr) -> bool {
+        let there = packet::udp([10, 1, 0, 2].into(), server, b"ping");
+        let back = packet::udp(server, [10, 1, 0, 2].into(), b"pong");
         self.send(self.client, self.gateway, &there) && self.send(self.gateway, self.client, &back)
     }
 
@@ -349,27 +354,35 @@ impl Pair {
         }
     }
 
-    /// Both ends have the same child, it carries packets, and nobody has more.
+    /// Both ends have the same children, these carry packets, and nobody has more.
     ///
     /// # Panics
     /// If not.
     pub fn assert_joined(&mut self) {
         assert!(self.is_joined(), "{:#?}\n{:#?}", self.status(), self.served());
         assert!(self.ping(), "no packets flow");
+        for child in self.scene.client.further.clone() {
+            assert!(self.ping_to(child.server), "no packets of {} flow", child.name);
+        }
     }
 
-    /// Whether both ends have the same child, and nobody has more.
+    /// Whether both ends have the same children, and nobody has more.
     #[must_use]
     pub fn is_joined(&self) -> bool {
         let (client, gateway) = (self.world.node(self.client), self.world.node(self.gateway));
-        let mut ours = client.plane.children().iter();
-        let mut theirs = gateway.plane.children().values();
-        let (Some((&child, ours)), None) = (ours.next(), ours.next()) else { return false };
-        let (Some(theirs), None) = (theirs.next(), theirs.next()) else { return false };
+        let (ours, theirs) = (client.plane.children(), gateway.plane.children());
+        let is_shared = |(child, ours): (&ChildId, &Installed)| {
+            let other = self.world.counterpart(self.client, *child);
+            let theirs = other.and_then(|(_, other)| theirs.get(&other));
+            theirs.is_some_and(|theirs| {
+                have_one_form(ours.path.encapsulation, theirs.path.encapsulation)
+            })
+        };
+        let count = 1 + self.scene.client.further.len();
         self.status().stage == Stage::Up
             && self.served().len() == 1
-            && self.world.counterpart(self.client, child).is_some()
-            && have_one_form(ours.path.encapsulation, theirs.path.encapsulation)
+            && (ours.len(), theirs.len()) == (count, count)
+            && ours.iter().all(is_shared)
     }
 
     /// Neither end has an SA or a child.

@@ -1,6 +1,6 @@
 //! What the endpoints of a scene are told.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Config, Connection, Fragmentation, Lifetime, Limits,
-    NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse,
-    Unique,
+    Auth, ChildConfig, ChildLifetime, Children, Config, Connection, Fragmentation, Lifetime,
+    Limits, NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard,
+    TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -92,13 +92,47 @@ pub struct Profile {
     pub pools: Vec<PoolConfig>,
     /// Redirects.
     pub redirect: Redirect,
+    /// Further children.
+    pub further: Vec<FurtherChild>,
     /// Further connections, after this one. Of these profiles only what makes a
     /// connection counts, and their pools.
     pub more: Vec<Profile>,
 }
 
+/// A child besides the first.
+#[derive(Clone, Debug)]
+pub struct FurtherChild {
+    /// Its name.
+    pub name: &'static str,
+    /// Our side of its traffic.
+    pub local_ts: Vec<String>,
+    /// The peer's.
+    pub remote_ts: Vec<&'static str>,
+    /// Somebody at the gateway's end of it.
+    pub server: Ipv4Addr,
+}
+
+impl FurtherChild {
+    /// Between the net of a client and 10.N.0.0/16, as the client sees it.
+    #[must_use]
+    pub fn of_client(name: &'static str, remote: &'static str, server: Ipv4Addr) -> Self {
+        Self { name, local_ts: vec!["10.1.0.0/16".into()], remote_ts: vec![remote], server }
+    }
+
+    /// The same, as the gateway sees it.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let local_ts = self.remote_ts.iter().map(ToString::to_string).collect();
+        Self { local_ts, remote_ts: vec!["10.1.0.0/16"], ..self.clone() }
+    }
+
+    fn between(&self) -> (&[String], &[&str]) {
+        (&self.local_ts, &self.remote_ts)
+    }
+}
+
 /// The address of every gateway.
-pub const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
 impl Profile {
     /// A gateway that serves anybody with the secret.
@@ -140,6 +174,7 @@ impl Profile {
             vips: Vec::new(),
             pools: Vec::new(),
             redirect: Redirect { follow: true, ..Redirect::default() },
+            further: Vec::new(),
             more: Vec::new(),
         }
     }
@@ -211,13 +246,9 @@ impl Profile {
             auth: self.auth(),
             ppk: self.ppk(),
             proposals: self.ike.iter().map(|text| text.parse().unwrap()).collect(),
-            child: ChildConfig {
-                name: "net".into(),
-                local_ts: self.local_ts.iter().map(|text| subnet(text)).collect(),
-                remote_ts: self.remote_ts.iter().map(|text| subnet(text)).collect(),
-                proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),
-                dynamic: self.dynamic,
-                lifetime: self.child_lifetime,
+            children: Children {
+                first: self.child("net", (&self.local_ts, &self.remote_ts)),
+                further: self.further.iter().map(|it| self.child(it.name, it.between())).collect(),
             },
             force_encapsulation: self.force_encapsulation,
             fragmentation: self.fragmentation,
@@ -231,6 +262,17 @@ impl Profile {
             vips: self.vips.iter().map(|text| text.parse().unwrap()).collect(),
             pools: self.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
             redirect: self.redirect.clone(),
+        }
+    }
+
+    fn child(&self, name: &str, (local, remote): (&[String], &[&str])) -> ChildConfig {
+        ChildConfig {
+            name: name.into(),
+            local_ts: local.iter().map(|text| subnet(text)).collect(),
+            remote_ts: remote.iter().map(|text| subnet(text)).collect(),
+            proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),
+            dynamic: self.dynamic,
+            lifetime: self.child_lifetime,
         }
     }
 

@@ -111,6 +111,18 @@ pub enum What {
         /// Why.
         why: Failure,
     },
+    /// A child that was asked for besides the first was not to be had. The SA goes
+    /// on without it, and it is asked for again.
+    ChildFailed {
+        /// The connection's name.
+        connection: String,
+        /// The IKE SA.
+        sa: String,
+        /// The child's configured name.
+        child: String,
+        /// Why.
+        why: Failure,
+    },
     /// A child is gone.
     ChildDown {
         /// The connection's name.
@@ -567,6 +579,9 @@ impl fmt::Display for What {
             }
             Self::RekeyFailed { connection, child: None, why, sa: _ } => {
                 write!(f, "{connection}: got no new keys: {why}")
+            }
+            Self::ChildFailed { connection, child, why, sa: _ } => {
+                write!(f, "{connection}: child {child} not up: {why}")
             }
             Self::ChildDown { connection, child, why, sa: _ } => {
                 write!(f, "{connection}: child {child} down: {why}")

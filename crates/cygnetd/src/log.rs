@@ -103,6 +103,7 @@ const fn level(event: &Event) -> Level {
         Event::Failed { .. }
         | Event::FellBack { .. }
         | Event::RekeyFailed { .. }
+        | Event::ChildFailed { .. }
         | Event::SessionLost { .. }
         | Event::PoolExhausted { .. }
         | Event::RedirectRefused { .. } => Level::WARN,

@@ -75,8 +75,8 @@ pub struct Connection {
     pub ppk: PpkUse,
     /// IKE suites, the best first. Never empty.
     pub proposals: Vec<IkeProposal>,
-    /// The child.
-    pub child: ChildConfig,
+    /// What children its SAs have.
+    pub children: Children,
     /// Make both ends believe in a NAT, so that ESP travels in UDP.
     pub force_encapsulation: bool,
     /// Whether long messages go out in fragments.
@@ -319,6 +319,53 @@ pub struct PpkUse {
     pub keys: Vec<Arc<NamedPpk>>,
     /// Whether there is no SA without one.
     pub required: bool,
+}
+
+/// The children of an SA.
+#[derive(PartialEq)]
+pub struct Children {
+    /// It is made together with the SA.
+    pub first: ChildConfig,
+    /// Each of these is made after that, by an exchange of its own (RFC 7296
+    /// section 1.3.1). [`Self::MOST`] at the most, with the first.
+    pub further: Vec<ChildConfig>,
+}
+
+impl Children {
+    /// How many there can be.
+    pub const MOST: usize = 16;
+
+    /// One and no other.
+    #[must_use]
+    pub const fn one(first: ChildConfig) -> Self {
+        Self { first, further: Vec::new() }
+    }
+
+    /// All, with their names for this connection.
+    pub fn iter(&self) -> impl Iterator<Item = (ChildIndex, &ChildConfig)> {
+        let all = std::iter::once(&self.first).chain(&self.further);
+        (0..=u8::MAX).map(ChildIndex).zip(all)
+    }
+
+    /// Whether there is one with this name.
+    pub(crate) const fn contain(&self, which: ChildIndex) -> bool {
+        (which.0 as usize) <= self.further.len()
+    }
+
+    /// The one with this name; the first, if there is none.
+    pub(crate) fn get(&self, which: ChildIndex) -> &ChildConfig {
+        let further = usize::from(which.0).checked_sub(1).and_then(|at| self.further.get(at));
+        further.unwrap_or(&self.first)
+    }
+}
+
+/// Which of the [`Children`] of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ChildIndex(pub(crate) u8);
+
+impl ChildIndex {
+    /// [`Children::first`].
+    pub(crate) const FIRST: Self = Self(0);
 }
 
 /// What a child is to be.

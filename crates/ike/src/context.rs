@@ -10,7 +10,7 @@ use crypto::Provider;
 use esp::plane;
 use esp::spec::{ChildId, GroupId, Spi};
 
-use crate::config::{Connection, Limits, Retransmission, Shard};
+use crate::config::{ChildIndex, Children, Connection, Limits, Retransmission, Shard};
 use crate::crash::CrashTokens;
 use crate::event::{Event, Output, Path, RequestId, Transmit};
 use crate::exchange::child::Child;
@@ -62,6 +62,24 @@ pub(crate) struct Context {
     shard: Shard,
     names: Names,
     of_strangers: Quota,
+}
+
+/// The groups of a line, one for each child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups(GroupId);
+
+impl Groups {
+    /// That of a child.
+    pub(crate) const fn of(self, which: ChildIndex) -> GroupId {
+        let Self(first) = self;
+        GroupId(first.0 + which.0 as u64)
+    }
+
+    /// Whether this is one of them.
+    pub(crate) const fn contain(self, group: GroupId) -> bool {
+        let Self(first) = self;
+        group.0 >= first.0 && group.0 - first.0 < Children::MOST as u64
+    }
 }
 
 /// Events that strangers cause are told at this rate a second. All of them are counted.
@@ -170,6 +188,13 @@ impl Context {
     pub(crate) fn new_group(&mut self) -> GroupId {
         self.names.group += 1;
         GroupId(self.names.group)
+    }
+
+    /// One for each child that a connection can have.
+    pub(crate) fn new_groups(&mut self) -> Groups {
+        let first = self.new_group();
+        self.names.group = first.0 + Children::MOST as u64 - 1;
+        Groups(first)
     }
 
     /// Those of the machine's addresses that a connection may use.

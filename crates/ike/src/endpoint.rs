@@ -87,7 +87,7 @@ impl Endpoint {
             config.nat_port,
             (Arc::clone(&connections), pools),
         );
-        let line = |connection| Line::new(Arc::clone(connection), cx.new_group());
+        let line = |connection| Line::new(Arc::clone(connection), cx.new_groups());
         let lines = connections.iter().map(line).collect();
         Self { cx, table: Table::default(), cookies, lines, port: config.port }
     }
@@ -189,7 +189,7 @@ impl Endpoint {
                 self.change_established(now, spi, |sa, cx| sa.installed(cx, now, command, result));
             }
             PlaneEvent::Acquire(group) => {
-                let line = self.lines.iter().position(|line| line.group == group);
+                let line = self.lines.iter().position(|line| line.groups.contain(group));
                 if let Some(index) = line {
                     self.up(now, index, Vec::new());
                 }

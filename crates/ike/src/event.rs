@@ -333,6 +333,18 @@ pub enum Event {
         /// Why.
         why: Failure,
     },
+    /// A child that was asked for besides the first was not to be had. The SA goes
+    /// on without it, and it is asked for again.
+    ChildFailed {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The IKE SA.
+        sa: SaId,
+        /// The child's configured name.
+        child: Arc<str>,
+        /// Why.
+        why: Failure,
+    },
     /// A child is gone.
     ChildDown {
         /// The connection's name.

@@ -1,6 +1,7 @@
 //! Peers with all keys that do what they should not, or seldom do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Group, Provider, SkD};
@@ -16,7 +17,7 @@ use ike::wire::{
 use sim::pair::CLIENT;
 use sim::profile::{GATEWAY, subnet};
 use sim::script::{Opened, Opening, Scripted, push_esp, push_identity};
-use sim::{Arrival, Content, Datagram, Pair};
+use sim::{Arrival, Content, Datagram, Pair, Profile};
 
 const SECOND: Duration = Duration::from_secs(1);
 const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
@@ -61,11 +62,17 @@ impl Client {
         Self::of(Pair::with(|scene| scene.client.local_addrs = vec![CLIENT]))
     }
 
-    fn of(mut pair: Pair) -> (Self, Opened) {
+    fn of(pair: Pair) -> (Self, Opened) {
+        let name = pair.name();
+        Self::beginning(pair, name)
+    }
+
+    /// One of its connections.
+    fn beginning(mut pair: Pair, name: Arc<str>) -> (Self, Opened) {
         let gateway = pair.gateway;
         pair.world.node_mut(gateway).offline = true;
         let said = pair.world.trace.len();
-        let request = pair.begin(Command::Up(pair.name()));
+        let request = pair.begin(Command::Up(name));
         let first = pair.world.trace[said].datagram.ike().unwrap().clone();
         let (gateway, response) = Scripted::answering(&first);
         let mut client = Self { pair, gateway, request };
@@ -298,7 +305,7 @@ fn an_unreadable_but_authentic_request_ends_the_sa_on_both_sides() {
 fn a_peer_may_have_more_children_but_not_any_number() {
     let mut client = Client::up();
     let kind = |n: u32| (ExchangeType::CREATE_CHILD_SA, n);
-    for n in 0..15 {
+    for n in 0..47 {
         let answer = client.asked(kind(n), |builder| {
             builder.nonce(&[u8::try_from(n).unwrap(); 32]);
             push_esp(builder, 1, 0x2000 + n);
@@ -306,8 +313,8 @@ fn a_peer_may_have_more_children_but_not_any_number() {
         });
         assert!(answer.payloads().sa().is_some());
     }
-    assert_eq!(client.pair.world.node(client.pair.client).plane.children().len(), 16);
-    let answer = client.asked(kind(15), child);
+    assert_eq!(client.pair.world.node(client.pair.client).plane.children().len(), 48);
+    let answer = client.asked(kind(47), child);
     assert!(has(&answer, NotifyType::NO_ADDITIONAL_SAS));
     assert_eq!(client.pair.status().stage, Stage::Up);
 }
@@ -439,7 +446,7 @@ fn a_message_id_outside_the_window_is_not_answered() {
 }
 
 #[test]
-fn a_child_that_the_gateway_deletes_is_gone_and_up_brings_another() {
+fn a_child_that_the_gateway_deletes_is_gone_and_up_asks_for_another() {
     let mut client = Client::up();
     let ours = client.pair.status().sa.unwrap().children[0].spi_in;
     let answer = client.asked((INFORMATIONAL, 0), |builder| {
@@ -453,20 +460,23 @@ fn a_child_that_the_gateway_deletes_is_gone_and_up_brings_another() {
     assert_eq!(client.pair.status().stage, Stage::Up);
     assert!(client.pair.status().sa.unwrap().children.is_empty());
     assert_eq!(client.pair.outgoing(), sim::plane::Outgoing::Held);
-    let gateway = client.pair.gateway;
-    client.pair.world.node_mut(gateway).offline = false;
-    client.pair.up().unwrap();
-    client.pair.world.run_for(60 * SECOND);
-    client.pair.assert_up_by(How::Full);
+    client.pair.forget_past();
+    let up = client.pair.begin(Command::Up(client.pair.name()));
+    assert_eq!(client.pair.exchanges(), [(ExchangeType::CREATE_CHILD_SA, false)]);
+    assert!(!client.pair.world.node(client.pair.client).replies.contains_key(&up));
 }
 
 #[test]
 fn an_sa_beside_another_one_does_not_claim_to_be_the_first() {
-    let mut client = Client::up();
-    client.asked((INFORMATIONAL, 0), |builder| {
-        builder.delete_children(Protocol::ESP, [0x1000].into_iter());
-    });
-    let (_, auth) = Client::of(client.pair);
+    let (mut client, first) = Client::of(Pair::with(|scene| {
+        let client = &mut scene.client;
+        client.local_addrs = vec![CLIENT];
+        client.more = vec![Profile { name: "other", ..client.clone() }];
+    }));
+    assert!(has(&first, NotifyType::INITIAL_CONTACT));
+    client.accept(child);
+    assert_eq!(client.end(), Ok(()));
+    let (_, auth) = Client::beginning(client.pair, "other".into());
     assert!(!has(&auth, NotifyType::INITIAL_CONTACT));
 }
 

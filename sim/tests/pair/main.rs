@@ -32,6 +32,7 @@ mod resumption;
 mod scenarios;
 mod schedules;
 mod set_up;
+mod several;
 mod single_use;
 mod tcp;
 mod traffic;

@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use sim::{Link, NodeId, Pair};
 
+use crate::several::with_lab;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Long enough for every timer but those of tickets.
@@ -87,21 +89,23 @@ struct Making {
     on_traffic: bool,
     other_form: bool,
     cookies: bool,
+    several: bool,
     lifetime: u32,
     /// How long an authentication is good, for either end.
     reauth: [Option<u32>; 2],
 }
 
 fn making() -> impl Strategy<Value = Making> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let reauth = || prop_oneof![3 => Just(None), 1 => (20u32..300).prop_map(Some)];
     (0u64..1 << 40, flags, 30u32..100_000, [reauth(), reauth()]).prop_map(
-        |(seed, (nat, on_traffic, other_form, cookies), lifetime, reauth)| Making {
+        |(seed, (nat, on_traffic, other_form, cookies, several), lifetime, reauth)| Making {
             seed,
             nat,
             on_traffic,
             other_form,
             cookies,
+            several,
             lifetime,
             reauth,
         },
@@ -126,6 +130,9 @@ impl Run {
             }
             if making.other_form {
                 scene.gateway.resumption.auth = ResumeAuth::Libreswan;
+            }
+            if making.several {
+                with_lab(scene);
             }
             if making.cookies {
                 scene.gateway.limits.cookie_threshold = 0;
@@ -215,7 +222,7 @@ impl Run {
             Step::Exhaust { client } => {
                 let id = self.node(client);
                 let plane = &mut self.pair.world.node_mut(id).plane;
-                if let Some(&child) = plane.children().keys().next() {
+                if let Some(&child) = plane.children().keys().next_back() {
                     plane.raise(PlaneEvent::Expired(child, Limit::Hard));
                 }
             }
@@ -232,21 +239,23 @@ impl Run {
     }
 
     /// Nothing leaves in clear text while a connection is anything but down.
-    fn check_always(&self) {
+    fn check_always(&mut self) {
         let is_wanted = !matches!(self.pair.status().stage, Stage::Down | Stage::Ending);
         let groups = self.pair.world.node(self.pair.client).plane.groups().len();
-        assert_eq!(groups, usize::from(is_wanted), "{:?}", self.pair.status());
+        let children = 1 + self.pair.scene().client.further.len();
+        assert_eq!(groups, children * usize::from(is_wanted), "{:?}", self.pair.status());
     }
 
     /// Nobody is in the middle of authenticating again: that would be two SAs.
     fn wait_for_calm(&mut self) {
         let ends = [self.pair.client, self.pair.gateway];
+        let most = 1 + self.pair.scene().client.further.len();
         let is_calm = |world: &sim::World| {
             let sas = |id| {
                 let status = world.node(id).endpoint.status();
                 status.connections.into_iter().filter(|it| it.sa.is_some()).count()
             };
-            ends.iter().all(|&id| sas(id) <= 1 && world.node(id).plane.children().len() <= 1)
+            ends.iter().all(|&id| sas(id) <= 1 && world.node(id).plane.children().len() <= most)
         };
         assert!(self.pair.world.drive_until(60 * SECOND, is_calm));
     }

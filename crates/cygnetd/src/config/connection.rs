@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use esp::spec::Selector;
 use ike::config::{
-    Auth, ChildConfig, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk, PpkUse,
-    Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
+    Auth, ChildConfig, Children, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk,
+    PpkUse, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -77,10 +77,10 @@ pub(super) fn read(
     if !vips.is_empty() {
         needs_remote(&section, "vips", &addresses, findings);
     }
-    let child = child(&mut section, &any_of(vips), &all_of(&pools), findings);
+    let children = children(&mut section, [&any_of(vips), &all_of(&pools)], findings);
     section.finish(findings);
     let (local_id, remote_id, auth) = identities?;
-    let child = child?;
+    let children = children?;
     let liveness = liveness.unwrap_or(Duration::from_secs(30));
     Some((
         Connection {
@@ -97,7 +97,7 @@ pub(super) fn read(
             auth,
             ppk,
             proposals,
-            child,
+            children,
             force_encapsulation,
             fragmentation,
             mobike,
@@ -596,26 +596,34 @@ fn side<T>(
     side
 }
 
-fn child(
+fn children(
     parent: &mut Section<'_>,
-    vips: &[Selector],
-    pools: &[Selector],
+    inner: [&[Selector]; 2],
+    findings: &mut Findings,
+) -> Option<Children> {
+    let sections = parent.sections(findings, "children");
+    if sections.is_empty() && !parent.has("children") {
+        let message = format!("there is no child in {}", parent.title);
+        let help = format!("add {} with local_ts and remote_ts", parent.subtitle("children.net"));
+        findings.error(&parent.place, message, help);
+    }
+    if let Some((_, one_too_many)) = sections.get(Children::MOST) {
+        let message = format!("a connection can have {} children", Children::MOST);
+        findings.error(&one_too_many.place, message, "one child can have many selectors");
+    }
+    let read = |(name, section)| child(name, section, inner, findings);
+    // All are read, for the sake of what is wrong with them.
+    let all: Vec<_> = sections.into_iter().map(read).collect();
+    let mut all = all.into_iter();
+    Some(Children { first: all.next()??, further: all.collect::<Option<_>>()? })
+}
+
+fn child(
+    name: &str,
+    mut section: Section<'_>,
+    [vips, pools]: [&[Selector]; 2],
     findings: &mut Findings,
 ) -> Option<ChildConfig> {
-    let mut children = parent.sections(findings, "children").into_iter();
-    let Some((name, mut section)) = children.next() else {
-        if !parent.has("children") {
-            let message = format!("there is no child in {}", parent.title);
-            let help =
-                format!("add {} with local_ts and remote_ts", parent.subtitle("children.net"));
-            findings.error(&parent.place, message, help);
-        }
-        return None;
-    };
-    for (_, another) in children {
-        let message = "this version sets up one child for a connection";
-        findings.error(&another.place, message, "put its selectors into the first child");
-    }
     named(name, &section, findings);
     let local_ts = side_of_traffic(&mut section, "local_ts", ("vips", vips), findings);
     let remote_ts = side_of_traffic(&mut section, "remote_ts", ("pools", pools), findings);

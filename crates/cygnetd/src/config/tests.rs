@@ -169,9 +169,9 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(office.resumption.max_age, Duration::from_secs(2 * 86400));
     let shown =
         |list: &[esp::spec::Selector]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(shown(&office.child.local_ts), ["10.91.0.0/24[6/443]"]);
-    assert_eq!(shown(&office.child.remote_ts), ["10.92.0.1-10.92.0.9", "0.0.0.0/0[17]"]);
-    assert_eq!(office.child.proposals[0].to_string(), "aes256gcm16");
+    assert_eq!(shown(&office.children.first.local_ts), ["10.91.0.0/24[6/443]"]);
+    assert_eq!(shown(&office.children.first.remote_ts), ["10.92.0.1-10.92.0.9", "0.0.0.0/0[17]"]);
+    assert_eq!(office.children.first.proposals[0].to_string(), "aes256gcm16");
     let LocalAuth::PreShared(keys) = &office.auth.local else { panic!("no secret") };
     assert!(keys.with(&"@peer".parse().unwrap()).is_some());
     assert!(keys.with(&"@stranger".parse().unwrap()).is_none());
@@ -369,11 +369,7 @@ fn each_mistake_has_its_own_words() {
         ("secrets.psk", "id = []", "this list is empty"),
         ("secrets.psk", "id = [\"@stranger\"]", "there is no secret for @dut and @peer"),
         ("secrets.\"a b\"", "secret = \"sixteen octets!!\"", "this name cannot be used"),
-        (
-            "connections.office.children.second",
-            "local_ts = []",
-            "this version sets up one child for a connection",
-        ),
+        ("connections.office.children.second", "local_ts = []", "this list is empty"),
     ] {
         let text =
             with(section, line).replace("office.remote]\n[", "office.remote]\nid = \"@peer\"\n[");
@@ -451,13 +447,13 @@ fn a_connection_takes_from_its_template_what_it_does_not_have_itself() {
     for connection in [near, far] {
         assert_eq!(connection.local_id.to_string(), "@dut");
         assert_eq!(connection.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
-        assert_eq!(connection.child.proposals[0].to_string(), "aes256gcm16");
+        assert_eq!(connection.children.first.proposals[0].to_string(), "aes256gcm16");
     }
     assert_eq!(near.liveness, Some(Duration::from_secs(10)));
     assert_eq!(far.liveness, Some(Duration::from_secs(60)));
     assert_eq!(near.remote_id, IdPattern::Exact("@near".parse().unwrap()));
-    assert_eq!(near.child.local_ts[0].to_string(), "10.91.0.0/24");
-    assert_eq!(far.child.local_ts[0].to_string(), "10.91.1.0/24");
+    assert_eq!(near.children.first.local_ts[0].to_string(), "10.91.0.0/24");
+    assert_eq!(far.children.first.local_ts[0].to_string(), "10.91.1.0/24");
     // All of it may come from a template.
     let whole = SHARED.replace("[connections.near.", "[templates.near.") + "[templates.near]\n";
     let whole = whole.replace(
@@ -492,6 +488,29 @@ fn a_mistake_in_a_template_is_reported_once_and_where_it_is() {
     assert!(errors(&nested).contains("a template has no template"), "{}", errors(&nested));
     let unused = format!("{SHARED}[templates.spare]\n");
     assert!(good(&unused).warnings[0].contains("no connection uses [templates.spare]"));
+}
+
+#[test]
+fn a_connection_has_several_children_in_the_order_of_the_file() {
+    let child = |name: &str, net: u8| {
+        format!(
+            "[connections.office.children.{name}]\nlocal_ts = [\"10.91.0.0/24\"]\n\
+             remote_ts = [\"10.{net}.0.0/24\"]\nesp_proposals = [\"aes256gcm16\"]\n"
+        )
+    };
+    let text = format!("{LEAST}{}{}", child("zoo", 93), child("lab", 94));
+    let config = good(&text);
+    let names = config.ike.connections[0].children.iter().map(|(_, it)| it.name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["net", "zoo", "lab"]);
+
+    let many: String = (0..16).map(|n| child(&format!("more{n}"), 100 + n)).collect();
+    let error = errors(&format!("{LEAST}{many}"));
+    assert!(error.contains(": a connection can have 16 children\n"), "{error}");
+
+    // Each of them is read.
+    let bad = child("zoo", 93).replace("10.93", "10.900") + &child("lab", 94).replace("aes", "des");
+    let errors = errors(&format!("{LEAST}{bad}"));
+    assert!(errors.contains("10.900") && errors.contains("des256gcm16"), "{errors}");
 }
 
 #[test]
@@ -531,7 +550,7 @@ fn a_child_has_no_more_selectors_than_a_payload_holds() {
             (0..count).map(|n| format!("\"10.{}.{}.0/24\"", n / 256, n % 256)).collect();
         LEAST.replace("\"10.91.0.0/24\"", &nets.join(", "))
     };
-    assert_eq!(good(&text(255)).ike.connections[0].child.local_ts.len(), 255);
+    assert_eq!(good(&text(255)).ike.connections[0].children.first.local_ts.len(), 255);
     assert!(first_error(&text(256)).contains("these are 256 selectors"));
 }
 
@@ -816,8 +835,9 @@ fn a_pool_gives_the_addresses_that_hosts_can_have() {
     assert_eq!(pool.network.domains[0].as_str(), "corp.example");
     let connection = &config.ike.connections[0];
     assert_eq!(connection.pools, [std::sync::Arc::from("clients")]);
-    assert!(connection.child.dynamic);
-    let clients: Vec<_> = connection.child.remote_ts.iter().map(ToString::to_string).collect();
+    assert!(connection.children.first.dynamic);
+    let clients: Vec<_> =
+        connection.children.first.remote_ts.iter().map(ToString::to_string).collect();
     let expected = ["10.3.0.1-10.3.0.2", "fd00:3::1-fd00:3::3", "10.3.0.2/32", "10.4.0.9/32"];
     assert_eq!(clients[..4], expected);
 }
@@ -828,7 +848,7 @@ fn a_client_that_asks_for_addresses_has_dynamic_traffic() {
     let lines = "remote_addrs = [\"192.0.2.1\"]\nvips = [\"0.0.0.0\"]\ndns_domains = [\"*\"]";
     let header = "[connections.office]\n";
     let config = good(&text.replace(header, &format!("{header}{lines}\n")));
-    let child = &config.ike.connections[0].child;
+    let child = &config.ike.connections[0].children.first;
     assert!(child.dynamic);
     assert_eq!(child.local_ts[0].to_string(), "0.0.0.0/0");
     let names = super::Names { enabled: true, claims: super::Claims::Any };
@@ -1056,7 +1076,7 @@ fn an_authentication_is_good_for_as_long_as_is_said() {
 fn lifetimes(text: &str) -> (Lifetime<Duration>, ChildLifetime) {
     let config = good(text);
     let connection = &config.ike.connections[0];
-    (connection.lifetime, connection.child.lifetime)
+    (connection.lifetime, connection.children.first.lifetime)
 }
 
 #[test]

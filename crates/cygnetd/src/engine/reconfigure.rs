@@ -115,8 +115,9 @@ impl Engine {
     /// Connections that only answer have routes as long as they are configured.
     fn keep_routes(&mut self, connections: &[Arc<Connection>]) {
         let answering = connections.iter().filter(|it| it.remote_addrs.is_empty());
+        let kept = answering.flat_map(|it| it.children.iter());
         let kept: Vec<(&[Selector], &[Selector])> =
-            answering.map(|it| (&*it.child.local_ts, &*it.child.remote_ts)).collect();
+            kept.map(|(_, child)| (&*child.local_ts, &*child.remote_ts)).collect();
         let status = self.endpoint.status();
         let sas = status.connections.iter().filter_map(|it| it.sa.as_ref());
         let children = sas.flat_map(|sa| &sa.children);

@@ -76,6 +76,12 @@ pub(super) fn words(event: &core::Event) -> What {
             child: child.as_ref().map(text),
             why: failure(*why),
         },
+        E::ChildFailed { connection, sa, child, why } => What::ChildFailed {
+            connection: text(connection),
+            sa: text(sa),
+            child: text(child),
+            why: failure(*why),
+        },
         E::ChildDown { connection, sa, child, why } => What::ChildDown {
             connection: text(connection),
             sa: text(sa),
@@ -386,6 +392,12 @@ mod tests {
                 sa,
                 child: Some("net".into()),
                 why: Failure::NoEspProposal,
+            },
+            Event::ChildFailed {
+                connection: "a".into(),
+                sa,
+                child: "net".into(),
+                why: Failure::NoTrafficSelectors,
             },
             Event::Suspended { connection: "a".into(), sa, ticket_len: 300, expires_in: second },
             Event::TicketGranted { connection: "a".into(), len: 300, lifetime: second },

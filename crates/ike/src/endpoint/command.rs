@@ -36,16 +36,9 @@ impl Endpoint {
         self.want(index, true);
         match self.line_sa(index) {
             None => self.begin(now, index, waiting),
-            Some((spi, IkeSa::Established(sa))) if !sa.is_usable() => {
-                // The peer has taken its child away. The next SA begins before
-                // this one ends, so that the line holds its packets throughout.
-                if let Some(coming) = self.lines.get(index).and_then(|line| line.coming) {
-                    return self.join(now, coming, waiting);
-                }
-                self.begin(now, index, waiting);
-                self.change_established(now, spi, |sa, cx| {
-                    sa.delete(cx, now, Gone::Command, Vec::new())
-                });
+            // The peer has taken a child away, or has not let us have it.
+            Some((spi, IkeSa::Established(sa))) if sa.is_up() && sa.is_incomplete() => {
+                self.change_established(now, spi, |sa, cx| sa.ask_for_all(cx, now, waiting));
             }
             Some((spi, _)) => self.join(now, spi, waiting),
         }
@@ -70,7 +63,7 @@ impl Endpoint {
     fn begin(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
         let Some(line) = self.lines.get_mut(index) else { return };
         line.rests_until = None;
-        let (connection, group) = (Arc::clone(&line.connection), line.group);
+        let (connection, groups) = (Arc::clone(&line.connection), line.groups);
         let transport = Transport::first(connection.tcp, line.needed_tcp);
         let key = SessionKey(Arc::clone(&connection.name));
         let gateway = line.gateway.filter(|_| self.cx.sessions.get(&key).is_some());
@@ -89,7 +82,7 @@ impl Endpoint {
         let wanted = connection.vips.preferring(earlier);
         let attempt = Attempt {
             line: index,
-            group,
+            groups,
             initial_contact: self.is_only_contact(&connection),
             connection,
             beside: false,
@@ -286,8 +279,10 @@ impl Endpoint {
     /// the order to sleep. A later packet may.
     fn discard_what_would_wake(&mut self, index: usize) {
         let Some(line) = self.lines.get(index) else { return };
-        if line.is_for_traffic() && line.held.is_some() {
-            self.cx.submit(PlaneCommand::Discard(line.group));
+        if line.is_for_traffic() {
+            for hold in line.held.values() {
+                self.cx.submit(PlaneCommand::Discard(hold.group));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use esp::plane::{Command as PlaneCommand, Hold};
 
 use super::Endpoint;
 use super::keep::Ended;
-use crate::config::Unique;
+use crate::config::{ChildIndex, Unique};
 use crate::context::Context;
 use crate::event::{Event, Gone, SessionEnd};
 use crate::fault::Refusal;
@@ -67,10 +67,11 @@ impl Endpoint {
     /// An SA that can carry packets takes the place of the one before it, and of
     /// a session that was kept when that one was lost.
     fn relieve_if_up(&mut self, now: Now, index: usize, spi: IkeSpi) {
-        let is_up =
-            self.table.get(spi).and_then(IkeSa::established).is_some_and(Established::is_up);
+        let sa = self.table.get(spi).and_then(IkeSa::established).filter(|sa| sa.is_up());
+        let is_ready = sa.is_some_and(Established::is_ready);
+        let is_up = sa.is_some();
         let Some(line) = self.lines.get_mut(index).filter(|_| is_up) else { return };
-        let former = line.relieve(spi);
+        let former = if is_ready { line.relieve(spi) } else { None };
         let connection = Arc::clone(&line.connection.name);
         if self.cx.sessions.forget(&SessionKey(Arc::clone(&connection))) {
             self.cx.emit(Event::SessionLost { connection, why: SessionEnd::Replaced });
@@ -251,11 +252,9 @@ impl Endpoint {
         if line.is_missed() || self.cx.sessions.get(&key).is_some() {
             let acquire = line.is_for_traffic() && line.rests_until.is_none();
             self.hold(index, acquire);
-        } else if line.held.is_some() {
-            let group = line.group;
-            self.cx.submit(PlaneCommand::Release(group));
-            if let Some(line) = self.lines.get_mut(index) {
-                line.held = None;
+        } else if let Some(line) = self.lines.get_mut(index) {
+            for (_, hold) in std::mem::take(&mut line.held) {
+                self.cx.submit(PlaneCommand::Release(hold.group));
             }
         }
     }
@@ -280,16 +279,24 @@ impl Endpoint {
         let Some(line) = self.lines.get_mut(index) else { return };
         let assigned = self.cx.assigned.get(&line.connection.name);
         let inner = assigned.map_or(Addresses::NONE, |given| given.addresses);
-        let hold = Hold {
-            group: line.group,
-            local_ts: line.connection.child.side_with(inner),
-            remote_ts: line.connection.child.remote_ts.clone(),
-            acquire,
-        };
-        // A hold that has raised its event must be made again to raise another.
-        if acquire || line.held.as_ref() != Some(&hold) {
-            line.held = Some(hold.clone());
-            self.cx.submit(PlaneCommand::Hold(hold));
+        if line.sa.is_none() {
+            let is_meant = |which: &ChildIndex| line.connection.children.contain(*which);
+            for (_, hold) in line.held.extract_if(.., |which, _| !is_meant(which)) {
+                self.cx.submit(PlaneCommand::Release(hold.group));
+            }
+        }
+        for (which, child) in line.connection.children.iter() {
+            let hold = Hold {
+                group: line.groups.of(which),
+                local_ts: child.side_with(inner),
+                remote_ts: child.remote_ts.clone(),
+                acquire,
+            };
+            // A hold that has raised its event must be made again to raise another.
+            if acquire || line.held.get(&which) != Some(&hold) {
+                line.held.insert(which, hold.clone());
+                self.cx.submit(PlaneCommand::Hold(hold));
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! A connection as its initiator.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use esp::plane::Hold;
-use esp::spec::GroupId;
 
 use super::keep::{Failures, Keeping};
-use crate::config::{Connection, ResumeTrigger};
+use crate::config::{ChildIndex, Connection, ResumeTrigger};
+use crate::context::Groups;
 use crate::redirect::Followed;
 use crate::time::Instant;
 use crate::wire::IkeSpi;
@@ -16,7 +17,8 @@ use crate::wire::IkeSpi;
 /// in which one SA takes the place of another.
 pub(super) struct Line {
     pub(super) connection: Arc<Connection>,
-    pub(super) group: GroupId,
+    /// The plane's names for the policies of its children.
+    pub(super) groups: Groups,
     pub(super) sa: Option<IkeSpi>,
     /// The SA that is to take the place of that one: it proves again who we are.
     pub(super) coming: Option<IkeSpi>,
@@ -27,7 +29,7 @@ pub(super) struct Line {
     /// Whether a packet that wants to leave brings it up, whatever came before.
     pub(super) armed: bool,
     /// What the plane keeps from leaving in clear text.
-    pub(super) held: Option<Hold>,
+    pub(super) held: BTreeMap<ChildIndex, Hold>,
     /// Its last attempt has failed: packets do not begin another before this.
     pub(super) rests_until: Option<Instant>,
     /// Whether its last SA came about by TCP, since UDP was not answered.
@@ -42,16 +44,16 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(connection: Arc<Connection>, group: GroupId) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, groups: Groups) -> Self {
         Self {
             connection,
-            group,
+            groups,
             sa: None,
             coming: None,
             retiring: None,
             reauthentication: Failures::NONE,
             armed: false,
-            held: None,
+            held: BTreeMap::new(),
             rests_until: None,
             needed_tcp: false,
             gateway: None,

@@ -106,7 +106,7 @@ impl Endpoint {
     }
 
     fn add(&mut self, connection: Arc<Connection>) {
-        let line = Line::new(connection, self.cx.new_group());
+        let line = Line::new(connection, self.cx.new_groups());
         match self.lines.iter_mut().find(|line| line.is_vacant) {
             Some(vacant) => *vacant = line,
             None => self.lines.push(line),

@@ -7,7 +7,7 @@ use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::limits::Limits;
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
 
-use crate::config::{ChildConfig, narrowed};
+use crate::config::{ChildConfig, ChildIndex, Children, narrowed};
 use crate::event::Role;
 use crate::fault::Failure;
 use crate::inner::Addresses;
@@ -31,6 +31,8 @@ pub(crate) struct Child {
 /// What both sides agreed on.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
+    /// Which of the configured children it is.
+    pub(crate) which: ChildIndex,
     /// The number of the accepted proposal.
     pub(crate) number: u8,
     pub(crate) suite: EspSuite,
@@ -52,11 +54,21 @@ impl Terms {
     pub(crate) fn additional(&self) -> AdditionalGroups {
         self.groups.map_or(AdditionalGroups::NONE, |groups| groups.additional)
     }
+
+    /// Whether they are for all the traffic that a request is for.
+    fn suffice(&self, payloads: &Payloads<'_>) -> bool {
+        let has_all = |ours: &[Selector], theirs: Option<TsPayload<'_>>| {
+            theirs.into_iter().flat_map(|ts| ts.selectors()).all(|theirs| ours.contains(&theirs))
+        };
+        has_all(&self.remote_ts, payloads.ts_i()) && has_all(&self.local_ts, payloads.ts_r())
+    }
 }
 
 /// What one side wants of a child.
 #[derive(Clone, Copy)]
 pub(crate) struct Wish<'a> {
+    /// Which of the configured children it is to be.
+    pub(crate) which: ChildIndex,
     pub(crate) proposals: &'a [EspProposal],
     pub(crate) local_ts: &'a [Selector],
     pub(crate) remote_ts: &'a [Selector],
@@ -66,20 +78,20 @@ pub(crate) struct Wish<'a> {
 
 impl<'a> Wish<'a> {
     /// For the first child.
-    pub(crate) fn first(config: &'a ChildConfig) -> Self {
-        Self { keyed: false, ..Self::further(config) }
+    fn first(children: &'a Children) -> Self {
+        Self { keyed: false, ..Self::further(children, ChildIndex::FIRST) }
     }
 
     /// For a child in CREATE_CHILD_SA.
-    pub(crate) fn further(config: &'a ChildConfig) -> Self {
-        let ChildConfig { proposals, local_ts, remote_ts, .. } = config;
-        Self { proposals, local_ts, remote_ts, keyed: true }
+    pub(crate) fn further(children: &'a Children, which: ChildIndex) -> Self {
+        let ChildConfig { proposals, local_ts, remote_ts, .. } = children.get(which);
+        Self { which, proposals, local_ts, remote_ts, keyed: true }
     }
 
     /// For the successor of a child: the same traffic (RFC 7296 section 2.9.2).
-    pub(crate) fn again(config: &'a ChildConfig, terms: &'a Terms) -> Self {
-        let Terms { local_ts, remote_ts, .. } = terms;
-        Self { local_ts, remote_ts, ..Self::further(config) }
+    pub(crate) fn again(children: &'a Children, terms: &'a Terms) -> Self {
+        let Terms { which, local_ts, remote_ts, .. } = terms;
+        Self { local_ts, remote_ts, ..Self::further(children, *which) }
     }
 
     /// The group to send a value of at first, if there is to be a key exchange.
@@ -127,20 +139,57 @@ pub(crate) fn offer_sa(builder: &mut MessageBuilder<Protected>, wish: Wish<'_>, 
 }
 
 /// Appends SA, TSi and TSr of the request for the first child.
-pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, config: &ChildConfig, spi: Spi) {
-    offer_sa(builder, Wish::first(config), spi);
-    builder.ts_i(&config.local_ts).ts_r(&config.remote_ts);
+pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, children: &Children, spi: Spi) {
+    let wish = Wish::first(children);
+    offer_sa(builder, wish, spi);
+    builder.ts_i(wish.local_ts).ts_r(wish.remote_ts);
 }
 
 /// What a responder accepts of a request for the first child, or the notify
 /// that says why not. The peer was given these inner addresses.
 pub(crate) fn choose(
-    config: &ChildConfig,
+    children: &Children,
     inner: Addresses,
     payloads: &Payloads<'_>,
 ) -> Result<Terms, NotifyType> {
-    let remote_ts = &initiators(&config.remote_ts, config, inner);
-    choose_for(Wish { remote_ts, ..Wish::first(config) }, payloads, None)
+    choose_by(children, (Role::Responder, inner), payloads, |wish| {
+        choose_for(Wish { keyed: false, ..wish }, payloads, None)
+    })
+}
+
+/// As [`choose`], for a further child. The peer has sent a value of this group.
+pub(crate) fn choose_further(
+    children: &Children,
+    side: (Role, Addresses),
+    payloads: &Payloads<'_>,
+    keyed: Option<Group>,
+) -> Result<Terms, NotifyType> {
+    choose_by(children, side, payloads, |wish| choose_for(wish, payloads, keyed))
+}
+
+/// Which of the children it is to be: one for all the traffic that is asked for,
+/// or else the first that may carry some of it.
+fn choose_by(
+    children: &Children,
+    (role, inner): (Role, Addresses),
+    payloads: &Payloads<'_>,
+    answer: impl Fn(Wish<'_>) -> Result<Terms, NotifyType>,
+) -> Result<Terms, NotifyType> {
+    let mut chosen = Err(NotifyType::TS_UNACCEPTABLE);
+    for (which, config) in children.iter() {
+        let [local_ts, remote_ts] = &traffic(config, role, inner);
+        let wish = Wish { local_ts, remote_ts, ..Wish::further(children, which) };
+        match answer(wish) {
+            Ok(terms) if terms.suffice(payloads) => return Ok(terms),
+            Ok(terms) if chosen.is_err() => chosen = Ok(terms),
+            // The traffic would do.
+            Err(NotifyType::NO_PROPOSAL_CHOSEN) if chosen.is_err() => {
+                chosen = Err(NotifyType::NO_PROPOSAL_CHOSEN);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    chosen
 }
 
 /// What a responder accepts of a request, or the notify that says why not.
@@ -149,14 +198,14 @@ pub(crate) fn choose_for(
     payloads: &Payloads<'_>,
     keyed: Option<Group>,
 ) -> Result<Terms, NotifyType> {
-    let (number, (suite, groups), spi_out) =
-        choose_suite(wish, payloads, keyed).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
     let remote_ts = narrow(wish.remote_ts, payloads.ts_i());
     let local_ts = narrow(wish.local_ts, payloads.ts_r());
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
     }
-    Ok(Terms { number, suite, groups, spi_out, local_ts, remote_ts })
+    let (number, (suite, groups), spi_out) =
+        choose_suite(wish, payloads, keyed).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+    Ok(Terms { which: wish.which, number, suite, groups, spi_out, local_ts, remote_ts })
 }
 
 fn choose_suite(
@@ -211,12 +260,13 @@ pub(crate) fn answer_sa_for(builder: &mut MessageBuilder<Protected>, terms: &Ter
 /// What an initiator finds in the response about the first child. It was given
 /// these inner addresses.
 pub(crate) fn accept(
-    config: &ChildConfig,
+    children: &Children,
     inner: Addresses,
     payloads: &Payloads<'_>,
 ) -> Result<Terms, Failure> {
+    let config = &children.first;
     let local_ts = &initiators(&config.local_ts, config, inner);
-    accept_for(Wish { local_ts, ..Wish::first(config) }, payloads)
+    accept_for(Wish { local_ts, ..Wish::first(children) }, payloads)
 }
 
 /// What an initiator finds in the response.
@@ -238,7 +288,8 @@ pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Term
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
     }
-    Ok(Terms { number: chosen.number, suite, groups, spi_out, local_ts, remote_ts })
+    let (which, number) = (wish.which, chosen.number);
+    Ok(Terms { which, number, suite, groups, spi_out, local_ts, remote_ts })
 }
 
 /// Why a response without a child has none.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RESPONSE};
 use super::child::{self, Child, KeySource, Terms};
 use super::{Transcript, informational, session_resume};
-use crate::config::{ChildConfig, ChildLifetime};
+use crate::config::{ChildConfig, ChildLifetime, Children};
 use crate::event::{Path, Port, Role};
 use crate::fault::Failure;
 use crate::inner::Addresses;
@@ -85,16 +85,16 @@ impl Capture {
 }
 
 /// One side's child: between the two nets, as libreswan was configured.
-fn child_of(local: &str, remote: &str) -> ChildConfig {
+fn child_of(local: &str, remote: &str) -> Children {
     let net = |text: &str| Selector::subnet(text.parse().unwrap(), 24);
-    ChildConfig {
+    Children::one(ChildConfig {
         name: "net".into(),
         local_ts: vec![net(local)],
         remote_ts: vec![net(remote)],
         proposals: vec!["aes256gcm16".parse().unwrap()],
         dynamic: false,
         lifetime: ChildLifetime::endless(),
-    }
+    })
 }
 
 const WEST: &str = "10.91.0.0";
@@ -141,7 +141,8 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     let config = child_of(EAST, WEST);
     let terms = child::choose(&config, Addresses::NONE, payloads).unwrap();
     assert_eq!(terms.suite, EspCipher::AesGcm16(KeyLen::L256).into());
-    assert_eq!((&*terms.local_ts, &*terms.remote_ts), (&*config.local_ts, &*config.remote_ts));
+    let net = &config.first;
+    assert_eq!((&*terms.local_ts, &*terms.remote_ts), (&*net.local_ts, &*net.remote_ts));
     let forth = capture.octets("child_keymat_i2r");
     let back = capture.octets("child_keymat_r2i");
     let ours = capture.child_keys(Role::Responder, terms.clone());

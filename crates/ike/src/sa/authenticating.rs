@@ -273,7 +273,7 @@ impl Authenticating {
         };
         let founded = Founded {
             connection,
-            side: Side::Line { index: attempt.line, group: attempt.group },
+            side: Side::Line { index: attempt.line, groups: attempt.groups },
             channel: Channel {
                 protection: keys.protection,
                 path,
@@ -524,7 +524,7 @@ fn request(
             if !attempt.wanted.is_empty() {
                 configuration::push_request(builder, attempt.wanted);
             }
-            child::offer(builder, &connection.child, spi_in);
+            child::offer(builder, &connection.children, spi_in);
             if connection.mobike {
                 let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);
                 mobike::offer(builder, told, no_nats);

@@ -72,7 +72,7 @@ impl Channel {
             Intent::AskTicket => ask(Task::AskTicket, |builder| {
                 builder.notify(NotifyType::TICKET_REQUEST, &[]);
             })?,
-            Intent::CreateChild
+            Intent::CreateChild(_)
             | Intent::RekeyChild(_)
             | Intent::DeleteChild(_)
             | Intent::DeleteLoser(_)

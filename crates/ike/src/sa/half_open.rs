@@ -1,5 +1,6 @@
 //! An SA that a stranger asked for: our answer is out, IKE_AUTH has not come.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ptr;
 use std::sync::Arc;
@@ -460,7 +461,7 @@ impl Asked {
         let window = Window::new(0, ticket.id + 1);
         let founded = Founded {
             connection,
-            side: Side::Peer { group: None, is_installed: false },
+            side: Side::Peer { groups: BTreeMap::new() },
             channel: Channel { protection: keys.protection, path: ticket.path, window },
             sk_d: keys.sk_d,
             suite,
@@ -490,7 +491,7 @@ impl Asked {
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
         let terms = match refused {
-            None => child::choose(&established.connection().child, given.addresses, payloads)
+            None => child::choose(&established.connection().children, given.addresses, payloads)
                 .map_err(NoChild::Refused),
             Some(why) => Err(why),
         };

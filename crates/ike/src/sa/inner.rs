@@ -21,7 +21,7 @@ pub(crate) fn accept(
     payloads: &Payloads<'_>,
 ) -> Result<(Terms, Option<Assignment>), Failure> {
     if wanted.is_empty() {
-        return Ok((child::accept(&connection.child, Addresses::NONE, payloads)?, None));
+        return Ok((child::accept(&connection.children, Addresses::NONE, payloads)?, None));
     }
     let Some(given) = configuration::assignment(payloads, wanted) else {
         return Err(match payloads.error() {
@@ -29,7 +29,7 @@ pub(crate) fn accept(
             None => Failure::NoAddress,
         });
     };
-    Ok((child::accept(&connection.child, given.addresses, payloads)?, Some(given)))
+    Ok((child::accept(&connection.children, given.addresses, payloads)?, Some(given)))
 }
 
 /// What a responder has given.
@@ -65,7 +65,7 @@ impl Given {
         let request = Request::of(payloads);
         let wanted = request.map_or(asking.earlier, |it| it.wanted.preferring(asking.earlier));
         if wanted.is_empty() {
-            let is_needed = connection.child.dynamic;
+            let is_needed = connection.children.iter().any(|(_, child)| child.dynamic);
             return if is_needed {
                 Err(NotifyType::FAILED_CP_REQUIRED)
             } else {

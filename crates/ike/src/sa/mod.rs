@@ -27,10 +27,10 @@ use std::sync::Arc;
 
 use crypto::IkeSuite;
 use esp::plane::Traffic;
-use esp::spec::{ChildId, GroupId, StreamId};
+use esp::spec::{ChildId, StreamId};
 
 use crate::config::Connection;
-use crate::context::Context;
+use crate::context::{Context, Groups};
 use crate::event::{Gone, Path, RequestId};
 use crate::fault::{Discard, Failure};
 use crate::identity::Id;
@@ -79,8 +79,8 @@ pub(crate) enum IkeSa {
 pub(crate) struct Attempt {
     /// Which of the endpoint's lines it serves.
     pub(crate) line: usize,
-    /// The plane's name for its policies.
-    pub(crate) group: GroupId,
+    /// The plane's names for the policies of its children.
+    pub(crate) groups: Groups,
     pub(crate) connection: Arc<Connection>,
     /// Whether it is to take the place of the SA that serves its line, which
     /// goes on until then.

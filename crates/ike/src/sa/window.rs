@@ -8,6 +8,7 @@ use std::time::Duration;
 use crypto::KeyExchange;
 use esp::spec::{ChildId, Selector, Spi};
 
+use crate::config::ChildIndex;
 use crate::context::Context;
 use crate::event::Path;
 use crate::exchange::create_child::BothNonces;
@@ -122,7 +123,7 @@ pub(crate) enum Intent {
     /// TICKET_REQUEST, after a TICKET_ACK (A4) or a rekey (D9).
     AskTicket,
     /// A child from scratch.
-    CreateChild,
+    CreateChild(ChildIndex),
     /// A successor of a child.
     RekeyChild(ChildId),
     /// Delete of a child.
@@ -185,6 +186,8 @@ pub(crate) enum Task {
 
 /// A child that we have asked for.
 pub(crate) struct ChildTask {
+    /// Which of the configured children it is.
+    pub(crate) which: ChildIndex,
     /// The child that it is to replace.
     pub(crate) replaces: Option<ChildId>,
     pub(crate) spi_in: Spi,

@@ -9,11 +9,13 @@ use esp::spec::{ChildId, Encapsulation, Selector, Spi};
 use super::create::BUSY;
 use super::set_up::Awaited;
 use super::{Established, Side};
+use crate::config::{ChildIndex, Children};
 use crate::context::Context;
-use crate::event::{Event, Gone, Role, Shown};
+use crate::event::{Event, Gone, RequestId, Role, Shown};
 use crate::exchange::child::{Child, KeySource, Terms};
 use crate::exchange::{create_child, informational};
 use crate::lifetime::Deadlines;
+use crate::sa::Outcome;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::closing::LATE_PACKETS;
 use crate::sa::window::{Intent, Task};
@@ -21,7 +23,7 @@ use crate::time::{Instant, Now};
 use crate::wire::Payloads;
 
 /// Children of one SA, with those that are being replaced.
-const MAX_CHILDREN: usize = 16;
+const MAX_CHILDREN: usize = 3 * Children::MOST;
 
 /// A child that the plane was told of.
 pub(super) struct ChildSa {
@@ -101,6 +103,68 @@ impl Established {
         self.children.iter_mut().find(|sa| sa.child.id == id)
     }
 
+    /// Which of the configured children this is.
+    pub(super) fn which(&self, id: ChildId) -> Option<ChildIndex> {
+        self.children.iter().find(|sa| sa.child.id == id).map(|sa| sa.child.terms.which)
+    }
+
+    /// Whether packets of this child can flow, or will as soon as the plane is
+    /// ready.
+    pub(super) fn serves(&self, which: ChildIndex) -> bool {
+        let is_it = |sa: &ChildSa| sa.child.terms.which == which;
+        self.children.iter().any(|sa| is_it(sa) && sa.is_usable())
+    }
+
+    /// The configured children that there are none of.
+    fn missing(&self) -> impl Iterator<Item = ChildIndex> {
+        let all = self.base.connection.children.iter().map(|(which, _)| which);
+        all.filter(|which| !self.serves(*which))
+    }
+
+    /// Whether a configured child is not there.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.missing().next().is_some()
+    }
+
+    /// Somebody wants all children to be there.
+    pub(crate) fn ask_for_all(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        waiting: Vec<RequestId>,
+    ) -> Outcome {
+        self.waiting.extend(waiting);
+        self.ask_for_missing();
+        self.go_on(cx, now)
+    }
+
+    /// Tells whoever waits for the children that they are there.
+    pub(super) fn reply_if_complete(&mut self, cx: &mut Context) {
+        if !self.waiting.is_empty() && !self.is_incomplete() {
+            let waiting = std::mem::take(&mut self.waiting);
+            cx.reply(waiting, Ok(()));
+        }
+    }
+
+    /// Whether it carries all that it will carry for now: each configured child
+    /// is up, or was not to be had.
+    pub(crate) fn is_ready(&self) -> bool {
+        let is_up =
+            |which| self.children.iter().any(|sa| sa.child.terms.which == which && sa.is_up());
+        let mut all = self.base.connection.children.iter();
+        self.complete_at.is_some() || all.all(|(which, _)| is_up(which))
+    }
+
+    /// Asks for the children of a line that it is without, as soon as it is our
+    /// turn.
+    pub(super) fn ask_for_missing(&mut self) {
+        if self.line().is_some() {
+            for which in self.missing().collect::<Vec<_>>() {
+                self.base.channel.window.push(Intent::CreateChild(which));
+            }
+        }
+    }
+
     /// Whether the peer has asked for this child in place of another, and may
     /// not have our answer yet.
     pub(super) fn is_unconfirmed(&self, id: ChildId) -> bool {
@@ -144,11 +208,13 @@ impl Established {
     ) -> ChildId {
         let standby = match &purpose {
             Purpose::First(Awaited::ByPeer(_)) => self.base.beside,
-            Purpose::Theirs(_, _, replaces) => replaces.is_some(),
+            Purpose::Theirs(_, _, None) => self.prefer_at.is_some(),
+            Purpose::Theirs(_, _, Some(_)) => true,
             Purpose::First(Awaited::ByUs(_)) | Purpose::Ours(_) => false,
         };
-        let child = Child { id: cx.new_child(), group: self.base.group(cx), spi_in, terms };
-        let limits = self.base.connection.child.lifetime.limits(cx);
+        let group = self.base.group(cx, terms.which);
+        let limits = self.base.connection.children.get(terms.which).lifetime.limits(cx);
+        let child = Child { id: cx.new_child(), group, spi_in, terms };
         let around = (self.ways.packets, limits);
         let spec = child.spec(&self.base.sk_d, source, around, standby);
         let command = cx.submit(Command::Install(spec));
@@ -161,11 +227,11 @@ impl Established {
     }
 
     /// Takes the child out whose installation has ended, as one that is up.
-    pub(super) fn settle(&mut self, done: CommandId) -> Option<(ChildId, Purpose)> {
+    pub(super) fn settle(&mut self, done: CommandId) -> Option<(ChildId, ChildIndex, Purpose)> {
         let is_it = |sa: &&mut ChildSa| matches!(sa.state, State::Installing(id, _) if id == done);
         let sa = self.children.iter_mut().find(is_it)?;
         match std::mem::replace(&mut sa.state, State::Up) {
-            State::Installing(_, purpose) => Some((sa.child.id, purpose)),
+            State::Installing(_, purpose) => Some((sa.child.id, sa.child.terms.which, purpose)),
             State::Up | State::Replaced { .. } | State::Deleting | State::Lingering { .. } => None,
         }
     }
@@ -180,9 +246,10 @@ impl Established {
 
     /// Takes a child out of the plane that was told of.
     pub(super) fn remove(&mut self, cx: &mut Context, id: ChildId, why: Gone) {
+        let Some(which) = self.which(id) else { return };
         self.withdraw(cx, id);
-        self.tell_child_down(cx, why);
-        self.remove_unused(cx);
+        self.tell_child_down(cx, which, why);
+        self.remove_unused(cx, which);
     }
 
     /// Takes a child out of the plane. What it had replaced serves again.
@@ -198,7 +265,8 @@ impl Established {
 
     /// A child is up: its keys are used from now on.
     pub(super) fn begin_life(&mut self, cx: &mut Context, now: Instant, id: ChildId) {
-        let deadlines = self.base.connection.child.lifetime.time.begin(cx, now);
+        let Some(which) = self.which(id) else { return };
+        let deadlines = self.base.connection.children.get(which).lifetime.time.begin(cx, now);
         if let Some(sa) = self.find(id) {
             sa.deadlines = deadlines;
         }
@@ -215,39 +283,47 @@ impl Established {
         cx.submit(Command::Remove(id));
         cx.owners.remove(&id);
         self.base.channel.window.push(Intent::DeleteLoser(child.spi_in));
+        let which = child.terms.which;
         if matches!(state, State::Up) {
-            self.tell_child_down(cx, Gone::Exhausted);
+            self.tell_child_down(cx, which, Gone::Exhausted);
             if self.line().is_some() {
-                self.base.channel.window.push(Intent::CreateChild);
+                self.base.channel.window.push(Intent::CreateChild(which));
             }
         }
-        self.remove_unused(cx);
+        self.remove_unused(cx, which);
     }
 
-    /// Whoever began the SA wants its child: it is asked for after a while.
+    /// Whoever began the SA wants its children: they are asked for after a while.
     pub(super) fn complete_later(&mut self, cx: &mut Context, now: Instant, wait: Duration) {
         if self.line().is_some() {
             self.complete_at = Some(now + cx.jittered(wait));
         }
     }
 
-    pub(super) fn tell_child_down(&self, cx: &mut Context, why: Gone) {
-        let (connection, sa) = (self.name(), self.id());
-        let child = Arc::clone(&self.base.connection.child.name);
+    pub(super) fn tell_child_down(&self, cx: &mut Context, which: ChildIndex, why: Gone) {
+        let (connection, sa, child) = (self.name(), self.id(), self.child_name(which));
         cx.emit(Event::ChildDown { connection, sa, child, why });
     }
 
+    pub(super) fn child_name(&self, which: ChildIndex) -> Arc<str> {
+        Arc::clone(&self.base.connection.children.get(which).name)
+    }
+
     /// No child that is over may be used for want of another.
-    fn remove_unused(&mut self, cx: &mut Context) {
-        if !self.is_usable() {
-            self.remove_late(cx, None);
+    fn remove_unused(&mut self, cx: &mut Context, which: ChildIndex) {
+        if !self.serves(which) {
+            self.remove_lingering(cx, |sa, _| sa.child.terms.which == which);
         }
     }
 
     /// Takes those out that were kept for late packets long enough.
-    pub(super) fn remove_late(&mut self, cx: &mut Context, now: Option<Instant>) {
+    pub(super) fn remove_late(&mut self, cx: &mut Context, now: Instant) {
+        self.remove_lingering(cx, |_, until| until <= now);
+    }
+
+    fn remove_lingering(&mut self, cx: &mut Context, is_over: impl Fn(&ChildSa, Instant) -> bool) {
         let is_over = |sa: &ChildSa| match sa.state {
-            State::Lingering { until } => now.is_none_or(|now| until <= now),
+            State::Lingering { until } => is_over(sa, until),
             State::Installing(..) | State::Up | State::Replaced { .. } | State::Deleting => false,
         };
         let over: Vec<_> =
@@ -300,7 +376,7 @@ impl Established {
                 State::Installing(_, Purpose::First(_)) => deleted.unused = true,
                 State::Installing(_, Purpose::Ours(_)) => {
                     self.withdraw(cx, id);
-                    if !self.is_usable() {
+                    if self.is_incomplete() {
                         self.complete_later(cx, now.instant, BUSY);
                     }
                 }
@@ -334,7 +410,7 @@ impl Established {
         Event::ChildRekeyed {
             connection: self.name(),
             sa: self.id(),
-            child: Arc::clone(&self.base.connection.child.name),
+            child: self.child_name(child.terms.which),
             by,
             suite: Shown(child.terms.suite),
             spi_in: Shown(child.spi_in),
@@ -347,7 +423,7 @@ impl Established {
         Event::ChildUp {
             connection: self.name(),
             sa: self.id(),
-            child: Arc::clone(&self.base.connection.child.name),
+            child: self.child_name(child.terms.which),
             suite: Shown(child.terms.suite),
             spi_in: Shown(child.spi_in),
             spi_out: Shown(child.terms.spi_out),
@@ -374,10 +450,13 @@ impl Established {
         if let Some(Task::CreateChild(task)) = window.task_mut() {
             task.rival.take_if(|(rival, _)| *rival == id);
         }
-        if let Side::Peer { group, is_installed: false } = &mut self.base.side
-            && self.children.is_empty()
+        let which = child.terms.which;
+        let is_last = !self.children.iter().any(|sa| sa.child.terms.which == which);
+        if let Side::Peer { groups } = &mut self.base.side
+            && is_last
+            && groups.get(&which).is_some_and(|group| !group.is_installed)
         {
-            *group = None;
+            groups.remove(&which);
         }
     }
 }

@@ -10,13 +10,14 @@ use esp::spec::{ChildId, Spi};
 use super::Established;
 use super::children::{Purpose, State};
 use super::follow_up::{PATIENCE, answer_value};
+use crate::config::ChildIndex;
 use crate::context::Context;
 use crate::event::{Event, Gone, RekeyWhat, Role};
 use crate::exchange::child::{self, KeySource, Terms, Wish};
 use crate::exchange::create_child::{self, BothNonces, NoSecret, about_child, agreed};
 use crate::exchange::follow_up::{self, NewSa, Unfinished};
 use crate::exchange::sa_init::key_share;
-use crate::fault::{Failure, PeerFault};
+use crate::fault::{Failure, PeerFault, Refusal};
 use crate::proposal::{group_number, group_of};
 use crate::sa::channel::AnswerTicket;
 use crate::sa::initiating::NONCE_LEN;
@@ -104,12 +105,19 @@ impl Established {
         &mut self,
         cx: &mut Context,
         now: Now,
+        which: ChildIndex,
         replaces: Option<ChildId>,
     ) -> Result<(), Unsendable> {
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
         let gone = replaces.is_some() && !old.is_some_and(super::children::ChildSa::is_up);
-        let is_there = replaces.is_none() && self.is_usable();
-        if gone || is_there || self.up.is_none() || !self.has_room() {
+        let is_there = replaces.is_none() && self.serves(which);
+        if gone || is_there || self.up.is_none() {
+            return Ok(());
+        }
+        if !self.has_room() {
+            self.rekey_later(cx, now, replaces, BUSY);
+            let waiting = std::mem::take(&mut self.waiting);
+            cx.reply(waiting, Err(Refusal::Busy));
             return Ok(());
         }
         let is_theirs = self.pending_for(replaces).is_some();
@@ -119,16 +127,18 @@ impl Established {
             return Ok(());
         }
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
-        let config = &self.base.connection.child;
+        let children = &self.base.connection.children;
+        let config = children.get(which);
         let [local_ts, remote_ts] = &child::traffic(config, self.role(), self.base.inner);
         let wish = match old {
-            Some(old) => Wish::again(config, &old.child.terms),
-            None => Wish { local_ts, remote_ts, ..Wish::further(config) },
+            Some(old) => Wish::again(children, &old.child.terms),
+            None => Wish { local_ts, remote_ts, ..Wish::further(children, which) },
         };
         let [wanted, _] = self.wanted;
         let group = wanted.filter(|group| wish.allows(*group)).or_else(|| wish.first_group());
         let key_exchange = group.map(|group| cx.provider.key_exchange(group)).transpose();
         let task = Task::CreateChild(Box::new(ChildTask {
+            which,
             replaces,
             spi_in: cx.new_spi(),
             traffic: [wish.local_ts.into(), wish.remote_ts.into()],
@@ -167,10 +177,10 @@ impl Established {
             cx.spis.free(task.spi_in);
             return Err(Broken);
         };
-        let ChildTask { replaces, spi_in, traffic, nonce, key_exchange, rival } = task;
+        let ChildTask { which, replaces, spi_in, traffic, nonce, key_exchange, rival } = task;
         let nonces = BothNonces::new(&nonce, nr);
         let [local_ts, remote_ts] = &traffic;
-        let further = Wish::further(&self.base.connection.child);
+        let further = Wish::further(&self.base.connection.children, which);
         let wish = Wish { local_ts, remote_ts, ..further };
         let accepted = child::accept_for(wish, payloads).and_then(|terms| {
             let shared = agreed(key_exchange, terms.first_group(), payloads);
@@ -188,7 +198,7 @@ impl Established {
             Err(why) => {
                 // The peer has an SA that we cannot use.
                 self.base.channel.window.push(Intent::DeleteLoser(spi_in));
-                self.rekey_failed(cx, now, replaces, why);
+                self.rekey_failed(cx, now, (which, replaces), why);
                 return Ok(());
             }
         };
@@ -266,22 +276,25 @@ impl Established {
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
                 if self.find(old).is_some_and(|sa| sa.is_up()) {
                     self.remove(cx, old, Gone::PeerDeleted);
-                    self.base.channel.window.push(Intent::CreateChild);
+                    self.base.channel.window.push(Intent::CreateChild(task.which));
                 }
             }
             (NotifyType::INVALID_KE_PAYLOAD, replaces) => {
                 let [former, _] = self.wanted;
-                let wish = Wish::further(&self.base.connection.child);
+                let wish = Wish::further(&self.base.connection.children, task.which);
                 let wanted = error.wanted_group().and_then(group_of);
                 match wanted.filter(|group| wish.allows(*group) && former != wanted) {
                     Some(group) => {
                         self.wanted = [Some(group), self.wanted[1]];
                         self.base.channel.window.push(match replaces {
                             Some(old) => Intent::RekeyChild(old),
-                            None => Intent::CreateChild,
+                            None => Intent::CreateChild(task.which),
                         });
                     }
-                    None => self.rekey_failed(cx, now, replaces, Failure::NoEspProposal),
+                    None => {
+                        let child = (task.which, replaces);
+                        self.rekey_failed(cx, now, child, Failure::NoEspProposal);
+                    }
                 }
             }
             (kind, replaces) => {
@@ -290,23 +303,29 @@ impl Established {
                     NotifyType::TS_UNACCEPTABLE => Failure::NoTrafficSelectors,
                     NotifyType(other) => Failure::Notify(other),
                 };
-                self.rekey_failed(cx, now, replaces, why);
+                self.rekey_failed(cx, now, (task.which, replaces), why);
             }
         }
     }
 
-    /// A successor was not to be had. The old child goes on, for now.
+    /// A child, or the successor of one, was not to be had. The old child goes
+    /// on, for now.
     pub(super) fn rekey_failed(
         &mut self,
         cx: &mut Context,
         now: Now,
-        replaces: Option<ChildId>,
+        (which, replaces): (ChildIndex, Option<ChildId>),
         why: Failure,
     ) {
         self.rekey_later(cx, now, replaces, REFUSED);
-        let child = Some(std::sync::Arc::clone(&self.base.connection.child.name));
-        let (connection, sa) = (self.name(), self.id());
-        cx.emit(Event::RekeyFailed { connection, sa, child, why });
+        let (connection, sa, child) = (self.name(), self.id(), self.child_name(which));
+        if replaces.is_some() {
+            cx.emit(Event::RekeyFailed { connection, sa, child: Some(child), why });
+        } else {
+            let waiting = std::mem::take(&mut self.waiting);
+            cx.reply(waiting, Err(Refusal::Failed(why)));
+            cx.emit(Event::ChildFailed { connection, sa, child, why });
+        }
     }
 
     pub(super) fn rekey_later(
@@ -328,19 +347,21 @@ impl Established {
         mut self: Box<Self>,
         cx: &mut Context,
         now: Now,
-        id: ChildId,
+        (id, which): (ChildId, ChildIndex),
         replaces: Option<ChildId>,
         result: Result<(), Fault>,
     ) -> Outcome {
         match (result, replaces) {
-            (Ok(()), None) => self.tell_child(cx, id, false, Role::Initiator),
+            (Ok(()), None) => {
+                self.tell_child(cx, id, false, Role::Initiator);
+            }
             (Ok(()), Some(old)) => {
                 self.tell_child(cx, id, true, Role::Initiator);
                 self.base.channel.window.push(Intent::DeleteChild(old));
             }
             (Err(_), replaces) => {
                 self.reinstate(replaces);
-                self.rekey_failed(cx, now, replaces, Failure::Plane);
+                self.rekey_failed(cx, now, (which, replaces), Failure::Plane);
             }
         }
         self.go_on(cx, now)
@@ -484,15 +505,19 @@ impl Established {
         }
         create_child::REQUEST.check(payloads).map_err(|_| Refused::Malformed)?;
         let ni = payloads.nonce().ok_or(Refused::Malformed)?;
-        let config = &self.base.connection.child;
+        let children = &self.base.connection.children;
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
-        let [local_ts, remote_ts] = &child::traffic(config, self.role(), self.base.inner);
-        let wish = match old {
-            Some(old) => Wish::again(config, &old.child.terms),
-            None => Wish { local_ts, remote_ts, ..Wish::further(config) },
-        };
         let keyed = key_share(payloads).map(|(group, _)| group);
-        let terms = child::choose_for(wish, payloads, keyed).map_err(Refused::With)?;
+        let chosen = match old {
+            Some(old) => {
+                child::choose_for(Wish::again(children, &old.child.terms), payloads, keyed)
+            }
+            None => {
+                let side = (self.role(), self.base.inner);
+                child::choose_further(children, side, payloads, keyed)
+            }
+        };
+        let terms = chosen.map_err(Refused::With)?;
         let answer = terms.first_group().map(|group| answer_value(cx, group, payloads));
         let (value, shared) = answer.transpose()?.unzip();
         let nonce: [u8; NONCE_LEN] = cx.provider.array();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use esp::plane::Command;
 
-use super::children::{ChildSa, Purpose, State};
+use super::children::{Purpose, State};
 use super::follow_up::abandon;
 use super::set_up::Awaited;
 use super::{Established, Founded, Side};
@@ -106,8 +106,8 @@ impl Established {
     /// and may go on sending until it knows.
     pub(crate) fn retire(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
         self.abandon_tasks(cx);
-        if self.children.iter().any(ChildSa::is_up) {
-            self.tell_child_down(cx, Gone::Replaced);
+        for sa in self.children.iter().filter(|sa| sa.is_up()) {
+            self.tell_child_down(cx, sa.child.terms.which, Gone::Replaced);
         }
         let (connection, sa, why) = (self.name(), self.id(), Gone::Replaced);
         cx.emit(Event::Down { connection: Arc::clone(&connection), sa, why });
@@ -170,10 +170,10 @@ impl Established {
 
     /// An attempt at the SA that follows this one on its line.
     pub(super) fn successor(&self, now: Now) -> Option<Attempt> {
-        let Side::Line { index, group } = self.base.side else { return None };
+        let Side::Line { index, groups } = self.base.side else { return None };
         Some(Attempt {
             line: index,
-            group,
+            groups,
             connection: Arc::clone(&self.base.connection),
             beside: false,
             waiting: Vec::new(),
@@ -213,11 +213,7 @@ impl Established {
             cx.submit(Command::Remove(sa.child.id));
             cx.forget_child(&sa.child);
             match sa.state {
-                State::Up => {
-                    let (connection, sa) = (self.name(), self.id());
-                    let child = Arc::clone(&self.base.connection.child.name);
-                    cx.emit(Event::ChildDown { connection, sa, child, why });
-                }
+                State::Up => self.tell_child_down(cx, sa.child.terms.which, why),
                 State::Installing(_, Purpose::First(Awaited::ByUs(waiting))) => {
                     self.failed(cx, why, waiting);
                 }
@@ -234,9 +230,11 @@ impl Established {
             let (connection, sa) = (self.name(), self.id());
             cx.emit(Event::Down { connection, sa, why });
         }
-        if let Side::Peer { group, .. } = &mut self.base.side {
-            if let Some(group) = group.take() {
-                cx.submit(Command::Release(group));
+        let waiting = std::mem::take(&mut self.waiting);
+        cx.reply(waiting, Err(Refusal::Failed(failure_of(why))));
+        if let Side::Peer { groups } = &mut self.base.side {
+            for (_, group) in std::mem::take(groups) {
+                cx.submit(Command::Release(group.id));
             }
             self.give_addresses_up(cx);
             cx.end_to_serve(&self.base.connection.name);

@@ -137,7 +137,9 @@ impl Established {
             NewSa::Child { replaces: Some(old), .. } if is_passing => {
                 self.rekey_later(cx, now, Some(*old), BUSY);
             }
-            NewSa::Child { replaces, .. } => self.rekey_failed(cx, now, *replaces, why),
+            NewSa::Child { replaces, terms, .. } => {
+                self.rekey_failed(cx, now, (terms.which, *replaces), why);
+            }
             NewSa::Ike(..) if is_passing => self.ask_for_successor_later(cx, now),
             NewSa::Ike(..) => self.successor_failed(cx, now, why),
         }

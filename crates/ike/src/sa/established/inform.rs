@@ -210,8 +210,11 @@ impl Established {
     /// Asks for what it takes more for than the channel has, if it still makes sense.
     fn ask(&mut self, cx: &mut Context, now: Now, intent: Intent) -> Result<(), Unsendable> {
         match intent {
-            Intent::CreateChild => self.ask_for_child(cx, now, None),
-            Intent::RekeyChild(id) => self.ask_for_child(cx, now, Some(id)),
+            Intent::CreateChild(which) => self.ask_for_child(cx, now, which, None),
+            Intent::RekeyChild(id) => match self.which(id) {
+                Some(which) => self.ask_for_child(cx, now, which, Some(id)),
+                None => Ok(()),
+            },
             Intent::DeleteChild(id) => self.delete_child(cx, now, id),
             Intent::DeleteLoser(spi) => self.delete_loser(cx, now, spi),
             Intent::RekeyIke => self.ask_for_successor(cx, now),
@@ -248,7 +251,7 @@ impl Established {
     }
 
     fn rekey_if_due(&mut self, cx: &mut Context, now: Instant) {
-        self.remove_late(cx, Some(now));
+        self.remove_late(cx, now);
         self.drop_overdue(cx, now);
         let window = &mut self.base.channel.window;
         for sa in &mut self.children {
@@ -260,7 +263,7 @@ impl Established {
             window.push(Intent::RekeyIke);
         }
         if self.complete_at.take_if(|due| *due <= now).is_some() {
-            window.push(Intent::CreateChild);
+            self.ask_for_missing();
         }
         let end = |sa: &mut ChildSa| sa.deadlines.take_end(now).then_some(sa.child.id);
         let over: Vec<_> = self.children.iter_mut().filter_map(end).collect();

@@ -15,6 +15,7 @@ mod show;
 mod tickets;
 mod ways;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,7 +23,8 @@ use std::time::{Duration, SystemTime};
 use crypto::{Group, IkeSuite, SkD};
 use esp::spec::{Encapsulation, GroupId, OuterPath};
 
-use crate::config::Connection;
+use crate::config::{ChildIndex, Connection};
+use crate::context::Groups;
 use crate::crash::PeerToken;
 use crate::event::{Gone, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
@@ -85,20 +87,26 @@ pub(crate) struct Founded {
 
 /// Who began an SA, and where its policies come from.
 pub(crate) enum Side {
-    /// One of our lines. Its group was there before the SA and stays after it.
+    /// One of our lines. Its groups were there before the SA and stay after it.
     Line {
         /// The line.
         index: usize,
-        /// The plane's name for its policies.
-        group: GroupId,
+        /// The plane's names for the policies of its children.
+        groups: Groups,
     },
-    /// The peer. The group comes with the first child and goes with the SA.
+    /// The peer. A group comes with the first child of its kind and goes with
+    /// the SA.
     Peer {
-        /// The plane's name for the policies, once there are some.
-        group: Option<GroupId>,
-        /// Whether the plane has had a child of them.
-        is_installed: bool,
+        /// Those that there are.
+        groups: BTreeMap<ChildIndex, PeerGroup>,
     },
+}
+
+/// The group of a child that a peer has asked for.
+pub(crate) struct PeerGroup {
+    id: GroupId,
+    /// Whether the plane has had a child of it.
+    is_installed: bool,
 }
 
 impl Side {
@@ -136,8 +144,10 @@ pub(crate) struct Established {
     prefer_at: Option<Instant>,
     /// When the SA ends whatever happens, and why.
     ends: Option<(Instant, Gone)>,
-    /// When to ask for a child that a line is without.
+    /// When to ask for the children that a line is without.
     complete_at: Option<Instant>,
+    /// Who waits for these.
+    waiting: Vec<RequestId>,
     ways: Ways,
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
@@ -182,6 +192,7 @@ impl Established {
             prefer_at: None,
             ends: None,
             complete_at: None,
+            waiting: Vec::new(),
             ways,
             wanted: [None; 2],
             pending: None,

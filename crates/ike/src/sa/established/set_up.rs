@@ -9,7 +9,8 @@ use esp::spec::{ChildId, GroupId, Spi};
 use pki::Credential;
 
 use super::children::Purpose;
-use super::{Established, Founded, Side};
+use super::{Established, Founded, PeerGroup, Side};
+use crate::config::ChildIndex;
 use crate::context::Context;
 use crate::crash::TOKEN_LEN;
 use crate::event::{Event, Gone, How, RequestId, Role, SetUp, Shown};
@@ -102,10 +103,20 @@ impl Founded {
     }
 
     /// The group of a child that is to be installed.
-    pub(super) fn group(&mut self, cx: &mut Context) -> GroupId {
+    pub(super) fn group(&mut self, cx: &mut Context, which: ChildIndex) -> GroupId {
+        let new = || PeerGroup { id: cx.new_group(), is_installed: false };
         match &mut self.side {
-            Side::Line { group, .. } => *group,
-            Side::Peer { group, .. } => *group.get_or_insert_with(|| cx.new_group()),
+            Side::Line { groups, .. } => groups.of(which),
+            Side::Peer { groups } => groups.entry(which).or_insert_with(new).id,
+        }
+    }
+
+    /// The plane has installed a child.
+    fn note_installed(&mut self, which: ChildIndex) {
+        if let Side::Peer { groups } = &mut self.side
+            && let Some(group) = groups.get_mut(&which)
+        {
+            group.is_installed = true;
         }
     }
 }
@@ -132,16 +143,17 @@ impl Established {
         done: CommandId,
         result: Result<(), Fault>,
     ) -> Outcome {
-        let Some((id, purpose)) = self.settle(done) else {
+        let Some((id, which, purpose)) = self.settle(done) else {
             return Outcome::keep(IkeSa::Established(self));
         };
         if result.is_err() {
             // The plane holds nothing of a child that it could not install.
             self.forget_failed(cx, id, &purpose);
-        } else if let Side::Peer { is_installed, .. } = &mut self.base.side {
-            *is_installed = true;
+        } else {
+            self.base.note_installed(which);
         }
         self.begin_life(cx, now.instant, id);
+        self.reply_if_complete(cx);
         match purpose {
             Purpose::First(Awaited::ByUs(waiting)) => self.first_by_us(cx, now, waiting, result),
             Purpose::First(Awaited::ByPeer(answer)) => match result {
@@ -151,7 +163,7 @@ impl Established {
                     self.without_child(cx, now, &answer, &why)
                 }
             },
-            Purpose::Ours(replaces) => self.installed_ours(cx, now, id, replaces, result),
+            Purpose::Ours(replaces) => self.installed_ours(cx, now, (id, which), replaces, result),
             Purpose::Theirs(ticket, answer, replaces) => {
                 self.installed_theirs(cx, now, id, (ticket, &answer, replaces), result)
             }
@@ -171,7 +183,8 @@ impl Established {
         }
         self.up(cx, now);
         cx.reply(waiting, Ok(()));
-        Outcome::keep(IkeSa::Established(self))
+        self.ask_for_missing();
+        self.go_on(cx, now)
     }
 
     fn answer_with_child(

@@ -32,7 +32,7 @@ impl Established {
     fn child_status(&self, sa: &ChildSa) -> ChildStatus {
         let child = &sa.child;
         ChildStatus {
-            name: Arc::clone(&self.base.connection.child.name),
+            name: Arc::clone(&self.base.connection.children.get(child.terms.which).name),
             id: child.id,
             suite: child.terms.suite.to_string(),
             spi_in: child.spi_in,
