@@ -372,3 +372,20 @@ fn an_exhausted_child_of_the_gateway_is_asked_for_again_by_the_client() {
     pair.assert_joined();
     assert_eq!(ends(pair.client_events()), []);
 }
+
+#[test]
+fn a_child_that_ends_while_its_successor_fails_is_asked_for_again() {
+    let mut pair = Pair::joined(|_| {});
+    let client = pair.client;
+    let child = *pair.world.node(client).plane.children().keys().next().unwrap();
+    let plane = &mut pair.world.node_mut(client).plane;
+    plane.delay = SECOND / 10;
+    plane.faults.push_back(Fault::Full);
+    let gateway = pair.gateway;
+    crate::rekey::rekey(&mut pair, gateway, ike::event::RekeyWhat::Children);
+    pair.world.run_for(SECOND / 20);
+    pair.world.node_mut(client).plane.raise(PlaneEvent::Expired(child, Limit::Hard));
+    pair.world.run_for(30 * SECOND);
+    assert_eq!(ends(pair.client_events()), []);
+    pair.assert_joined();
+}

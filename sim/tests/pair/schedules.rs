@@ -257,7 +257,8 @@ impl Run {
             };
             ends.iter().all(|&id| sas(id) <= 1 && world.node(id).plane.children().len() <= most)
         };
-        assert!(self.pair.world.drive_until(60 * SECOND, is_calm));
+        let is_calm = self.pair.world.drive_until(60 * SECOND, is_calm);
+        assert!(is_calm, "{:#?}\n{:#?}", self.pair.status(), self.pair.served());
     }
 
     /// The network is good again and nobody does anything: both sides agree.

@@ -290,3 +290,20 @@ fn the_end_of_the_sa_ends_both() {
     pair.world.run_for(60 * SECOND);
     pair.assert_empty();
 }
+
+/// The gateway's answer is late, and it replaces the child that it is about. The
+/// client must not say that there is none: the gateway would drop it.
+#[test]
+fn a_child_is_replaced_before_its_answer_is_here() {
+    let mut pair = Pair::with(with_lab);
+    // What is sent at the sixth is the answer to CREATE_CHILD_SA.
+    pair.world.meddler = Some(meddle::nth(5, |sent| vec![arrival(3 * SECOND, sent)]));
+    let request = pair.begin(Command::Up(pair.name()));
+    pair.world.run_for(SECOND / 5);
+    assert_eq!(names(&pair), ["net"]);
+    let gateway = pair.gateway;
+    rekey(&mut pair, gateway, RekeyWhat::Children);
+    pair.world.run_for(60 * SECOND);
+    assert_eq!(pair.finish(request), Ok(()));
+    check(pair);
+}

@@ -198,6 +198,9 @@ pub(crate) struct ChildTask {
     /// What the peer has made meanwhile for the same purpose
     /// (RFC 7296 section 2.8.1).
     pub(crate) rival: Option<(ChildId, BothNonces)>,
+    /// What the peer has taken away meanwhile, by its SPIs, and was not known to
+    /// us: maybe this, if its answer is late.
+    pub(crate) gone: Vec<u32>,
 }
 
 /// An IKE SA that we have asked for.

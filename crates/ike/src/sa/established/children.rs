@@ -20,7 +20,11 @@ use crate::sa::channel::AnswerTicket;
 use crate::sa::closing::LATE_PACKETS;
 use crate::sa::window::{Intent, Task};
 use crate::time::{Instant, Now};
-use crate::wire::Payloads;
+use crate::wire::{Delete, Payloads};
+
+/// SPIs of children that the peer takes away before we know of them: more than
+/// one is no accident.
+const MAX_GONE: usize = 4;
 
 /// Children of one SA, with those that are being replaced.
 const MAX_CHILDREN: usize = 3 * Children::MOST;
@@ -256,6 +260,11 @@ impl Established {
     pub(super) fn withdraw(&mut self, cx: &mut Context, id: ChildId) {
         cx.submit(Command::Remove(id));
         self.forget(cx, id);
+        self.reinstate_former(id);
+    }
+
+    /// What this child had replaced serves again.
+    fn reinstate_former(&mut self, id: ChildId) {
         for sa in &mut self.children {
             if matches!(sa.state, State::Replaced { by } if by == id) {
                 sa.state = State::Up;
@@ -284,6 +293,7 @@ impl Established {
         cx.owners.remove(&id);
         self.base.channel.window.push(Intent::DeleteLoser(child.spi_in));
         let which = child.terms.which;
+        self.reinstate_former(id);
         if matches!(state, State::Up) {
             self.tell_child_down(cx, which, Gone::Exhausted);
             if self.line().is_some() {
@@ -297,6 +307,14 @@ impl Established {
     pub(super) fn complete_later(&mut self, cx: &mut Context, now: Instant, wait: Duration) {
         if self.line().is_some() {
             self.complete_at = Some(now + cx.jittered(wait));
+        }
+    }
+
+    /// Whatever has come in between, what a line is without is asked for.
+    pub(super) fn stay_complete(&mut self, cx: &mut Context, now: Now) {
+        let is_asked_for = self.complete_at.is_some() || !self.base.channel.window.is_idle();
+        if !is_asked_for && self.up.is_some() && self.is_incomplete() {
+            self.complete_later(cx, now.instant, BUSY);
         }
     }
 
@@ -352,6 +370,7 @@ impl Established {
         let is_named =
             |sa: &&ChildSa| informational::deletes_child(payloads, sa.child.terms.spi_out);
         let named: Vec<_> = self.children.iter().filter(is_named).map(|sa| sa.child.id).collect();
+        self.note_unknown(payloads);
         let mut deleted = Deleted { spis: Vec::new(), unused: false };
         for id in named {
             let is_unconfirmed = self.is_unconfirmed(id);
@@ -387,6 +406,20 @@ impl Established {
             deleted.spis.push(spi);
         }
         deleted
+    }
+
+    /// Of a child that we have asked for, the peer's Delete may come before its
+    /// answer.
+    fn note_unknown(&mut self, payloads: &Payloads<'_>) {
+        let children = &self.children;
+        let Some(Task::CreateChild(task)) = self.base.channel.window.task_mut() else { return };
+        let spis = payloads.deletes().flat_map(|delete| match delete {
+            Delete::Children { spis, .. } => Some(spis),
+            Delete::IkeSa => None,
+        });
+        let is_known = |spi: &u32| children.iter().any(|sa| sa.child.terms.spi_out.get() == *spi);
+        let room = MAX_GONE.saturating_sub(task.gone.len());
+        task.gone.extend(spis.flat_map(|spis| spis.iter()).filter(|spi| !is_known(spi)).take(room));
     }
 
     /// Nothing has come of the successor of a child.

@@ -145,6 +145,7 @@ impl Established {
             nonce: cx.provider.array(),
             key_exchange: key_exchange.map_err(|_| Unsendable)?,
             rival: None,
+            gone: Vec::new(),
         }));
         let rekeys = old.map(|old| old.child.spi_in);
         let tries = cx.retransmission.tries;
@@ -177,7 +178,7 @@ impl Established {
             cx.spis.free(task.spi_in);
             return Err(Broken);
         };
-        let ChildTask { which, replaces, spi_in, traffic, nonce, key_exchange, rival } = task;
+        let ChildTask { which, replaces, spi_in, traffic, nonce, key_exchange, rival, gone } = task;
         let nonces = BothNonces::new(&nonce, nr);
         let [local_ts, remote_ts] = &traffic;
         let further = Wish::further(&self.base.connection.children, which);
@@ -202,6 +203,11 @@ impl Established {
                 return Ok(());
             }
         };
+        if gone.contains(&terms.spi_out.get()) {
+            cx.spis.free(spi_in);
+            self.rekey_later(cx, now, replaces, BUSY);
+            return Ok(());
+        }
         if self.pending_for(replaces).is_some() {
             self.drop_pending(cx);
         }
@@ -276,7 +282,8 @@ impl Established {
             (NotifyType::CHILD_SA_NOT_FOUND, Some(old)) => {
                 if self.find(old).is_some_and(|sa| sa.is_up()) {
                     self.remove(cx, old, Gone::PeerDeleted);
-                    self.base.channel.window.push(Intent::CreateChild(task.which));
+                    // Both would make one if both asked.
+                    self.ask_for_missing();
                 }
             }
             (NotifyType::INVALID_KE_PAYLOAD, replaces) => {
@@ -335,9 +342,11 @@ impl Established {
         child: Option<ChildId>,
         wait: Duration,
     ) {
-        let Some(child) = child else { return self.complete_later(cx, now.instant, wait) };
+        if child.is_none_or(|id| self.which(id).is_none()) {
+            return self.complete_later(cx, now.instant, wait);
+        }
         let wait = cx.jittered(wait);
-        if let Some(sa) = self.find(child) {
+        if let Some(sa) = child.and_then(|id| self.find(id)) {
             sa.deadlines.rekey_at = Some(now.instant + wait);
         }
     }
@@ -472,7 +481,7 @@ impl Established {
         payloads: &Payloads<'_>,
     ) -> Result<(), Refused> {
         let named = self.children.iter().find(|sa| sa.child.terms.spi_out.get() == spi);
-        let Some(old) = named else { return Err(Refused::NotFound(spi)) };
+        let Some(old) = named else { return Err(self.refusal_of_unknown(spi)) };
         match old.state {
             State::Up if self.is_following_up(old.child.id) => {
                 Err(Refused::With(NotifyType::TEMPORARY_FAILURE))
@@ -485,6 +494,18 @@ impl Established {
                 Err(Refused::With(NotifyType::TEMPORARY_FAILURE))
             }
             State::Lingering { .. } => Err(Refused::NotFound(spi)),
+        }
+    }
+
+    /// Why a child that we do not know is not replaced. It may be the one that we
+    /// have asked for: the answer may be late, and the peer would drop the child
+    /// if it was told that there is none.
+    fn refusal_of_unknown(&self, spi: u32) -> Refused {
+        match self.base.channel.window.task() {
+            Some(Task::CreateChild(_) | Task::FollowUp(_)) => {
+                Refused::With(NotifyType::TEMPORARY_FAILURE)
+            }
+            _ => Refused::NotFound(spi),
         }
     }
 
@@ -572,6 +593,8 @@ impl Established {
         result: Result<(), Fault>,
     ) -> Outcome {
         if result.is_err() {
+            // What it was to replace may be over by now.
+            self.stay_complete(cx, now);
             return self.refuse(cx, ticket, &Refused::With(NotifyType::TEMPORARY_FAILURE));
         }
         if let Some(old) = replaces.and_then(|old| self.find(old))

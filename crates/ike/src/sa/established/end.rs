@@ -111,6 +111,8 @@ impl Established {
         }
         let (connection, sa, why) = (self.name(), self.id(), Gone::Replaced);
         cx.emit(Event::Down { connection: Arc::clone(&connection), sa, why });
+        // The other one has all children that are to be had.
+        cx.reply(std::mem::take(&mut self.waiting), Ok(()));
         let Self { base, children, .. } = *self;
         let sa = Deleting::begin(cx, now, connection, base.channel, Intent::Delete, Vec::new());
         let children = children.into_iter().map(|sa| sa.child).collect();

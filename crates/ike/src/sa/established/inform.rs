@@ -204,6 +204,7 @@ impl Established {
         while let Some(intent) = self.base.channel.pump(cx, now.instant, tries)? {
             self.ask(cx, now, intent)?;
         }
+        self.stay_complete(cx, now);
         Ok(())
     }
 
