@@ -38,24 +38,28 @@ impl CrashTokens {
         Self { key, since: now, answered: 0 }
     }
 
-    /// The token of an SA that the peer began.
+    /// The token of an SA that the peer began, or whose first it began.
     pub(crate) fn of(&self, spis: Spis) -> Option<[u8; TOKEN_LEN]> {
         let key = self.key.as_ref()?;
         Some(key.tag(&[&spis.initiator.0, &spis.responder.0]))
     }
 
-    /// The token to show to whoever talks to an SA that is not there, if its
-    /// message could be of one that the peer has begun and not yet given up.
+    /// The token to show to whoever asks something of an SA that is not there, as
+    /// a peer does that has not given it up yet. Rekeys change roles: it may be
+    /// one that we have begun.
     pub(crate) fn show(
         &mut self,
         now: Instant,
         header: &Header,
         datagram: &[u8],
     ) -> Option<[u8; TOKEN_LEN]> {
-        let is_request_of_initiator = header.flags.initiator && !header.flags.response;
+        // What a rekey of ours has made is there for the peer before it is there for
+        // us, but nothing of it is answered before.
+        let is_ours_to_know = header.flags.initiator || header.message_id > 0;
+        let is_request = !header.flags.response && is_ours_to_know;
         let is_protected =
             || Message::parse(datagram).is_ok_and(|m| m.payloads.encrypted().is_some());
-        if self.key.is_none() || !is_request_of_initiator || !is_protected() {
+        if self.key.is_none() || !is_request || !is_protected() {
             return None;
         }
         if now.since(self.since) >= Duration::from_secs(1) {

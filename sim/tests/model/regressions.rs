@@ -41,3 +41,13 @@ fn what_is_put_to_sleep_between_two_attempts_stays_asleep() {
     let rounds = vec![Round::Orderly(FAIR, before), Round::Orderly(FAIR, acts)];
     play(&Case { making, rounds });
 }
+
+/// The client asked by an SA that was not there yet for the gateway that was
+/// making it, and was shown the token of SAs that are lost.
+#[test]
+fn an_sa_that_is_being_made_by_a_rekey_is_not_taken_for_a_lost_one() {
+    let weather = Mild { seed: 11_231_612_214_367_258_891, losses: 1, duplication: 0, jitter: 1 };
+    let before = Round::Orderly(FAIR, vec![Act::Up]);
+    let rekey = Round::Orderly(weather, vec![Act::RekeyIke(Side::Gateway)]);
+    play(&Case { making: PLAIN, rounds: vec![before, rekey] });
+}

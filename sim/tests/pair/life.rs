@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use esp::plane::{Fault, Limit, PlaneEvent};
-use ike::event::{Command, Event, Gone, How};
+use ike::event::{Command, Event, Gone, How, RekeyWhat};
 use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
 use ike::wire::{ExchangeType, NotifyType};
+use sim::meddle;
 use sim::plane::Outgoing;
 use sim::{NodeId, Pair, Scene, packet};
+
+use crate::rekey::rekey;
 
 const SECOND: Duration = Duration::from_secs(1);
 const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
@@ -221,6 +224,28 @@ fn a_restarted_gateway_proves_it_in_one_round_trip() {
     pair.assert_up_by(How::Full);
 }
 
+/// Whoever of both began the SA that is lost, and whatever was lost of the rekey.
+#[test]
+fn a_gateway_that_has_rekeyed_its_sa_proves_its_restart_in_one_round_trip() {
+    for by_client in [true, false] {
+        for lost in 0..7 {
+            let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
+            pair.world.meddler = Some(meddle::nth(lost, |_| Vec::new()));
+            let id = if by_client { pair.client } else { pair.gateway };
+            rekey(&mut pair, id, RekeyWhat::IkeSa);
+            pair.world.run_for(10 * SECOND);
+            pair.world.meddler = None;
+            pair.restart_gateway();
+            pair.forget_past();
+            pair.world.run_for(31 * SECOND);
+            assert_eq!(ends(pair.client_events()), [Gone::PeerRestarted], "{by_client} {lost}");
+            let first = pair.exchanges().into_iter().find(|(_, is_response)| *is_response);
+            assert_eq!(first, Some((INFORMATIONAL, true)));
+            pair.assert_up_by(How::Full);
+        }
+    }
+}
+
 #[test]
 fn a_restarted_gateway_that_kept_its_ticket_keys_is_resumed_with() {
     let mut pair = Pair::joined(|scene| scene.client.liveness = Some(30 * SECOND));
@@ -382,7 +407,7 @@ fn a_child_that_ends_while_its_successor_fails_is_asked_for_again() {
     plane.delay = SECOND / 10;
     plane.faults.push_back(Fault::Full);
     let gateway = pair.gateway;
-    crate::rekey::rekey(&mut pair, gateway, ike::event::RekeyWhat::Children);
+    rekey(&mut pair, gateway, RekeyWhat::Children);
     pair.world.run_for(SECOND / 20);
     pair.world.node_mut(client).plane.raise(PlaneEvent::Expired(child, Limit::Hard));
     pair.world.run_for(30 * SECOND);

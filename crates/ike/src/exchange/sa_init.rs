@@ -174,7 +174,7 @@ pub(crate) fn bare_answer(
 /// The answer to a request of an SA that is lost: it copies SPIs, exchange and
 /// message id (RFC 7296 section 1.5, RFC 6290 section 4.5).
 pub(crate) fn lost_sa(request: &Header, token: &[u8]) -> Result<Arc<[u8]>, Unsendable> {
-    let flags = Flags { initiator: false, response: true };
+    let flags = Flags { initiator: !request.flags.initiator, response: true };
     let spis = (request.spi_i, request.spi_r);
     let header = Header::new(spis, request.exchange, flags, request.message_id);
     let mut builder = MessageBuilder::new(Vec::new(), header);

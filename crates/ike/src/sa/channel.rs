@@ -82,6 +82,7 @@ impl Channel {
             | Intent::TellLifetime
             | Intent::CheckPath
             | Intent::CheckMapping
+            | Intent::GiveToken
             | Intent::Redirect => return Ok(Some(intent)),
         }
         Ok(None)

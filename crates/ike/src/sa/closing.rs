@@ -182,6 +182,7 @@ impl Deleting {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::GiveToken
                 | Task::Redirect
                 | Task::Moot(_),
                 _,

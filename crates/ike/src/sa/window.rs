@@ -146,6 +146,9 @@ pub(crate) enum Intent {
     CheckMapping,
     /// The peer is to go to another gateway (RFC 5685 section 5).
     Redirect,
+    /// The token by which we can prove later that we have lost the SA
+    /// (RFC 6290 section 4.3).
+    GiveToken,
 }
 
 /// What was asked of the peer, with all that the answer needs.
@@ -178,6 +181,8 @@ pub(crate) enum Task {
     CheckPath(Box<PathTask>),
     /// See [`Intent::CheckMapping`].
     CheckMapping,
+    /// See [`Intent::GiveToken`].
+    GiveToken,
     /// See [`Intent::Redirect`].
     Redirect,
     /// Whoever asked does not care any more.
@@ -236,6 +241,7 @@ impl Task {
             Self::UpdateAddresses(_) => Some(Intent::UpdateAddresses),
             Self::TellAddresses => Some(Intent::TellAddresses),
             Self::CheckPath(_) => Some(Intent::CheckPath),
+            Self::GiveToken => Some(Intent::GiveToken),
             Self::Redirect => Some(Intent::Redirect),
             Self::Liveness
             | Self::Delete
@@ -269,6 +275,7 @@ impl Task {
             | Self::TellLifetime
             | Self::CheckPath(_)
             | Self::CheckMapping
+            | Self::GiveToken
             | Self::Redirect
             | Self::Moot(_) => false,
         }
@@ -288,6 +295,7 @@ impl Task {
             | Self::TellLifetime
             | Self::CheckPath(_)
             | Self::CheckMapping
+            | Self::GiveToken
             | Self::Redirect => ExchangeType::INFORMATIONAL,
             Self::CreateChild(_) | Self::RekeyIke(_) => ExchangeType::CREATE_CHILD_SA,
             Self::FollowUp(_) => ExchangeType::FOLLOWUP_KE,

@@ -282,6 +282,7 @@ impl Established {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::GiveToken
                 | Task::Redirect
                 | Task::Moot(_),
             )

@@ -3,6 +3,7 @@
 use super::children::{ChildSa, State};
 use super::{Established, KEEPALIVE, TicketAnswer};
 use crate::context::Context;
+use crate::crash::PeerToken;
 use crate::event::{Gone, Output, Role};
 use crate::exchange::informational::Asked;
 use crate::exchange::lifetime;
@@ -95,6 +96,9 @@ impl Established {
         let granted = if wants_ticket { self.issue(cx, now) } else { TicketAnswer::None };
         if self.role() == Role::Initiator {
             self.obey(cx, now, lifetime::wanted(payloads, now));
+            if let Some(token) = PeerToken::of(payloads) {
+                self.keep_crash_token(Some(token));
+            }
         }
         let told = self.told_of_addresses(payloads);
         let (moved, reply) = self.hear_of_addresses(cx, now, ticket.path, (told, payloads));
@@ -130,7 +134,8 @@ impl Established {
     /// have noticed so, the peer's successor goes on (RFC 7296 section 2.8.2).
     fn ended_by_peer(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
         if let Some(rival) = self.take_rival() {
-            let (heir, old) = self.hand_over(cx, *rival, Role::Responder);
+            let (mut heir, old) = self.hand_over(cx, *rival, Role::Responder);
+            heir.offer_token();
             let heir = heir.go_on_as_heir(cx, now).into_iter().collect();
             return Outcome { sa: Closed::after(old, now), then: Then::Rekeyed(heir) };
         }
@@ -164,7 +169,7 @@ impl Established {
             Task::AskTicket => self.receive_ticket(cx, now, payloads),
             Task::DeleteChild(id) => self.linger(now.instant, id),
             Task::DeleteLoser(spi) => cx.spis.free(spi),
-            Task::TellAddresses | Task::TellLifetime | Task::Redirect => {}
+            Task::TellAddresses | Task::TellLifetime | Task::GiveToken | Task::Redirect => {}
             Task::UpdateAddresses(task) => return self.receive_moved(cx, now, &task, payloads),
             Task::CheckPath(task) => return self.receive_checked(cx, now, &task, payloads),
             Task::CheckMapping => self.receive_mapping(payloads),
@@ -224,6 +229,7 @@ impl Established {
             Intent::TellLifetime => self.tell_lifetime(cx, now),
             Intent::CheckPath => self.check_path(cx, now),
             Intent::CheckMapping => self.check_mapping(cx, now),
+            Intent::GiveToken => self.give_token(cx, now),
             Intent::Redirect => self.tell_where(cx, now),
             // The channel asks for these itself.
             Intent::Liveness | Intent::Delete | Intent::Reject | Intent::AskTicket => Ok(()),

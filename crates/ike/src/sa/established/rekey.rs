@@ -129,6 +129,7 @@ impl Established {
         let name = self.name();
         let (mut heir, old) = self.hand_over(cx, own, Role::Initiator);
         heir.keep_crash_token(token);
+        heir.offer_token();
         let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
         let sa = Deleting::begin(cx, now, name, old, Intent::Delete, Vec::new());
         Outcome { sa, then: Then::Rekeyed(sas) }
@@ -167,7 +168,8 @@ impl Established {
         theirs: Successor,
         lost: Option<Heir>,
     ) -> Outcome {
-        let (heir, old) = self.hand_over(cx, theirs, Role::Responder);
+        let (mut heir, old) = self.hand_over(cx, theirs, Role::Responder);
+        heir.offer_token();
         let sas = heir.go_on_as_heir(cx, now).into_iter().chain(lost).collect();
         Outcome { sa: Some(Superseded::begin(old, now)), then: Then::Rekeyed(sas) }
     }
@@ -306,6 +308,7 @@ impl Established {
                 | Task::TellLifetime
                 | Task::CheckPath(_)
                 | Task::CheckMapping
+                | Task::GiveToken
                 | Task::Redirect
                 | Task::Moot(_),
             )
@@ -346,6 +349,7 @@ impl Established {
             | Task::TellLifetime
             | Task::CheckPath(_)
             | Task::CheckMapping
+            | Task::GiveToken
             | Task::Redirect
             | Task::Moot(_) => None,
         }
@@ -395,6 +399,23 @@ impl Established {
             suite: Shown(suite),
         });
         (self, old)
+    }
+
+    /// The peer has no token of this SA yet: our answer had none, or it was ours
+    /// to ask. An SA that it never began is nothing that it would miss.
+    pub(super) fn offer_token(&mut self) {
+        if self.line().is_none() {
+            self.base.channel.window.push(Intent::GiveToken);
+        }
+    }
+
+    pub(super) fn give_token(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
+        let spis = self.base.channel.protection.spis();
+        let Some(token) = cx.crash_tokens.of(spis) else { return Ok(()) };
+        let tries = cx.retransmission.tries;
+        self.base.channel.ask(cx, now.instant, tries, Task::GiveToken, |_, builder| {
+            builder.notify(NotifyType::QUICK_CRASH_DETECTION, &token);
+        })
     }
 
     /// Sends what has waited, unless the SA ends with that.
