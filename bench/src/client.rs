@@ -10,9 +10,9 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Children, Config, Connection, Fragmentation, Lifetime,
-    Limits, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard, TcpUse,
-    Unique,
+    Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation,
+    Lifetime, Limits, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard,
+    TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use ike::inner::Addresses;
@@ -143,6 +143,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
             dynamic: false,
             lifetime: ChildLifetime::endless(),
         }),
+        childless: Childless::default(),
         force_encapsulation: true,
         fragmentation: Fragmentation::default(),
         mobike: true,

@@ -9,9 +9,9 @@ use esp::plane::Capabilities;
 use esp::spec::Selector;
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Children, Config, Connection, Fragmentation, Lifetime,
-    Limits, NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption, Retransmission, Shard,
-    TcpUse, Unique,
+    Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation,
+    Lifetime, Limits, NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption,
+    Retransmission, Shard, TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -92,6 +92,8 @@ pub struct Profile {
     pub pools: Vec<PoolConfig>,
     /// Redirects.
     pub redirect: Redirect,
+    /// Whether SAs come up without a child at first.
+    pub childless: Childless,
     /// Further children.
     pub further: Vec<FurtherChild>,
     /// Further connections, after this one. Of these profiles only what makes a
@@ -174,6 +176,7 @@ impl Profile {
             vips: Vec::new(),
             pools: Vec::new(),
             redirect: Redirect { follow: true, ..Redirect::default() },
+            childless: Childless::default(),
             further: Vec::new(),
             more: Vec::new(),
         }
@@ -250,6 +253,7 @@ impl Profile {
                 first: self.child("net", (&self.local_ts, &self.remote_ts)),
                 further: self.further.iter().map(|it| self.child(it.name, it.between())).collect(),
             },
+            childless: self.childless,
             force_encapsulation: self.force_encapsulation,
             fragmentation: self.fragmentation,
             mobike: self.mobike,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crypto::{CryptoError, Group};
 
-use crate::config::{Connection, TcpUse};
+use crate::config::{Childless, Connection, TcpUse};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, Shown, TicketFault};
 use crate::exchange::certificates::Wanted;
@@ -282,6 +282,7 @@ impl Request<'_> {
             pretend_nat: nat::pretends(&endpoint.cx, connection, &self.path),
             fragmentation: self.fragments_with(connection),
             ppk,
+            childless: candidates.iter().any(|it| it.childless != Childless::Never),
         };
         let response = response.build(&mut endpoint.cx.provider).map_err(|_| Discard::Limit)?;
         let transcript = Transcript::new((self.datagram.into(), self.nonce), (response, &nonce));

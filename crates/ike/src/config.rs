@@ -77,6 +77,8 @@ pub struct Connection {
     pub proposals: Vec<IkeProposal>,
     /// What children its SAs have.
     pub children: Children,
+    /// Whether SAs come up without a child at first.
+    pub childless: Childless,
     /// Make both ends believe in a NAT, so that ESP travels in UDP.
     pub force_encapsulation: bool,
     /// Whether long messages go out in fragments.
@@ -319,6 +321,19 @@ pub struct PpkUse {
     pub keys: Vec<Arc<NamedPpk>>,
     /// Whether there is no SA without one.
     pub required: bool,
+}
+
+/// Whether an SA is set up in full without a child, all of which are asked for
+/// afterwards (RFC 6023).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Childless {
+    /// If the initiator wants it so; as an initiator, no.
+    #[default]
+    Allow,
+    /// The same, and as an initiator whenever the responder lets us.
+    Prefer,
+    /// No.
+    Never,
 }
 
 /// The children of an SA.

@@ -26,6 +26,9 @@ const SHORT: Duration = Duration::from_secs(15);
 /// Enough for every timer, but those of tickets.
 const LONG: Duration = Duration::from_secs(400);
 
+/// The longest wait of a kept connection after a refusal, and some more.
+const REFUSED: Duration = Duration::from_secs(3700);
+
 /// The inner addresses of the two.
 const INSIDE: [[u8; 4]; 2] = [[10, 1, 0, 2], [10, 2, 0, 1]];
 
@@ -130,8 +133,12 @@ impl Run {
             }
         }
         self.wait(LONG);
-        let stand = self.stand().unwrap_or_else(|| panic!("{:#?}", self.pair.status()));
         let stands = possible.in_the_end();
+        // What came altered may have looked like a refusal.
+        if self.making.kept && self.stand().is_none_or(|stand| !stands.contains(&stand)) {
+            self.wait(REFUSED);
+        }
+        let stand = self.stand().unwrap_or_else(|| panic!("{:#?}", self.pair.status()));
         assert!(stands.contains(&stand), "{stand:?} and not one of {stands:?}");
         self.reference.adopt(stand, possible.is_wanted);
         self.check_all();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Group, Provider, SkD};
+use ike::config::Childless;
 use ike::event::{Command, Event, FallBack, Gone, How, RequestId, Role, SessionEnd};
 use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
@@ -760,7 +761,10 @@ struct Gateway {
 
 impl Gateway {
     fn new(more: impl FnOnce(&mut MessageBuilder)) -> Self {
-        let mut pair = Pair::with(|_| {});
+        Self::of(Pair::with(|_| {}), more)
+    }
+
+    fn of(mut pair: Pair, more: impl FnOnce(&mut MessageBuilder)) -> Self {
         let node = pair.client;
         pair.world.node_mut(node).offline = true;
         let opening = Opening::fresh(more);
@@ -818,6 +822,23 @@ fn a_gateway_answers_tickets_only_when_asked() {
     let ticket = payloads.notify(NotifyType::TICKET_LT_OPAQUE).unwrap();
     assert_eq!((ticket.protocol, ticket.spi), (Protocol::NONE, &[][..]));
     assert_eq!(ticket.ticket_with_lifetime().unwrap().0, 24 * 3600);
+}
+
+#[test]
+fn a_request_without_a_child_is_refused_where_there_must_be_one() {
+    for (childless, is_refused) in [(Childless::Never, true), (Childless::Allow, false)] {
+        let pair = Pair::with(|scene| scene.gateway.childless = childless);
+        let mut gateway = Gateway::of(pair, |_| {});
+        let offered = gateway.pair.world.trace.iter().any(|sent| {
+            let octets = sent.datagram.ike().unwrap();
+            let message = Message::parse(octets).unwrap();
+            message.payloads.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some()
+        });
+        assert_eq!(offered, !is_refused);
+        let response = gateway.authenticate(|_| {});
+        assert!(response.payloads().auth().is_some() && response.payloads().sa().is_none());
+        assert_eq!(has(&response, NotifyType::INVALID_SYNTAX), is_refused);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod addresses;
 mod authentic;
 mod certificates;
+mod childless;
 mod choosing;
 mod corpus;
 mod follow_up;

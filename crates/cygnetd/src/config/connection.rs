@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use esp::spec::Selector;
 use ike::config::{
-    Auth, ChildConfig, Children, Connection, Fragmentation, FragmentationMode, LocalAuth, NamedPpk,
-    PpkUse, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption, TcpUse, Unique,
+    Auth, ChildConfig, Childless, Children, Connection, Fragmentation, FragmentationMode,
+    LocalAuth, NamedPpk, PpkUse, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption,
+    TcpUse, Unique,
 };
 use ike::identity::{Id, IdPattern};
 use ike::pool::{AddressRange, PoolConfig};
@@ -67,6 +68,8 @@ pub(super) fn read(
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
     let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
+    let childless =
+        section.get(findings, "childless", |item| item.word(&CHILDLESS)).unwrap_or_default();
     let unique = section.get(findings, "unique", |item| item.word(&UNIQUE)).unwrap_or_default();
     let redirect = redirect(&mut section, findings);
     let max_sas = section.get(findings, "max_sas", |item| item.integer(1..=1u32 << 24));
@@ -98,6 +101,7 @@ pub(super) fn read(
             ppk,
             proposals,
             children,
+            childless,
             force_encapsulation,
             fragmentation,
             mobike,
@@ -121,6 +125,8 @@ const UNIQUE: [(&str, Unique); 4] = [
     ("replace", Unique::Replace),
     ("keep", Unique::Keep),
 ];
+const CHILDLESS: [(&str, Childless); 3] =
+    [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
 const TCP_USES: [(&str, TcpUse); 3] =
     [("auto", TcpUse::Auto), ("never", TcpUse::Never), ("always", TcpUse::Always)];
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ike::config::{
-    ChildLifetime, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, TcpUse,
-    Unique,
+    ChildLifetime, Childless, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger,
+    TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use ike::redirect::Gateway;
@@ -511,6 +511,16 @@ fn a_connection_has_several_children_in_the_order_of_the_file() {
     let bad = child("zoo", 93).replace("10.93", "10.900") + &child("lab", 94).replace("aes", "des");
     let errors = errors(&format!("{LEAST}{bad}"));
     assert!(errors.contains("10.900") && errors.contains("des256gcm16"), "{errors}");
+}
+
+#[test]
+fn a_connection_may_come_up_without_a_child() {
+    let read = |lines: &str| good(&with("connections.office", lines)).ike.connections[0].childless;
+    assert_eq!(read(""), Childless::Allow);
+    assert_eq!(read("childless = \"prefer\""), Childless::Prefer);
+    assert_eq!(read("childless = \"never\""), Childless::Never);
+    let error = errors(&with("connections.office", "childless = \"perhaps\""));
+    assert!(error.contains("perhaps"), "{error}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::exchange::{Shape, nat};
 use crate::proposal::{Declined, IkeProposal, group_number, group_of};
 use crate::sa::protection::{Spis, Unsendable};
 use crate::wire::{
-    ExchangeType, Flags, Header, Ke, MessageBuilder, NewProposal, NotifyType, PayloadType,
+    ExchangeType, Flags, Header, Ke, MessageBuilder, NewProposal, Notify, NotifyType, PayloadType,
     Payloads, Protocol, SaPayload, Transform,
 };
 
@@ -85,6 +85,8 @@ pub(crate) struct Response<'a> {
     pub(crate) fragmentation: bool,
     /// Whether to say that we have PPKs.
     pub(crate) ppk: bool,
+    /// Whether to say that there need not be a child at first (RFC 6023).
+    pub(crate) childless: bool,
 }
 
 impl Response<'_> {
@@ -106,6 +108,11 @@ impl Response<'_> {
             builder.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
         }
         announce_ppk(&mut builder, self.ppk);
+        if self.childless {
+            // The one notify that names its protocol (RFC 6023 section 4).
+            let kind = NotifyType::CHILDLESS_IKEV2_SUPPORTED;
+            builder.notify_about(&Notify { protocol: Protocol::IKE, spi: &[], kind, data: &[] });
+        }
         finish(builder)
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Basis {
     pub(crate) expectation: Expectation,
     /// The PPK to mix in, if the peer says that it uses PPKs.
     pub(crate) ppk: Option<Arc<NamedPpk>>,
+    /// Whether there is to be no child yet (RFC 6023).
+    pub(crate) childless: bool,
 }
 
 /// How the SA began, and what is given back if nothing comes of it.
@@ -246,7 +248,12 @@ impl Authenticating {
         if let Some(to) = redirect::target(&self.attempt.connection, payloads) {
             return self.redirected(cx, now, to);
         }
-        let accepted = inner::accept(&self.attempt.connection, self.attempt.wanted, payloads);
+        let (connection, wanted) = (&self.attempt.connection, self.attempt.wanted);
+        let accepted = if self.basis.childless {
+            inner::accept_childless(wanted, payloads).map(|given| (None, given))
+        } else {
+            inner::accept(connection, wanted, payloads).map(|(terms, given)| (Some(terms), given))
+        };
         let (terms, given) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => return self.without_child(cx, now, why),
@@ -308,8 +315,16 @@ impl Authenticating {
         if later {
             established.ask_later(now.instant);
         }
-        let awaited = Awaited::ByUs(attempt.waiting);
-        established.install(cx, (spi_in, terms), &transcript, awaited)
+        match terms {
+            Some(terms) => {
+                let awaited = Awaited::ByUs(attempt.waiting);
+                established.install(cx, (spi_in, terms), &transcript, awaited)
+            }
+            None => {
+                cx.spis.free(spi_in);
+                established.begin_childless(cx, now, attempt.waiting)
+            }
+        }
     }
 
     /// An authenticated peer without a child is of no use: it is told so. The
@@ -524,7 +539,9 @@ fn request(
             if !attempt.wanted.is_empty() {
                 configuration::push_request(builder, attempt.wanted);
             }
-            child::offer(builder, &connection.children, spi_in);
+            if !basis.childless {
+                child::offer(builder, &connection.children, spi_in);
+            }
             if connection.mobike {
                 let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);
                 mobike::offer(builder, told, no_nats);

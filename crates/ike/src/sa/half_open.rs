@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
 use pki::Credential;
 
-use crate::config::{Connection, PpkUse, ResumeAuth, Unique};
+use crate::config::{Childless, Connection, PpkUse, ResumeAuth, Unique};
 use crate::context::Context;
 use crate::event::{Event, How, Path, Role, SaId, Shown, TicketFault};
 use crate::exchange::auth::{
@@ -490,6 +490,7 @@ impl Asked {
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some() && !is_redirected;
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
+        let refused = refused.or_else(|| established.connection().refusal_of_childless(payloads));
         let terms = match refused {
             None => child::choose(&established.connection().children, given.addresses, payloads)
                 .map_err(NoChild::Refused),
@@ -514,6 +515,19 @@ impl Asked {
             Err(why) => established.without_child(cx, now, &answer, &why),
         };
         outcome.then(Then::Arrived { peer: peer_id, connection: arrived_by, supersedes, renews })
+    }
+}
+
+impl Connection {
+    /// What a request without a child gets instead of one (RFC 6023 section 3).
+    fn refusal_of_childless(&self, payloads: &Payloads<'_>) -> Option<NoChild> {
+        let wants_child =
+            payloads.sa().is_some() || payloads.ts_i().is_some() || payloads.ts_r().is_some();
+        match self.childless {
+            _ if wants_child => None,
+            Childless::Allow | Childless::Prefer => Some(NoChild::Unwanted),
+            Childless::Never => Some(NoChild::Refused(NotifyType::INVALID_SYNTAX)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crypto::{Group, IkeSuite, KeyExchange, Skeyseed};
 use esp::spec::StreamId;
 
-use crate::config::{Connection, PpkUse, TcpUse};
+use crate::config::{Childless, Connection, PpkUse, TcpUse};
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
 use crate::exchange::auth::{self, Expectation};
@@ -264,7 +264,10 @@ impl Initiating {
         let mut attempt = self.attempt;
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
-        let basis = Basis { origin, way, hinted: self.cookie.is_some(), expectation, ppk };
+        let childless = attempt.connection.childless == Childless::Prefer
+            && payloads.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some();
+        let hinted = self.cookie.is_some();
+        let basis = Basis { origin, way, hinted, expectation, ppk, childless };
         Intermediate::begin(cx, now, attempt, basis, spis, (keys, transcript))
     }
 
@@ -308,7 +311,8 @@ impl Initiating {
             Way::of_initiator(cx, &attempt.connection, (payloads, spis), (asked, datagram.path));
         attempt.round_trips += 1;
         let origin = Origin::Resumed(resume);
-        let basis = Basis { origin, way, hinted: cookie.is_some(), expectation, ppk: None };
+        let (hinted, ppk, childless) = (cookie.is_some(), None, false);
+        let basis = Basis { origin, way, hinted, expectation, ppk, childless };
         Authenticating::begin(cx, now, attempt, (basis, false), (keys, transcript))
     }
 

@@ -32,6 +32,20 @@ pub(crate) fn accept(
     Ok((child::accept(&connection.children, given.addresses, payloads)?, Some(given)))
 }
 
+/// As [`accept`], where there is no child yet (RFC 6023).
+pub(crate) fn accept_childless(
+    wanted: Addresses,
+    payloads: &Payloads<'_>,
+) -> Result<Option<Assignment>, Failure> {
+    if payloads.error().is_some() {
+        return Err(child::refusal(payloads));
+    }
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    configuration::assignment(payloads, wanted).map(Some).ok_or(Failure::NoAddress)
+}
+
 /// What a responder has given.
 #[derive(Default)]
 pub(crate) struct Given {

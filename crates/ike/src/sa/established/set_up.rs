@@ -59,6 +59,8 @@ pub(crate) struct Answer {
 
 /// Why the peer gets no child.
 pub(crate) enum NoChild {
+    /// It wants none yet (RFC 6023).
+    Unwanted,
     /// It cannot have one.
     Refused(NotifyType),
     /// It is to go to another gateway (RFC 5685 section 6).
@@ -68,6 +70,7 @@ pub(crate) enum NoChild {
 impl NoChild {
     fn push(&self, builder: &mut MessageBuilder<Protected>) {
         match self {
+            Self::Unwanted => builder,
             Self::Refused(why) => builder.notify(*why, &[]),
             Self::Redirected(to) => builder.notify(NotifyType::REDIRECT, &to.emit(&[])),
         };
@@ -170,6 +173,18 @@ impl Established {
         }
     }
 
+    /// The peer is authenticated, and all children are still to be asked for
+    /// (RFC 6023).
+    pub(crate) fn begin_childless(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        waiting: Vec<RequestId>,
+    ) -> Outcome {
+        self.up(cx, now);
+        self.ask_for_all(cx, now, waiting)
+    }
+
     fn first_by_us(
         mut self: Box<Self>,
         cx: &mut Context,
@@ -221,6 +236,9 @@ impl Established {
         let id = &self.base.connection.local_id;
         let sent = self.base.channel.answer(cx, answer.ticket, |builder| {
             answer.push(builder, id);
+            if matches!(why, NoChild::Unwanted) {
+                answer.given.push(builder);
+            }
             why.push(builder);
         });
         self.up(cx, now);
