@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use crypto::{Provider, Psk};
 use esp::plane::Capabilities;
-use esp::spec::Selector;
+use esp::spec::{Mode, Selector};
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation,
@@ -113,7 +113,7 @@ pub(crate) fn endpoint(connections: Vec<Arc<Connection>>) -> Endpoint {
         port: 500,
         nat_port: 4500,
     };
-    let capabilities = Capabilities { plain_esp: false };
+    let capabilities = Capabilities { plain_esp: false, transport: false };
     Endpoint::new(config, Provider::system(), capabilities, clock::now())
 }
 
@@ -137,6 +137,7 @@ fn connection(local_ts: Vec<Selector>, remote_ts: Vec<Selector>) -> Result<Conne
         proposals: vec![IKE.parse().ok().context("IKE proposal")?],
         children: Children::one(ChildConfig {
             name: "net".into(),
+            mode: Mode::Tunnel,
             local_ts,
             remote_ts,
             proposals: vec![ESP.parse().ok().context("ESP proposal")?],

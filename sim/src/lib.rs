@@ -28,6 +28,7 @@ pub mod chance;
 pub mod clock;
 #[doc(hidden)]
 pub mod fuzzing;
+mod host;
 pub mod link;
 pub mod meddle;
 pub mod nat;

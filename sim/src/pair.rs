@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use esp::spec::{ChildId, Encapsulation};
+use esp::spec::{ChildId, Encapsulation, Mode};
 use ike::event::{Command, Event, How, RequestId, SetUp};
 use ike::fault::Refusal;
 use ike::status::{ConnectionStatus, Counters, Holdings, Stage};
@@ -248,25 +248,45 @@ impl Pair {
     }
 
     /// An inner packet from the client to the gateway's net and one back, if
-    /// the first arrives; whether both did.
+    /// the first arrives; whether both did. In transport mode, [`Self::ping_hosts`].
     pub fn ping(&mut self) -> bool {
-        self.ping_to([10, 2, 0, 1].into())
+        match self.scene.client.mode {
+            Mode::Tunnel => self.ping_to([10, 2, 0, 1].into()),
+            Mode::Transport => self.ping_hosts(),
+        }
     }
 
     /// As [`Self::ping`], to another address behind the gateway.
     pub fn ping_to(&mut self, server: Ipv4Addr) -> bool {
         let there = packet::udp([10, 1, 0, 2].into(), server, b"ping");
         let back = packet::udp(server, [10, 1, 0, 2].into(), b"pong");
-        self.send(self.client, self.gateway, &there) && self.send(self.gateway, self.client, &back)
+        self.send(self.client, self.gateway, &there, &there)
+            && self.send(self.gateway, self.client, &back, &back)
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, inner: &[u8]) -> bool {
+    /// As [`Self::ping`], from host to host. Each sees the addresses that the
+    /// NAT leaves.
+    pub fn ping_hosts(&mut self) -> bool {
+        let inside = v4(self.world.node(self.client).address);
+        let gateway = v4(GATEWAY);
+        let served = self.served().into_iter().find_map(|it| it.sa);
+        let outside = served.map_or(inside, |sa| v4(sa.remote.ip()));
+        let sent = packet::udp(inside, gateway, b"ping");
+        let seen = packet::udp(outside, gateway, b"ping");
+        let answer = packet::udp(gateway, outside, b"pong");
+        let answered = packet::udp(gateway, inside, b"pong");
+        self.send(self.client, self.gateway, &sent, &seen)
+            && self.send(self.gateway, self.client, &answer, &answered)
+    }
+
+    /// Whether what was sent has come, as `seen`.
+    fn send(&mut self, from: NodeId, to: NodeId, inner: &[u8], seen: &[u8]) -> bool {
         let before = self.world.node(to).delivered.len();
         if !matches!(self.world.send_inner(from, inner), Outgoing::Sealed(..)) {
             return false;
         }
         self.world.drive();
-        self.world.node(to).delivered.get(before).map(Vec::as_slice) == Some(inner)
+        self.world.node(to).delivered.get(before).map(Vec::as_slice) == Some(seen)
     }
 
     /// What a packet of the client would meet with.
@@ -362,7 +382,11 @@ impl Pair {
         assert!(self.is_joined(), "{:#?}\n{:#?}", self.status(), self.served());
         assert!(self.ping(), "no packets flow");
         for child in self.scene.client.further.clone() {
-            assert!(self.ping_to(child.server), "no packets of {} flow", child.name);
+            let flow = match child.mode {
+                Mode::Tunnel => self.ping_to(child.server),
+                Mode::Transport => self.ping_hosts(),
+            };
+            assert!(flow, "no packets of {} flow", child.name);
         }
     }
 
@@ -419,6 +443,13 @@ pub fn machine(profile: &Profile, address: IpAddr, seed: u64, uptime: u64) -> No
     let mut plane = ModelPlane::new(profile.capabilities());
     plane.holds_first = profile.remote.is_some();
     Node::new(address, endpoint, plane, clock)
+}
+
+fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address} is not IPv4"),
+    }
 }
 
 /// Whether two ends send in the same form; each has its own name for a stream.

@@ -12,9 +12,10 @@ use esp::outbound::Outbound;
 use esp::packet;
 use esp::plane::{Capabilities, Command, CommandId, Dataplane, Fault, PlaneEvent, Traffic};
 use esp::policy::{Decision, Policies, Selectors};
-use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath, Spi};
+use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, Mode, Original, OuterPath, Spi};
 
 use crate::clock::Time;
+use crate::host::HostChild;
 
 /// A plane that checks what it is told.
 pub struct ModelPlane {
@@ -53,14 +54,23 @@ pub struct Installed {
     pub spi_out: Spi,
     /// The outside.
     pub path: OuterPath,
+    /// What its packets hold.
+    pub mode: Mode,
+    /// The addresses of the peer's packets in its own eyes, if they differ.
+    pub original: Option<Original>,
     /// What it carries.
     pub selectors: Arc<Selectors>,
     /// An inner packet that fits it.
     pub example: Vec<u8>,
-    inbound: Inbound,
-    outbound: Outbound,
+    halves: Halves,
     limits: Limits,
     traffic: Traffic,
+}
+
+/// What seals and opens the packets of a child.
+enum Halves {
+    Tunnel(Outbound, Inbound),
+    Transport(HostChild),
 }
 
 /// What a child was made of, for whoever compares it with all others.
@@ -196,9 +206,8 @@ impl ModelPlane {
     pub fn receive(&mut self, way: OuterPath, esp: &[u8]) -> Option<Vec<u8>> {
         let spi = esp::inbound::spi(esp).ok()?;
         let (&id, child) = self.children.iter_mut().find(|(_, child)| child.spi_in.get() == spi)?;
-        let mut octets = esp.to_vec();
-        let opened = child.inbound.run().open(&mut octets).ok()?;
-        if opened.is_newest {
+        let (inner, is_newest) = child.halves.open(way, esp)?;
+        if is_newest {
             match way.encapsulation {
                 Encapsulation::Udp if way.remote != child.path.remote => {
                     self.events.push_back(PlaneEvent::MappingChanged(id, way.remote));
@@ -211,10 +220,10 @@ impl ModelPlane {
         }
         let before = child.traffic.received();
         child.traffic.packets_in += 1;
-        child.traffic.bytes_in += opened.range.len() as u64;
+        child.traffic.bytes_in += inner.len() as u64;
         let met = child.limits.met(before, child.traffic.received());
         self.events.extend(met.map(|limit| PlaneEvent::Expired(id, limit)));
-        Some(octets[opened.range].to_vec())
+        Some(inner)
     }
 
     /// The plane tells something by itself.
@@ -261,6 +270,7 @@ impl ModelPlane {
             self.failed.insert(command, (spec.id, spec.group));
             return Err(fault);
         }
+        let id = spec.id;
         let selectors = Selectors::new(spec.local_ts.clone(), spec.remote_ts.clone());
         let selectors = Arc::new(selectors);
         self.groups.insert(spec.group);
@@ -274,15 +284,16 @@ impl ModelPlane {
             spi_in: spec.inbound.spi,
             spi_out: spec.outbound.spi,
             path: spec.path,
+            mode: spec.mode,
+            original: spec.original,
             selectors: Arc::clone(&selectors),
             example: example(&spec),
-            inbound: Inbound::new(spec.inbound, selectors),
-            outbound: Outbound::new(spec.outbound),
             limits: spec.limits,
             traffic: Traffic::default(),
+            halves: Halves::new(spec, selectors),
         };
-        self.children.insert(spec.id, installed);
-        self.new.push(spec.id);
+        self.children.insert(id, installed);
+        self.new.push(id);
         Ok(())
     }
 
@@ -305,8 +316,31 @@ impl ModelPlane {
         if path.local.ip().is_unspecified() || path.remote.ip().is_unspecified() {
             self.object(format!("{id:?} leads from nowhere: {path:?}"));
         }
+        self.check_mode(spec);
         if self.holds_first && !self.groups.contains(group) {
             self.object(format!("{group:?} gets a child and did not hold before"));
+        }
+    }
+
+    /// In transport mode the traffic is that of both ends.
+    fn check_mode(&mut self, spec: &ChildSpec) {
+        let ChildSpec { id, mode, path, local_ts, remote_ts, .. } = spec;
+        let is_at =
+            |address| move |it: &esp::spec::Selector| (it.start(), it.end()) == (address, address);
+        let is_of_ends = local_ts.iter().all(is_at(path.local.ip()))
+            && remote_ts.iter().all(is_at(path.remote.ip()));
+        match mode {
+            Mode::Tunnel if spec.original.is_some() => {
+                self.object(format!("{id:?} is a tunnel and has original addresses"));
+            }
+            Mode::Tunnel => {}
+            Mode::Transport if !self.capabilities.transport => {
+                self.object(format!("{id:?} is in transport mode, which this plane cannot do"));
+            }
+            Mode::Transport if !is_of_ends => {
+                self.object(format!("{id:?} is for {local_ts:?} = {remote_ts:?} on {path:?}"));
+            }
+            Mode::Transport => {}
         }
     }
 
@@ -334,7 +368,12 @@ impl ModelPlane {
     }
 
     fn move_to(&mut self, id: ChildId, path: OuterPath) -> Result<(), Fault> {
+        let ends = |path: &OuterPath| (path.local.ip(), path.remote.ip());
         match self.children.get_mut(&id) {
+            Some(child) if child.mode == Mode::Transport && ends(&child.path) != ends(&path) => {
+                self.object(format!("{id:?} is in transport mode and is moved"));
+                Err(Fault::Unsupported)
+            }
             Some(child) => {
                 child.path = path;
                 Ok(())
@@ -363,8 +402,7 @@ impl ModelPlane {
 impl Installed {
     /// A packet of this child, sealed.
     pub fn seal(&mut self, inner: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; self.outbound.sealed_len(inner.len())];
-        self.outbound.seal(inner, &mut out).unwrap();
+        let out = self.halves.seal(inner);
         self.traffic.packets_out += 1;
         self.traffic.bytes_out += inner.len() as u64;
         out
@@ -372,14 +410,48 @@ impl Installed {
 
     /// Whether a packet sealed by the peer's child can be opened by this one.
     #[must_use]
-    pub fn opens(&self, mut esp: Vec<u8>) -> bool {
-        self.inbound.run().open(&mut esp).is_ok()
+    pub fn opens(&self, esp: &[u8]) -> bool {
+        self.halves.open(self.path, esp).is_some()
     }
 
     /// What it has carried.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         self.traffic
+    }
+}
+
+impl Halves {
+    fn new(spec: ChildSpec, selectors: Arc<Selectors>) -> Self {
+        match spec.mode {
+            Mode::Tunnel => {
+                Self::Tunnel(Outbound::new(spec.outbound), Inbound::new(spec.inbound, selectors))
+            }
+            Mode::Transport => Self::Transport(HostChild::new(spec, selectors)),
+        }
+    }
+
+    fn seal(&self, packet: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Tunnel(outbound, _) => {
+                let mut out = vec![0; outbound.sealed_len(packet.len())];
+                outbound.seal(packet, &mut out).unwrap();
+                out
+            }
+            Self::Transport(host) => host.seal(packet),
+        }
+    }
+
+    /// The packet that has come this way, and whether it is the newest.
+    fn open(&self, way: OuterPath, esp: &[u8]) -> Option<(Vec<u8>, bool)> {
+        let mut octets = esp.to_vec();
+        match self {
+            Self::Tunnel(_, inbound) => {
+                let opened = inbound.run().open(&mut octets).ok()?;
+                Some((octets[opened.range].to_vec(), opened.is_newest))
+            }
+            Self::Transport(host) => host.open(way, octets),
+        }
     }
 }
 

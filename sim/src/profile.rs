@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crypto::{CookieKey, Ppk, Provider, Psk};
 use esp::plane::Capabilities;
-use esp::spec::Selector;
+use esp::spec::{Mode, Selector};
 use ike::Endpoint;
 use ike::config::{
     Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation,
@@ -82,6 +82,10 @@ pub struct Profile {
     pub rotation: Duration,
     /// Whether the plane can carry plain ESP.
     pub plain_esp: bool,
+    /// Whether it can do transport mode.
+    pub transport: bool,
+    /// What the packets of the first child hold.
+    pub mode: Mode,
     /// What tokens of crash detection are made with: kept over a restart.
     pub crash_secret: Option<[u8; 32]>,
     /// The initiator's side of the traffic is what it was given.
@@ -112,13 +116,24 @@ pub struct FurtherChild {
     pub remote_ts: Vec<&'static str>,
     /// Somebody at the gateway's end of it.
     pub server: Ipv4Addr,
+    /// What its packets hold.
+    pub mode: Mode,
 }
 
 impl FurtherChild {
     /// Between the net of a client and 10.N.0.0/16, as the client sees it.
     #[must_use]
     pub fn of_client(name: &'static str, remote: &'static str, server: Ipv4Addr) -> Self {
-        Self { name, local_ts: vec!["10.1.0.0/16".into()], remote_ts: vec![remote], server }
+        let (local_ts, remote_ts) = (vec!["10.1.0.0/16".into()], vec![remote]);
+        Self { name, local_ts, remote_ts, server, mode: Mode::Tunnel }
+    }
+
+    /// In transport mode, between the hosts, as each of them sees it.
+    #[must_use]
+    pub fn of_hosts(name: &'static str) -> Self {
+        let (local_ts, remote_ts) = (vec!["0.0.0.0/0".into()], vec!["0.0.0.0/0"]);
+        let server = Ipv4Addr::UNSPECIFIED;
+        Self { name, local_ts, remote_ts, server, mode: Mode::Transport }
     }
 
     /// The same, as the gateway sees it.
@@ -128,8 +143,8 @@ impl FurtherChild {
         Self { local_ts, remote_ts: vec!["10.1.0.0/16"], ..self.clone() }
     }
 
-    fn between(&self) -> (&[String], &[&str]) {
-        (&self.local_ts, &self.remote_ts)
+    fn between(&self) -> (&[String], &[&str], Mode) {
+        (&self.local_ts, &self.remote_ts, self.mode)
     }
 }
 
@@ -171,6 +186,8 @@ impl Profile {
             limits: Limits::default(),
             rotation: Duration::from_secs(24 * 3600),
             plain_esp: true,
+            transport: true,
+            mode: Mode::Tunnel,
             crash_secret: Some([9; 32]),
             dynamic: false,
             vips: Vec::new(),
@@ -206,7 +223,7 @@ impl Profile {
     /// What its plane can do.
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
-        Capabilities { plain_esp: self.plain_esp }
+        Capabilities { plain_esp: self.plain_esp, transport: self.transport }
     }
 
     /// As an endpoint wants it.
@@ -250,7 +267,7 @@ impl Profile {
             ppk: self.ppk(),
             proposals: self.ike.iter().map(|text| text.parse().unwrap()).collect(),
             children: Children {
-                first: self.child("net", (&self.local_ts, &self.remote_ts)),
+                first: self.child("net", (&self.local_ts, &self.remote_ts, self.mode)),
                 further: self.further.iter().map(|it| self.child(it.name, it.between())).collect(),
             },
             childless: self.childless,
@@ -269,9 +286,10 @@ impl Profile {
         }
     }
 
-    fn child(&self, name: &str, (local, remote): (&[String], &[&str])) -> ChildConfig {
+    fn child(&self, name: &str, (local, remote, mode): (&[String], &[&str], Mode)) -> ChildConfig {
         ChildConfig {
             name: name.into(),
+            mode,
             local_ts: local.iter().map(|text| subnet(text)).collect(),
             remote_ts: remote.iter().map(|text| subnet(text)).collect(),
             proposals: self.esp.iter().map(|text| text.parse().unwrap()).collect(),

@@ -541,8 +541,8 @@ impl World {
             let Some((other, peer)) = self.counterpart(id, child) else { continue };
             let forth = self.node_mut(id).plane.probe(child);
             let back = self.node_mut(other).plane.probe(peer);
-            assert!(self.node(other).plane.children()[&peer].opens(forth), "keys do not fit");
-            assert!(self.node(id).plane.children()[&child].opens(back), "keys do not fit");
+            assert!(self.node(other).plane.children()[&peer].opens(&forth), "keys do not fit");
+            assert!(self.node(id).plane.children()[&child].opens(&back), "keys do not fit");
         }
     }
 

@@ -57,6 +57,8 @@ pub enum What {
         child: String,
         /// The ESP suite.
         suite: String,
+        /// What its packets hold: `tunnel` or `transport`.
+        mode: String,
         /// The SPI of packets to us, in hexadecimal.
         spi_in: String,
         /// The SPI of packets to the peer, in hexadecimal.
@@ -491,6 +493,8 @@ pub enum Failure {
     NoEspProposal,
     /// The traffic selectors have nothing in common.
     NoTrafficSelectors,
+    /// Transport mode is configured, and the peer or our data plane does not do it.
+    NoTransportMode,
     /// The peer says that our identity or proof is wrong.
     RefusedByPeer,
     /// The peer's proof is wrong.
@@ -550,6 +554,7 @@ impl fmt::Display for What {
                 connection,
                 child,
                 suite,
+                mode,
                 spi_in,
                 spi_out,
                 local_ts,
@@ -558,6 +563,7 @@ impl fmt::Display for What {
                 tcp,
                 sa: _,
             } => {
+                let mode = if mode == "tunnel" { "" } else { "transport mode, " };
                 let form = match (*tcp, *udp) {
                     (true, _) => "in TCP",
                     (false, true) => "in UDP",
@@ -565,7 +571,7 @@ impl fmt::Display for What {
                 };
                 let (ours, theirs) = (local_ts.join(","), remote_ts.join(","));
                 write!(f, "{connection}: child {child} up, {ours} = {theirs}, ")?;
-                write!(f, "{suite} {form}, SPIs {spi_in} in, {spi_out} out")
+                write!(f, "{mode}{suite} {form}, SPIs {spi_in} in, {spi_out} out")
             }
             Self::ChildRekeyed { connection, child, by, suite, spi_in, spi_out, sa: _ } => {
                 write!(f, "{connection}: child {child} rekeyed {}: ", asked(*by))?;
@@ -831,6 +837,7 @@ impl fmt::Display for Failure {
             Self::NoIkeProposal => "no common IKE proposal",
             Self::NoEspProposal => "no common ESP proposal",
             Self::NoTrafficSelectors => "no common traffic selectors",
+            Self::NoTransportMode => "no transport mode, which is configured",
             Self::RefusedByPeer => {
                 "the peer refused our identity or secret (AUTHENTICATION_FAILED)"
             }

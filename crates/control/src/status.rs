@@ -143,6 +143,8 @@ pub struct Child {
     pub name: String,
     /// The ESP suite.
     pub suite: String,
+    /// What its packets hold: `tunnel` or `transport`.
+    pub mode: String,
     /// The SPI of packets to us, in hexadecimal.
     pub spi_in: String,
     /// The SPI of packets to the peer, in hexadecimal.

@@ -143,7 +143,9 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
             Child { .. } => "plain",
         };
         let (spi_in, spi_out) = (&child.spi_in, &child.spi_out);
-        add("", Some(format!("{} {form}, SPIs {spi_in} in, {spi_out} out", child.suite)));
+        let mode = if child.mode == "tunnel" { "" } else { "transport mode, " };
+        let suite = &child.suite;
+        add("", Some(format!("{mode}{suite} {form}, SPIs {spi_in} in, {spi_out} out")));
         add("", Some(traffic(child)));
         add("", child.rekey_in.map(new_keys));
     }
@@ -217,6 +219,7 @@ mod tests {
             children: vec![Child {
                 name: "net".into(),
                 suite: "aes256gcm16".into(),
+                mode: "tunnel".into(),
                 spi_in: "c0ffee01".into(),
                 spi_out: "c0ffee02".into(),
                 udp: true,

@@ -10,6 +10,7 @@ mod daemon;
 mod diagnostic;
 mod lifetime;
 mod load;
+mod mode;
 mod pool;
 mod reader;
 mod secret;

@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use crypto::{CookieKey, Provider};
-use esp::plane::Capabilities;
+use esp::plane::Dataplane as _;
 use ike::Endpoint;
 use ike::pool::Lease;
 use tokio::signal::unix::{SignalKind, signal};
@@ -166,7 +166,7 @@ fn assemble(
     let inner = Inner::new(Names::prepare(device)?, names);
     let (leases, kept) = open_leases(state_dir, &ike)?;
     let plane = Userspace::start(tun, Arc::clone(&net)).context("cannot start the data plane")?;
-    let capabilities = Capabilities { plain_esp: net.has_plain_esp() };
+    let capabilities = plane.capabilities();
     let answering: Vec<_> = ike.connections.iter().map(Arc::clone).collect();
     let mut endpoint = Endpoint::new(ike, Provider::system(), capabilities, clock::now());
     endpoint.restore_leases(&kept);

@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 
 use esp::discard::{Discard, Discards};
 use esp::plane::{Capabilities, Command, CommandId, Dataplane, Fault, Hold, PlaneEvent, Traffic};
-use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, OuterPath};
+use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, Mode, OuterPath};
 
 mod child;
 mod events;
@@ -45,6 +45,10 @@ use crate::wake::Wake;
 use child::Child;
 use events::Events;
 use tables::Tables;
+
+/// Whether this plane can do transport mode: it has a device for whole packets,
+/// and the host's own go another way.
+pub(crate) const TRANSPORT: bool = false;
 
 /// The userspace plane. Its threads end when it is dropped.
 pub struct Userspace {
@@ -132,6 +136,9 @@ impl Userspace {
 
     fn install(&mut self, spec: ChildSpec) -> Result<(), Fault> {
         self.check_path(&spec.path)?;
+        if spec.mode == Mode::Transport {
+            return Err(Fault::Unsupported);
+        }
         let child = Arc::new(Child::new(spec));
         let waited = self.shared.tables.install(&child)?;
         self.children.insert(child.id(), child);
@@ -195,7 +202,7 @@ impl Dataplane for Userspace {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { plain_esp: self.shared.net.has_plain_esp() }
+        Capabilities { plain_esp: self.shared.net.has_plain_esp(), transport: TRANSPORT }
     }
 
     fn traffic(&self, child: ChildId) -> Option<Traffic> {

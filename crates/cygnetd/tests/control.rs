@@ -22,7 +22,7 @@ use cygnetd::serve::{
     MAX_MONITORS, StatusSnapshot, serve,
 };
 use esp::plane::Traffic;
-use esp::spec::{ChildId, Selector, Spi};
+use esp::spec::{ChildId, Mode, Selector, Spi};
 use ike::event::{Command, Event, How, Role, SaId, SetUp};
 use ike::fault::{Discard, Failure, Refusal};
 use ike::status::{
@@ -149,6 +149,7 @@ fn snapshot() -> StatusSnapshot {
         name: "net".into(),
         id: ChildId(1),
         suite: "aes256gcm16".into(),
+        mode: Mode::Tunnel,
         spi_in: Spi::new(0xc0ff_ee01).unwrap(),
         spi_out: Spi::new(0xc0ff_ee02).unwrap(),
         udp: true,

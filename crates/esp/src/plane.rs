@@ -18,7 +18,8 @@ pub enum Command {
     Prefer(ChildId),
     /// Remove a child, both halves. Its group stays, held.
     Remove(ChildId),
-    /// The peer of a child has another address now (RFC 7296 section 2.23).
+    /// The peer of a child has another address now (RFC 7296 section 2.23). Of a
+    /// child in transport mode only ports change.
     Move(ChildId, OuterPath),
     /// Keep packets of these selectors from leaving in clear text while no
     /// child serves the group. A bounded number waits and is sent through the
@@ -96,6 +97,8 @@ pub struct Capabilities {
     /// Whether ESP can travel as IP protocol 50. If not, a negotiation asks
     /// for UDP encapsulation always.
     pub plain_esp: bool,
+    /// Whether it can do transport mode. If not, it is never asked to.
+    pub transport: bool,
 }
 
 /// How much a child has carried.

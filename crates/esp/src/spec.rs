@@ -88,6 +88,36 @@ pub struct OuterPath {
     pub encapsulation: Encapsulation,
 }
 
+/// What the packets of a child hold (RFC 4301 section 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Mode {
+    /// Whole IP packets.
+    #[default]
+    Tunnel,
+    /// What IP packets between the two ends of the SA carry: the outer addresses
+    /// are the only ones.
+    Transport,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tunnel => "tunnel",
+            Self::Transport => "transport",
+        })
+    }
+}
+
+/// The addresses of the peer's packets before NATs rewrite them: checksums in
+/// transport mode are made with these (RFC 3948 section 3.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Original {
+    /// The peer, as it sees itself.
+    pub source: IpAddr,
+    /// We, as the peer sees us.
+    pub destination: IpAddr,
+}
+
 /// One traffic selector (RFC 7296 section 3.13.1): an address range of one
 /// family, an IP protocol and a port range. Ordered by its first address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +153,12 @@ impl Selector {
             return Err(EmptySelector);
         }
         Ok(Self { start, end, protocol, start_port: ports.0, end_port: ports.1 })
+    }
+
+    /// The same protocol and ports of one address.
+    #[must_use]
+    pub const fn at(self, address: IpAddr) -> Self {
+        Self { start: address, end: address, ..self }
     }
 
     /// All protocols and ports of a subnet. The prefix length is capped at the
@@ -322,7 +358,12 @@ pub struct ChildSpec {
     pub inbound: HalfSpec,
     /// Packets to the peer: the SPI is theirs.
     pub outbound: HalfSpec,
-    /// Where packets go on the outside.
+    /// What its packets hold.
+    pub mode: Mode,
+    /// In transport mode, if NATs rewrite the addresses of the peer's packets.
+    pub original: Option<Original>,
+    /// Where packets go on the outside. In transport mode both sides of the
+    /// traffic have just these addresses.
     pub path: OuterPath,
     /// Our side of the traffic: sources of outgoing packets.
     pub local_ts: Vec<Selector>,

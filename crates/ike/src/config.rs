@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{CookieKey, Ppk, Psk};
-use esp::spec::Selector;
+use esp::spec::{Mode, Selector};
 use pki::{Credential, Trust};
 
 use crate::event::Path;
@@ -388,6 +388,10 @@ impl ChildIndex {
 pub struct ChildConfig {
     /// Its name.
     pub name: Arc<str>,
+    /// What its packets hold. A child in transport mode is made in no other, and
+    /// is for traffic between the two ends of the SA alone, which do not move:
+    /// not for a connection with `mobike` (RFC 4555 section 1.2).
+    pub mode: Mode,
     /// Our side of the traffic. Never empty.
     pub local_ts: Vec<Selector>,
     /// The peer's side. Never empty.
@@ -395,7 +399,7 @@ pub struct ChildConfig {
     /// ESP suites, the best first. Never empty.
     pub proposals: Vec<EspProposal>,
     /// The initiator's side is narrowed to the inner addresses that it was
-    /// given (RFC 7296 section 2.19).
+    /// given (RFC 7296 section 2.19). Not in transport mode.
     pub dynamic: bool,
     /// How long its keys are used.
     pub lifetime: ChildLifetime,
@@ -403,13 +407,20 @@ pub struct ChildConfig {
 
 impl ChildConfig {
     /// Our side of the traffic as an initiator that has these addresses.
-    pub(crate) fn side_with(&self, inner: Addresses) -> Vec<Selector> {
+    fn side_with(&self, inner: Addresses) -> Vec<Selector> {
         if self.dynamic && !inner.is_empty() {
             narrowed(&self.local_ts, inner)
         } else {
             self.local_ts.clone()
         }
     }
+}
+
+/// What of `side` is traffic of these machines.
+pub(crate) fn narrowed_to(side: &[Selector], machines: &[IpAddr]) -> Vec<Selector> {
+    let all = |address: &IpAddr| Selector::subnet(*address, u8::MAX);
+    let of = |machine: Selector| side.iter().filter_map(move |s| s.intersection(&machine));
+    machines.iter().map(all).flat_map(of).collect()
 }
 
 /// What of `side` is traffic of these addresses.
@@ -568,6 +579,24 @@ impl Connection {
     pub fn oldest_resumable(&self) -> Duration {
         let max_age = self.resumption.max_age;
         self.reauth.life.map_or(max_age, |life| life.min(max_age))
+    }
+}
+
+/// What a child is for before it is known between which addresses.
+impl Connection {
+    /// The traffic that must not leave in clear text, ours and the peer's.
+    pub(crate) fn held(&self, child: &ChildConfig, inner: Addresses) -> [Vec<Selector>; 2] {
+        let ChildConfig { local_ts, remote_ts, .. } = child;
+        match child.mode {
+            Mode::Tunnel => [child.side_with(inner), remote_ts.clone()],
+            Mode::Transport if self.local_addrs.is_empty() => {
+                [local_ts.clone(), narrowed_to(remote_ts, &self.remote_addrs)]
+            }
+            Mode::Transport => [
+                narrowed_to(local_ts, &self.local_addrs),
+                narrowed_to(remote_ts, &self.remote_addrs),
+            ],
+        }
     }
 }
 

@@ -204,10 +204,7 @@ impl Endpoint {
             }
             PlaneEvent::MappingChanged(child, remote) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
-                self.change_established(now, spi, |mut sa, cx| {
-                    sa.mapping_changed(cx, now, remote);
-                    Outcome::keep(IkeSa::Established(sa))
-                });
+                self.change_established(now, spi, |sa, cx| sa.mapping_changed(cx, now, remote));
             }
             PlaneEvent::StreamChanged(child, path) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };

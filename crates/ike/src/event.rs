@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crypto::{EspSuite, IkeSuite};
 use esp::plane;
-use esp::spec::{Selector, Spi, StreamId};
+use esp::spec::{Mode, Selector, Spi, StreamId};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::endpoint::Changes;
@@ -279,6 +279,8 @@ pub enum Event {
         child: Arc<str>,
         /// ESP suite.
         suite: Shown<EspSuite>,
+        /// What its packets hold.
+        mode: Shown<Mode>,
         /// The SPI of packets to us, in hexadecimal.
         spi_in: Shown<Spi>,
         /// The SPI of packets to the peer, in hexadecimal.
@@ -540,7 +542,7 @@ pub enum Gone {
     Exhausted,
     /// The data plane failed.
     Plane,
-    /// Our address changed, and the SA could not be taken along.
+    /// An address changed, and what goes down could not be taken along.
     Moved,
     /// Who began it did not authenticate again in time (RFC 4478).
     AuthExpired,

@@ -91,6 +91,9 @@ pub enum Failure {
     /// The traffic selectors have nothing in common.
     #[error("the peer accepts none of our traffic selectors")]
     NoTrafficSelectors,
+    /// The peer, or our data plane, makes no child in transport mode.
+    #[error("transport mode is configured, and the peer or our data plane does not do it")]
+    NoTransportMode,
     /// The peer says that our identity or proof is wrong.
     #[error("the peer refused our identity or secret (AUTHENTICATION_FAILED)")]
     RefusedByPeer,
@@ -163,6 +166,7 @@ impl Failure {
             Self::NoIkeProposal
             | Self::NoEspProposal
             | Self::NoTrafficSelectors
+            | Self::NoTransportMode
             | Self::RefusedByPeer
             | Self::PeerNotAuthentic
             | Self::OtherMethod

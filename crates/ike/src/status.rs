@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use esp::spec::{ChildId, Selector, Spi};
+use esp::spec::{ChildId, Mode, Selector, Spi};
 
 use crate::event::{Role, SaId, SetUp};
 use crate::fault::Discard;
@@ -79,6 +79,8 @@ pub struct ChildStatus {
     pub id: ChildId,
     /// ESP suite.
     pub suite: String,
+    /// What its packets hold.
+    pub mode: Mode,
     /// SPI of packets to us.
     pub spi_in: Spi,
     /// SPI of packets to the peer.

@@ -37,4 +37,5 @@ mod several;
 mod single_use;
 mod tcp;
 mod traffic;
+mod transport;
 mod unique;

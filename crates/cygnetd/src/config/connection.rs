@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use esp::spec::Selector;
+use esp::spec::{Mode, Selector};
 use ike::config::{
     Auth, ChildConfig, Childless, Children, Connection, Fragmentation, FragmentationMode,
     LocalAuth, NamedPpk, PpkUse, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption,
@@ -21,6 +21,7 @@ use super::credential;
 use super::diagnostic::{Findings, Place, one_of};
 use super::lifetime;
 use super::load::Environment;
+use super::mode;
 use super::pool;
 use super::reader::{Item, Section, Wrong};
 use super::secret::{Secret, shared};
@@ -67,7 +68,7 @@ pub(super) fn read(
     let force_encapsulation = section.get(findings, "encap", Item::flag).unwrap_or(true);
     let tcp = section.get(findings, "tcp", |item| item.word(&TCP_USES)).unwrap_or_default();
     let fragmentation = fragmentation(&mut section, findings);
-    let mobike = section.get(findings, "mobike", Item::flag).unwrap_or(true);
+    let mobike = section.get(findings, "mobike", Item::flag);
     let childless =
         section.get(findings, "childless", |item| item.word(&CHILDLESS)).unwrap_or_default();
     let unique = section.get(findings, "unique", |item| item.word(&UNIQUE)).unwrap_or_default();
@@ -80,7 +81,16 @@ pub(super) fn read(
     if !vips.is_empty() {
         needs_remote(&section, "vips", &addresses, findings);
     }
-    let children = children(&mut section, [&any_of(vips), &all_of(&pools)], findings);
+    let within = Within {
+        addresses: &addresses,
+        vips: &any_of(vips),
+        pools: &all_of(&pools),
+        transport: around.environment.transport,
+    };
+    let children = children(&mut section, &within, findings);
+    let mobike = children.as_ref().is_none_or(|all| {
+        mode::check_connection(&section, all, (mobike, !vips.is_empty()), findings)
+    });
     section.finish(findings);
     let (local_id, remote_id, auth) = identities?;
     let children = children?;
@@ -602,9 +612,18 @@ fn side<T>(
     side
 }
 
+/// What the children of a connection depend on.
+struct Within<'a> {
+    addresses: &'a Addresses,
+    vips: &'a [Selector],
+    pools: &'a [Selector],
+    /// Whether they can be in transport mode.
+    transport: bool,
+}
+
 fn children(
     parent: &mut Section<'_>,
-    inner: [&[Selector]; 2],
+    within: &Within<'_>,
     findings: &mut Findings,
 ) -> Option<Children> {
     let sections = parent.sections(findings, "children");
@@ -617,7 +636,7 @@ fn children(
         let message = format!("a connection can have {} children", Children::MOST);
         findings.error(&one_too_many.place, message, "one child can have many selectors");
     }
-    let read = |(name, section)| child(name, section, inner, findings);
+    let read = |(name, section)| child(name, section, within, findings);
     // All are read, for the sake of what is wrong with them.
     let all: Vec<_> = sections.into_iter().map(read).collect();
     let mut all = all.into_iter();
@@ -627,22 +646,39 @@ fn children(
 fn child(
     name: &str,
     mut section: Section<'_>,
-    [vips, pools]: [&[Selector]; 2],
+    within: &Within<'_>,
     findings: &mut Findings,
 ) -> Option<ChildConfig> {
     named(name, &section, findings);
+    let mode = mode::read(&mut section, within.transport, findings);
+    let (anywhere, Addresses { local, remote, .. }) = (mode::anywhere(), within.addresses);
+    let [vips, pools] = match mode {
+        Mode::Tunnel => [within.vips, within.pools],
+        Mode::Transport => [&anywhere[..]; 2],
+    };
     let local_ts = side_of_traffic(&mut section, "local_ts", ("vips", vips), findings);
     let remote_ts = side_of_traffic(&mut section, "remote_ts", ("pools", pools), findings);
     let proposals = esp_proposals(&mut section, findings);
     let lifetime = lifetime::of_child(&mut section, findings);
-    if let (Some(local), Some(remote)) = (&local_ts, &remote_ts) {
-        families(&section, &local.selectors, &remote.selectors, findings);
+    if let (Some(ours), Some(theirs)) = (&local_ts, &remote_ts) {
+        let (ours, theirs) = (&ours.selectors, &theirs.selectors);
+        match mode {
+            Mode::Tunnel => families(&section, ours, theirs, findings),
+            Mode::Transport => {
+                let [ours, theirs] =
+                    [(&**ours, &**local, "local_addrs"), (theirs, remote, "remote_addrs")];
+                mode::check_hosts(&section, "local_ts", ours, findings);
+                mode::check_hosts(&section, "remote_ts", theirs, findings);
+            }
+        }
     }
     section.finish(findings);
     let (local, remote) = (local_ts?, remote_ts?);
+    let is_dynamic = local.is_dynamic || remote.is_dynamic;
     Some(ChildConfig {
         name: name.into(),
-        dynamic: local.is_dynamic || remote.is_dynamic,
+        mode,
+        dynamic: mode == Mode::Tunnel && is_dynamic,
         local_ts: local.selectors,
         remote_ts: remote.selectors,
         proposals,

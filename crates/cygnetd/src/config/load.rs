@@ -19,6 +19,7 @@ use super::secret::{self, Secret};
 use super::source::Source;
 use super::value::check_name;
 use super::{ConnectionSettings, DaemonConfig, daemon, pool};
+use crate::userspace;
 
 /// The largest file that is read, in octets.
 const MAX_FILE: usize = 1024 * 1024;
@@ -30,6 +31,8 @@ pub struct Environment {
     pub directory: PathBuf,
     /// Where systemd puts credentials: `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
+    /// Whether the data plane can do transport mode.
+    pub transport: bool,
 }
 
 /// Reads `file` and `conf.d/*.toml` beside it, in the order of their names.
@@ -43,7 +46,8 @@ pub fn load(file: &Path) -> Result<DaemonConfig, ConfigErrors> {
     for file in more_files(&directory)? {
         sources.push(read(&file)?);
     }
-    assemble(&sources, &Environment { directory, credentials })
+    let transport = userspace::TRANSPORT;
+    assemble(&sources, &Environment { directory, credentials, transport })
 }
 
 fn more_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {

@@ -954,7 +954,8 @@ const OWN: &str = "certs = [\"own.pem\", \"ca.pem\"]\nkey = \"own.key\"";
 const TRUST: &str = "cacerts = [\"ca.pem\"]\ncrls = [\"ca.crl\"]\nrevocation = \"strict\"";
 
 fn parse_in(directory: &Path, text: &str) -> Result<DaemonConfig, ConfigErrors> {
-    let environment = Environment { directory: directory.to_owned(), credentials: None };
+    let environment =
+        Environment { directory: directory.to_owned(), credentials: None, transport: false };
     assemble(&[source("cygnet.toml", text)], &environment)
 }
 

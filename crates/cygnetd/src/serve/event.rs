@@ -34,6 +34,7 @@ pub(super) fn words(event: &core::Event) -> What {
             sa,
             child,
             suite,
+            mode,
             spi_in,
             spi_out,
             local_ts,
@@ -45,6 +46,7 @@ pub(super) fn words(event: &core::Event) -> What {
             sa: text(sa),
             child: text(child),
             suite: text(suite),
+            mode: text(mode),
             spi_in: text(spi_in),
             spi_out: text(spi_out),
             local_ts: local_ts.iter().map(text).collect(),
@@ -269,6 +271,7 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::Plane => F::Plane,
         fault::Failure::UnexpectedNat => F::UnexpectedNat,
         fault::Failure::Redirected => F::Redirected,
+        fault::Failure::NoTransportMode => F::NoTransportMode,
         fault::Failure::Ended => F::Ended,
     }
 }
@@ -321,7 +324,7 @@ mod tests {
     use std::time::Duration;
 
     use crypto::{AdditionalGroups, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
-    use esp::spec::{Selector, Spi};
+    use esp::spec::{Mode, Selector, Spi};
     use ike::event::{
         Event, FallBack, Gone, How, RedirectFault, Role, SaId, SessionEnd, SetUp, Shown,
         TicketFault,
@@ -359,6 +362,7 @@ mod tests {
                 sa,
                 child,
                 suite: Shown(EspCipher::ChaCha20Poly1305.into()),
+                mode: Shown(Mode::Tunnel),
                 spi_in: Shown(Spi::new(0xc0ff_ee01).unwrap()),
                 spi_out: Shown(Spi::new(0xc0ff_ee02).unwrap()),
                 local_ts: vec![Shown(Selector::subnet([10, 0, 0, 0].into(), 8))],
@@ -481,6 +485,7 @@ mod tests {
             Failure::NoIkeProposal,
             Failure::NoEspProposal,
             Failure::NoTrafficSelectors,
+            Failure::NoTransportMode,
             Failure::RefusedByPeer,
             Failure::PeerNotAuthentic,
             Failure::OtherMethod,

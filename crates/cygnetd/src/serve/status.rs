@@ -84,6 +84,7 @@ fn child(status: &ChildStatus, snapshot: &StatusSnapshot) -> Child {
     Child {
         name: status.name.to_string(),
         suite: status.suite.clone(),
+        mode: status.mode.to_string(),
         spi_in: status.spi_in.to_string(),
         spi_out: status.spi_out.to_string(),
         udp: status.udp,

@@ -48,8 +48,8 @@ impl Counter {
 
 impl Child {
     pub(super) fn new(spec: ChildSpec) -> Self {
-        let ChildSpec { id, group, standby, inbound, outbound, path, local_ts, remote_ts, limits } =
-            spec;
+        let ChildSpec { id, group, standby, inbound, outbound, path, limits, .. } = spec;
+        let ChildSpec { local_ts, remote_ts, .. } = spec;
         let selectors = Arc::new(Selectors::new(local_ts, remote_ts));
         Self {
             id,

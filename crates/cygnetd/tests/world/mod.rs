@@ -22,7 +22,9 @@ use cygnetd::tun::{Tun, TunConfig};
 use cygnetd::userspace::Userspace;
 use esp::limits::Limits;
 use esp::plane::{Command, CommandId, Dataplane, Fault, Hold, PlaneEvent};
-use esp::spec::{ChildId, ChildSpec, Encapsulation, GroupId, HalfSpec, OuterPath, Selector, Spi};
+use esp::spec::{
+    ChildId, ChildSpec, Encapsulation, GroupId, HalfSpec, Mode, OuterPath, Selector, Spi,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -241,6 +243,8 @@ impl Pair {
             standby: false,
             inbound: self.half(n),
             outbound: self.half(other),
+            mode: Mode::Tunnel,
+            original: None,
             path: self.path(n),
             local_ts: network(n),
             remote_ts: network(other),

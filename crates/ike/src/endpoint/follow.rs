@@ -286,12 +286,11 @@ impl Endpoint {
             }
         }
         for (which, child) in line.connection.children.iter() {
-            let hold = Hold {
-                group: line.groups.of(which),
-                local_ts: child.side_with(inner),
-                remote_ts: child.remote_ts.clone(),
-                acquire,
-            };
+            let [local_ts, remote_ts] = line.connection.held(child, inner);
+            if local_ts.is_empty() || remote_ts.is_empty() {
+                continue;
+            }
+            let hold = Hold { group: line.groups.of(which), local_ts, remote_ts, acquire };
             // A hold that has raised its event must be made again to raise another.
             if acquire || line.held.get(&which) != Some(&hold) {
                 line.held.insert(which, hold.clone());

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 
 use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::limits::Limits;
-use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, OuterPath, Selector, Spi};
+use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, Mode, Original, OuterPath, Selector, Spi};
 
-use crate::config::{ChildConfig, ChildIndex, Children, narrowed};
+use crate::config::{ChildConfig, ChildIndex, Children, narrowed, narrowed_to};
 use crate::event::Role;
+use crate::exchange::transport::{Ends, Selected, is_for_transport};
 use crate::fault::Failure;
 use crate::inner::Addresses;
 use crate::proposal::{ChildGroups, EspProposal};
 use crate::wire::{
-    MessageBuilder, NewProposal, NotifyType, Payloads, Proposal, Protected, Protocol, TsPayload,
+    MessageBuilder, NewProposal, NotifyType, Payloads, Proposal, Protected, Protocol,
 };
 
 /// What a payload can hold (RFC 7296 section 3.13). More are cut off: narrowing
@@ -40,6 +41,9 @@ pub(crate) struct Terms {
     pub(crate) groups: Option<ChildGroups>,
     /// The SPI of packets to the peer.
     pub(crate) spi_out: Spi,
+    pub(crate) mode: Mode,
+    /// In transport mode, the peer's addresses in its own eyes, if they differ.
+    pub(crate) original: Option<Original>,
     pub(crate) local_ts: Box<[Selector]>,
     pub(crate) remote_ts: Box<[Selector]>,
 }
@@ -56,11 +60,11 @@ impl Terms {
     }
 
     /// Whether they are for all the traffic that a request is for.
-    fn suffice(&self, payloads: &Payloads<'_>) -> bool {
-        let has_all = |ours: &[Selector], theirs: Option<TsPayload<'_>>| {
-            theirs.into_iter().flat_map(|ts| ts.selectors()).all(|theirs| ours.contains(&theirs))
+    fn suffice(&self, asked: &Selected) -> bool {
+        let has_all = |ours: &[Selector], theirs: &[Selector]| {
+            theirs.iter().all(|theirs| ours.contains(theirs))
         };
-        has_all(&self.remote_ts, payloads.ts_i()) && has_all(&self.local_ts, payloads.ts_r())
+        has_all(&self.remote_ts, &asked.remote) && has_all(&self.local_ts, &asked.local)
     }
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct Wish<'a> {
     /// Which of the configured children it is to be.
     pub(crate) which: ChildIndex,
     pub(crate) proposals: &'a [EspProposal],
+    pub(crate) mode: Mode,
     pub(crate) local_ts: &'a [Selector],
     pub(crate) remote_ts: &'a [Selector],
     /// Whether there may be a key exchange: not in IKE_AUTH (RFC 7296 section 1.2).
@@ -84,14 +89,15 @@ impl<'a> Wish<'a> {
 
     /// For a child in CREATE_CHILD_SA.
     pub(crate) fn further(children: &'a Children, which: ChildIndex) -> Self {
-        let ChildConfig { proposals, local_ts, remote_ts, .. } = children.get(which);
-        Self { which, proposals, local_ts, remote_ts, keyed: true }
+        let ChildConfig { proposals, mode, local_ts, remote_ts, .. } = children.get(which);
+        Self { which, proposals, mode: *mode, local_ts, remote_ts, keyed: true }
     }
 
-    /// For the successor of a child: the same traffic (RFC 7296 section 2.9.2).
+    /// For the successor of a child: the same traffic in the same mode (RFC 7296
+    /// section 2.9.2).
     pub(crate) fn again(children: &'a Children, terms: &'a Terms) -> Self {
-        let Terms { which, local_ts, remote_ts, .. } = terms;
-        Self { local_ts, remote_ts, ..Self::further(children, *which) }
+        let Terms { which, mode, local_ts, remote_ts, .. } = terms;
+        Self { mode: *mode, local_ts, remote_ts, ..Self::further(children, *which) }
     }
 
     /// The group to send a value of at first, if there is to be a key exchange.
@@ -138,74 +144,147 @@ pub(crate) fn offer_sa(builder: &mut MessageBuilder<Protected>, wish: Wish<'_>, 
     builder.sa(&proposals);
 }
 
-/// Appends SA, TSi and TSr of the request for the first child.
-pub(crate) fn offer(builder: &mut MessageBuilder<Protected>, children: &Children, spi: Spi) {
-    let wish = Wish::first(children);
-    offer_sa(builder, wish, spi);
+/// Appends TSi and TSr of a request, and the mode.
+pub(crate) fn offer_ts(builder: &mut MessageBuilder<Protected>, wish: Wish<'_>) {
     builder.ts_i(wish.local_ts).ts_r(wish.remote_ts);
+    push_mode(builder, wish.mode);
+}
+
+/// The traffic to ask for with the first child, before any inner address is given.
+pub(crate) fn first_traffic(
+    children: &Children,
+    ends: Option<Ends>,
+) -> Result<[Vec<Selector>; 2], Failure> {
+    let ChildConfig { mode, local_ts, remote_ts, .. } = &children.first;
+    match mode {
+        Mode::Tunnel => Ok([local_ts.clone(), remote_ts.clone()]),
+        Mode::Transport => askable(between(&children.first, ends), *mode, ends),
+    }
+}
+
+/// What may be asked for; an empty payload may not.
+pub(crate) fn askable(
+    traffic: [Vec<Selector>; 2],
+    mode: Mode,
+    ends: Option<Ends>,
+) -> Result<[Vec<Selector>; 2], Failure> {
+    if mode == Mode::Transport && ends.is_none() {
+        return Err(Failure::NoTransportMode);
+    }
+    let is_empty = traffic.iter().any(Vec::is_empty);
+    if is_empty { Err(Failure::NoTrafficSelectors) } else { Ok(traffic) }
+}
+
+/// Appends SA, TSi and TSr of the request for the first child, and its mode.
+pub(crate) fn offer(
+    builder: &mut MessageBuilder<Protected>,
+    children: &Children,
+    [local_ts, remote_ts]: &[Vec<Selector>; 2],
+    spi: Spi,
+) {
+    let wish = Wish { local_ts, remote_ts, ..Wish::first(children) };
+    offer_sa(builder, wish, spi);
+    offer_ts(builder, wish);
+}
+
+/// What bounds the children of an SA.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope {
+    /// Ours in the IKE SA.
+    pub(crate) role: Role,
+    /// The inner addresses that its initiator was given.
+    pub(crate) inner: Addresses,
+    pub(crate) ends: Option<Ends>,
 }
 
 /// What a responder accepts of a request for the first child, or the notify
-/// that says why not. The peer was given these inner addresses.
+/// that says why not.
 pub(crate) fn choose(
     children: &Children,
-    inner: Addresses,
+    scope: Scope,
     payloads: &Payloads<'_>,
 ) -> Result<Terms, NotifyType> {
-    choose_by(children, (Role::Responder, inner), payloads, |wish| {
-        choose_for(Wish { keyed: false, ..wish }, payloads, None)
+    choose_by(children, scope, payloads, |wish, asked| {
+        choose_for(Wish { keyed: false, ..wish }, asked, payloads, None)
     })
 }
 
 /// As [`choose`], for a further child. The peer has sent a value of this group.
 pub(crate) fn choose_further(
     children: &Children,
-    side: (Role, Addresses),
+    scope: Scope,
     payloads: &Payloads<'_>,
     keyed: Option<Group>,
 ) -> Result<Terms, NotifyType> {
-    choose_by(children, side, payloads, |wish| choose_for(wish, payloads, keyed))
+    choose_by(children, scope, payloads, |wish, asked| choose_for(wish, asked, payloads, keyed))
+}
+
+/// As [`choose_further`], for the successor of a child with these terms.
+pub(crate) fn choose_again(
+    children: &Children,
+    (terms, ends): (&Terms, Option<Ends>),
+    payloads: &Payloads<'_>,
+    keyed: Option<Group>,
+) -> Result<Terms, NotifyType> {
+    let asked = match terms.mode {
+        Mode::Tunnel => Some(Selected::written(payloads, Role::Responder)),
+        Mode::Transport => Selected::between(ends, payloads, Role::Responder),
+    };
+    let asked = asked.ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+    choose_for(Wish::again(children, terms), &asked, payloads, keyed)
 }
 
 /// Which of the children it is to be: one for all the traffic that is asked for,
-/// or else the first that may carry some of it.
+/// or else the first that may carry some of it. If there is none in transport
+/// mode for who asks for that, one in tunnel mode (RFC 7296 section 2.23.1).
 fn choose_by(
     children: &Children,
-    (role, inner): (Role, Addresses),
+    scope: Scope,
     payloads: &Payloads<'_>,
-    answer: impl Fn(Wish<'_>) -> Result<Terms, NotifyType>,
+    answer: impl Fn(Wish<'_>, &Selected) -> Result<Terms, NotifyType>,
 ) -> Result<Terms, NotifyType> {
+    let between = Selected::between(scope.ends, payloads, Role::Responder);
+    let written = Selected::written(payloads, Role::Responder);
     let mut chosen = Err(NotifyType::TS_UNACCEPTABLE);
-    for (which, config) in children.iter() {
-        let [local_ts, remote_ts] = &traffic(config, role, inner);
-        let wish = Wish { local_ts, remote_ts, ..Wish::further(children, which) };
-        match answer(wish) {
-            Ok(terms) if terms.suffice(payloads) => return Ok(terms),
-            Ok(terms) if chosen.is_err() => chosen = Ok(terms),
-            // The traffic would do.
-            Err(NotifyType::NO_PROPOSAL_CHOSEN) if chosen.is_err() => {
-                chosen = Err(NotifyType::NO_PROPOSAL_CHOSEN);
+    for asked in between.into_iter().chain([written]) {
+        for (which, config) in children.iter() {
+            let [local_ts, remote_ts] = &traffic(config, scope);
+            let wish = Wish { local_ts, remote_ts, ..Wish::further(children, which) };
+            match answer(wish, &asked) {
+                Ok(terms) if terms.suffice(&asked) => return Ok(terms),
+                Ok(terms) if chosen.is_err() => chosen = Ok(terms),
+                // The traffic would do.
+                Err(NotifyType::NO_PROPOSAL_CHOSEN) if chosen.is_err() => {
+                    chosen = Err(NotifyType::NO_PROPOSAL_CHOSEN);
+                }
+                Ok(_) | Err(_) => {}
             }
-            Ok(_) | Err(_) => {}
+        }
+        if chosen.is_ok() {
+            break;
         }
     }
     chosen
 }
 
-/// What a responder accepts of a request, or the notify that says why not.
-pub(crate) fn choose_for(
+/// What a responder accepts of a request, or the notify that says why not. That
+/// the mode is another has none of its own (RFC 7296 section 3.10.1).
+fn choose_for(
     wish: Wish<'_>,
+    asked: &Selected,
     payloads: &Payloads<'_>,
     keyed: Option<Group>,
 ) -> Result<Terms, NotifyType> {
-    let remote_ts = narrow(wish.remote_ts, payloads.ts_i());
-    let local_ts = narrow(wish.local_ts, payloads.ts_r());
+    let remote_ts = narrow(wish.remote_ts, &asked.remote);
+    let local_ts = narrow(wish.local_ts, &asked.local);
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(NotifyType::TS_UNACCEPTABLE);
     }
-    let (number, (suite, groups), spi_out) =
-        choose_suite(wish, payloads, keyed).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
-    Ok(Terms { which: wish.which, number, suite, groups, spi_out, local_ts, remote_ts })
+    let Selected { mode, original, .. } = *asked;
+    let suite = choose_suite(wish, payloads, keyed).filter(|_| mode == wish.mode);
+    let (number, (suite, groups), spi_out) = suite.ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+    let which = wish.which;
+    Ok(Terms { which, number, suite, groups, spi_out, mode, original, local_ts, remote_ts })
 }
 
 fn choose_suite(
@@ -228,14 +307,24 @@ pub(crate) fn answer(builder: &mut MessageBuilder<Protected>, child: &Child) {
     answer_ts(builder, child);
 }
 
-/// Appends TSi and TSr of a response.
-pub(crate) fn answer_ts(builder: &mut MessageBuilder<Protected>, child: &Child) {
+/// Appends TSi and TSr of a response, and the mode.
+fn answer_ts(builder: &mut MessageBuilder<Protected>, child: &Child) {
     answer_ts_for(builder, &child.terms);
 }
 
 /// See [`answer_sa_for`].
 pub(crate) fn answer_ts_for(builder: &mut MessageBuilder<Protected>, terms: &Terms) {
     builder.ts_i(&terms.remote_ts).ts_r(&terms.local_ts);
+    push_mode(builder, terms.mode);
+}
+
+fn push_mode(builder: &mut MessageBuilder<Protected>, mode: Mode) {
+    match mode {
+        Mode::Tunnel => {}
+        Mode::Transport => {
+            builder.notify(NotifyType::USE_TRANSPORT_MODE, &[]);
+        }
+    }
 }
 
 /// Appends SA of a response.
@@ -261,20 +350,31 @@ pub(crate) fn answer_sa_for(builder: &mut MessageBuilder<Protected>, terms: &Ter
 /// these inner addresses.
 pub(crate) fn accept(
     children: &Children,
-    inner: Addresses,
+    (inner, ends): (Addresses, Option<Ends>),
     payloads: &Payloads<'_>,
 ) -> Result<Terms, Failure> {
-    let config = &children.first;
-    let local_ts = &initiators(&config.local_ts, config, inner);
-    accept_for(Wish { local_ts, ..Wish::first(children) }, payloads)
+    let scope = Scope { role: Role::Initiator, inner, ends };
+    let [local_ts, remote_ts] = &traffic(&children.first, scope);
+    accept_for(Wish { local_ts, remote_ts, ..Wish::first(children) }, ends, payloads)
 }
 
-/// What an initiator finds in the response.
-pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Terms, Failure> {
-    let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_i(), payloads.ts_r())
-    else {
+/// What an initiator finds in the response. It goes without a child rather than
+/// with one in another mode than it wants (RFC 7296 section 1.3.1).
+pub(crate) fn accept_for(
+    wish: Wish<'_>,
+    ends: Option<Ends>,
+    payloads: &Payloads<'_>,
+) -> Result<Terms, Failure> {
+    let (Some(sa), Some(_), Some(_)) = (payloads.sa(), payloads.ts_i(), payloads.ts_r()) else {
         return Err(refusal(payloads));
     };
+    let answer = match (wish.mode, is_for_transport(payloads)) {
+        (Mode::Tunnel, false) => Some(Selected::written(payloads, Role::Initiator)),
+        (Mode::Transport, true) => Selected::between(ends, payloads, Role::Initiator),
+        (Mode::Transport, false) => return Err(Failure::NoTransportMode),
+        (Mode::Tunnel, true) => return Err(Failure::Protocol),
+    };
+    let answer = answer.ok_or(Failure::NoTrafficSelectors)?;
     let chosen = sa.accepted().map_err(|_| Failure::Protocol)?;
     let offered = usize::from(chosen.number)
         .checked_sub(1)
@@ -283,13 +383,14 @@ pub(crate) fn accept_for(wish: Wish<'_>, payloads: &Payloads<'_>) -> Result<Term
     let (suite, groups) = wish.agree(offered, &chosen, None).ok_or(Failure::NoEspProposal)?;
     let spi_out = spi_of(&chosen).ok_or(Failure::Protocol)?;
     // Narrowed to what we asked for; a peer that widens gets only that.
-    let local_ts = narrow(wish.local_ts, Some(ts_i));
-    let remote_ts = narrow(wish.remote_ts, Some(ts_r));
+    let local_ts = narrow(wish.local_ts, &answer.local);
+    let remote_ts = narrow(wish.remote_ts, &answer.remote);
     if local_ts.is_empty() || remote_ts.is_empty() {
         return Err(Failure::NoTrafficSelectors);
     }
+    let Selected { mode, original, .. } = answer;
     let (which, number) = (wish.which, chosen.number);
-    Ok(Terms { which, number, suite, groups, spi_out, local_ts, remote_ts })
+    Ok(Terms { which, number, suite, groups, spi_out, mode, original, local_ts, remote_ts })
 }
 
 /// Why a response without a child has none.
@@ -307,13 +408,25 @@ fn spi_of(proposal: &Proposal<'_>) -> Option<Spi> {
     Spi::new(u32::from_be_bytes(proposal.spi.try_into().ok()?))
 }
 
-/// The traffic that a child of an SA may carry, whose initiator was given these
-/// inner addresses: ours, and the peer's.
-pub(crate) fn traffic(config: &ChildConfig, role: Role, inner: Addresses) -> [Vec<Selector>; 2] {
-    let ChildConfig { local_ts, remote_ts, .. } = config;
-    match role {
-        Role::Initiator => [initiators(local_ts, config, inner), remote_ts.clone()],
-        Role::Responder => [local_ts.clone(), initiators(remote_ts, config, inner)],
+/// The traffic that a child of an SA may carry: ours, and the peer's.
+pub(crate) fn traffic(config: &ChildConfig, scope: Scope) -> [Vec<Selector>; 2] {
+    let ChildConfig { mode, local_ts, remote_ts, .. } = config;
+    let Scope { role, inner, ends } = scope;
+    match (mode, role) {
+        (Mode::Transport, _) => between(config, ends),
+        (Mode::Tunnel, Role::Initiator) => [initiators(local_ts, config, inner), remote_ts.clone()],
+        (Mode::Tunnel, Role::Responder) => [local_ts.clone(), initiators(remote_ts, config, inner)],
+    }
+}
+
+/// What of it is between the ends of the SA; nothing where transport mode is not
+/// to be had.
+fn between(config: &ChildConfig, ends: Option<Ends>) -> [Vec<Selector>; 2] {
+    match ends {
+        Some(Ends { local, remote, .. }) => {
+            [narrowed_to(&config.local_ts, &[local]), narrowed_to(&config.remote_ts, &[remote])]
+        }
+        None => [Vec::new(), Vec::new()],
     }
 }
 
@@ -323,10 +436,10 @@ fn initiators(side: &[Selector], config: &ChildConfig, inner: Addresses) -> Vec<
 }
 
 /// Every non-empty intersection of ours and theirs.
-fn narrow(ours: &[Selector], theirs: Option<TsPayload<'_>>) -> Box<[Selector]> {
-    let theirs = theirs.into_iter().flat_map(|ts| ts.selectors());
+fn narrow(ours: &[Selector], theirs: &[Selector]) -> Box<[Selector]> {
     let mut seen = BTreeSet::new();
-    let both = theirs.flat_map(|theirs| ours.iter().filter_map(move |it| it.intersection(&theirs)));
+    let theirs = theirs.iter();
+    let both = theirs.flat_map(|theirs| ours.iter().filter_map(|it| it.intersection(theirs)));
     both.filter(|both| seen.insert(*both)).take(MAX_SELECTORS).collect()
 }
 
@@ -360,6 +473,8 @@ impl Child {
             standby,
             inbound: HalfSpec { spi: self.spi_in, key: incoming },
             outbound: HalfSpec { spi: self.terms.spi_out, key: outgoing },
+            mode: self.terms.mode,
+            original: self.terms.original,
             path,
             local_ts: self.terms.local_ts.to_vec(),
             remote_ts: self.terms.remote_ts.to_vec(),

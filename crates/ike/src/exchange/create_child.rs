@@ -92,7 +92,7 @@ impl Request<'_> {
         child::offer_sa(builder, self.wish, self.spi);
         builder.nonce(self.nonce);
         push_value(builder, self.key_exchange);
-        builder.ts_i(self.wish.local_ts).ts_r(self.wish.remote_ts);
+        child::offer_ts(builder, self.wish);
     }
 }
 

@@ -7,11 +7,11 @@ use crypto::{
     AdditionalGroups, EspCipher, EspKey, Group, IkeCipher, IkeSpis, IkeSuite, KeyLen, PrfAlg, SkD,
 };
 use esp::limits::Limits;
-use esp::spec::{ChildId, Encapsulation, GroupId, OuterPath, Selector};
+use esp::spec::{ChildId, Encapsulation, GroupId, Mode, OuterPath, Selector};
 use serde_json::Value;
 
 use super::auth::{Claim, Demand, PeerAuthenticated, RESUMED_REQUEST, RESUMED_RESPONSE};
-use super::child::{self, Child, KeySource, Terms};
+use super::child::{self, Child, KeySource, Scope, Terms};
 use super::{Transcript, informational, session_resume};
 use crate::config::{ChildConfig, ChildLifetime, Children};
 use crate::event::{Path, Port, Role};
@@ -89,6 +89,7 @@ fn child_of(local: &str, remote: &str) -> Children {
     let net = |text: &str| Selector::subnet(text.parse().unwrap(), 24);
     Children::one(ChildConfig {
         name: "net".into(),
+        mode: Mode::Tunnel,
         local_ts: vec![net(local)],
         remote_ts: vec![net(remote)],
         proposals: vec!["aes256gcm16".parse().unwrap()],
@@ -139,7 +140,8 @@ fn a_gateway_accepts_the_client_in_its_short_form_and_chooses_its_child() {
     assert_eq!(peer.form(), Some(AuthForm::MessageOnly));
 
     let config = child_of(EAST, WEST);
-    let terms = child::choose(&config, Addresses::NONE, payloads).unwrap();
+    let scope = Scope { role: Role::Responder, inner: Addresses::NONE, ends: None };
+    let terms = child::choose(&config, scope, payloads).unwrap();
     assert_eq!(terms.suite, EspCipher::AesGcm16(KeyLen::L256).into());
     let net = &config.first;
     assert_eq!((&*terms.local_ts, &*terms.remote_ts), (&*net.local_ts, &*net.remote_ts));
@@ -181,6 +183,6 @@ fn a_client_accepts_the_gateway_and_its_next_ticket_but_no_child_that_it_never_o
     assert_eq!((grant.ticket.octets().len(), grant.lifetime.as_secs()), (856, 3600));
 
     // Between themselves they took extended sequence numbers, which we never offer.
-    let refused = child::accept(&child_of(WEST, EAST), Addresses::NONE, payloads).err();
+    let refused = child::accept(&child_of(WEST, EAST), (Addresses::NONE, None), payloads).err();
     assert_eq!(refused, Some(Failure::NoEspProposal));
 }

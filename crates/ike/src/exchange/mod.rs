@@ -16,6 +16,7 @@ pub(crate) mod rekey_ike;
 pub(crate) mod sa_init;
 pub(crate) mod session_resume;
 pub(crate) mod signature;
+pub(crate) mod transport;
 
 #[cfg(test)]
 mod known_answer;

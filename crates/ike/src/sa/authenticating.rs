@@ -12,6 +12,7 @@ use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::{Nat, Way};
+use crate::exchange::transport::Ends;
 use crate::exchange::{
     Transcript, certificates, child, configuration, informational, lifetime, mobike, ppk,
 };
@@ -252,7 +253,9 @@ impl Authenticating {
         let accepted = if self.basis.childless {
             inner::accept_childless(wanted, payloads).map(|given| (None, given))
         } else {
-            inner::accept(connection, wanted, payloads).map(|(terms, given)| (Some(terms), given))
+            let ends = Ends::of(cx, &self.basis.way.path, self.basis.way.nat);
+            let accepted = inner::accept(connection, (wanted, ends), payloads);
+            accepted.map(|(terms, given)| (Some(terms), given))
         };
         let (terms, given) = match accepted {
             Ok(accepted) => accepted,
@@ -513,6 +516,9 @@ fn request(
     let auth = make(mixed.as_ref().unwrap_or(&keys.our_p))?;
     let is_optional = ppk.is_some() && !connection.ppk.required;
     let without = is_optional.then(|| make(&keys.our_p)).transpose()?;
+    let ends = Ends::of(cx, &way.path, way.nat);
+    let traffic = (!basis.childless).then(|| child::first_traffic(&connection.children, ends));
+    let traffic = traffic.transpose()?;
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let exchange = ExchangeType::AUTH;
@@ -539,8 +545,8 @@ fn request(
             if !attempt.wanted.is_empty() {
                 configuration::push_request(builder, attempt.wanted);
             }
-            if !basis.childless {
-                child::offer(builder, &connection.children, spi_in);
+            if let Some(traffic) = &traffic {
+                child::offer(builder, &connection.children, traffic, spi_in);
             }
             if connection.mobike {
                 let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);

@@ -492,8 +492,10 @@ impl Asked {
         let token = cx.crash_tokens.of(spis);
         let refused = refused.or_else(|| established.connection().refusal_of_childless(payloads));
         let terms = match refused {
-            None => child::choose(&established.connection().children, given.addresses, payloads)
-                .map_err(NoChild::Refused),
+            None => {
+                let children = &established.connection().children;
+                child::choose(children, established.scope(cx), payloads).map_err(NoChild::Refused)
+            }
             Some(why) => Err(why),
         };
         let answer = Box::new(Answer {

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::event::{Event, Output, SaId, Shown};
 use crate::exchange::child::{self, Terms};
 use crate::exchange::configuration::{self, Request};
+use crate::exchange::transport::Ends;
 use crate::fault::Failure;
 use crate::identity::Id;
 use crate::inner::{Addresses, Assignment};
@@ -17,11 +18,12 @@ use crate::wire::{MessageBuilder, NotifyType, Payloads, Protected};
 /// if it has asked for some.
 pub(crate) fn accept(
     connection: &Connection,
-    wanted: Addresses,
+    (wanted, ends): (Addresses, Option<Ends>),
     payloads: &Payloads<'_>,
 ) -> Result<(Terms, Option<Assignment>), Failure> {
+    let children = &connection.children;
     if wanted.is_empty() {
-        return Ok((child::accept(&connection.children, Addresses::NONE, payloads)?, None));
+        return Ok((child::accept(children, (Addresses::NONE, ends), payloads)?, None));
     }
     let Some(given) = configuration::assignment(payloads, wanted) else {
         return Err(match payloads.error() {
@@ -29,7 +31,7 @@ pub(crate) fn accept(
             None => Failure::NoAddress,
         });
     };
-    Ok((child::accept(&connection.children, given.addresses, payloads)?, Some(given)))
+    Ok((child::accept(children, (given.addresses, ends), payloads)?, Some(given)))
 }
 
 /// As [`accept`], where there is no child yet (RFC 6023).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::KeyExchange;
-use esp::spec::{ChildId, Selector, Spi};
+use esp::spec::{ChildId, Mode, Selector, Spi};
 
 use crate::config::ChildIndex;
 use crate::context::Context;
@@ -196,6 +196,7 @@ pub(crate) struct ChildTask {
     /// The child that it is to replace.
     pub(crate) replaces: Option<ChildId>,
     pub(crate) spi_in: Spi,
+    pub(crate) mode: Mode,
     /// The traffic that it is for: ours, and the peer's.
     pub(crate) traffic: [Box<[Selector]>; 2],
     pub(crate) nonce: [u8; NONCE_LEN],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esp::plane::{Command, CommandId};
-use esp::spec::{ChildId, Encapsulation, Selector, Spi};
+use esp::spec::{ChildId, Encapsulation, Mode, Selector, Spi};
 
 use super::create::BUSY;
 use super::set_up::Awaited;
@@ -284,6 +284,20 @@ impl Established {
     /// A child has come to its end and was not replaced in time: it carries
     /// nothing more, and both sides forget it. Who began the SA makes another.
     pub(super) fn expire(&mut self, cx: &mut Context, id: ChildId) {
+        self.end_child(cx, id, Gone::Exhausted);
+    }
+
+    /// One of both ends has another address: what is for the addresses that they
+    /// had is over, as with [`Self::expire`].
+    pub(super) fn end_in_transport_mode(&mut self, cx: &mut Context) {
+        let children = self.children.iter().map(|sa| &sa.child);
+        let bound = children.filter(|child| child.terms.mode == Mode::Transport);
+        for id in bound.map(|child| child.id).collect::<Vec<_>>() {
+            self.end_child(cx, id, Gone::Moved);
+        }
+    }
+
+    fn end_child(&mut self, cx: &mut Context, id: ChildId, why: Gone) {
         let is_it = |sa: &ChildSa| {
             sa.child.id == id && matches!(sa.state, State::Up | State::Replaced { .. })
         };
@@ -295,7 +309,7 @@ impl Established {
         let which = child.terms.which;
         self.reinstate_former(id);
         if matches!(state, State::Up) {
-            self.tell_child_down(cx, which, Gone::Exhausted);
+            self.tell_child_down(cx, which, why);
             if self.line().is_some() {
                 self.base.channel.window.push(Intent::CreateChild(which));
             }
@@ -458,6 +472,7 @@ impl Established {
             sa: self.id(),
             child: self.child_name(child.terms.which),
             suite: Shown(child.terms.suite),
+            mode: Shown(child.terms.mode),
             spi_in: Shown(child.spi_in),
             spi_out: Shown(child.terms.spi_out),
             local_ts: shown(&child.terms.local_ts),

@@ -128,11 +128,22 @@ impl Established {
         }
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
         let children = &self.base.connection.children;
-        let config = children.get(which);
-        let [local_ts, remote_ts] = &child::traffic(config, self.role(), self.base.inner);
+        let (config, scope) = (children.get(which), self.scope(cx));
+        let further = Wish::further(children, which);
+        let traffic = match old {
+            Some(_) => Ok(Default::default()),
+            None => child::askable(child::traffic(config, scope), config.mode, scope.ends),
+        };
+        let [local_ts, remote_ts] = &match traffic {
+            Ok(traffic) => traffic,
+            Err(why) => {
+                self.rekey_failed(cx, now, (which, replaces), why);
+                return Ok(());
+            }
+        };
         let wish = match old {
             Some(old) => Wish::again(children, &old.child.terms),
-            None => Wish { local_ts, remote_ts, ..Wish::further(children, which) },
+            None => Wish { local_ts, remote_ts, ..further },
         };
         let [wanted, _] = self.wanted;
         let group = wanted.filter(|group| wish.allows(*group)).or_else(|| wish.first_group());
@@ -141,6 +152,7 @@ impl Established {
             which,
             replaces,
             spi_in: cx.new_spi(),
+            mode: wish.mode,
             traffic: [wish.local_ts.into(), wish.remote_ts.into()],
             nonce: cx.provider.array(),
             key_exchange: key_exchange.map_err(|_| Unsendable)?,
@@ -178,12 +190,14 @@ impl Established {
             cx.spis.free(task.spi_in);
             return Err(Broken);
         };
-        let ChildTask { which, replaces, spi_in, traffic, nonce, key_exchange, rival, gone } = task;
+        let ChildTask { which, replaces, spi_in, mode, traffic, .. } = task;
+        let ChildTask { nonce, key_exchange, rival, gone, .. } = task;
         let nonces = BothNonces::new(&nonce, nr);
         let [local_ts, remote_ts] = &traffic;
         let further = Wish::further(&self.base.connection.children, which);
-        let wish = Wish { local_ts, remote_ts, ..further };
-        let accepted = child::accept_for(wish, payloads).and_then(|terms| {
+        let wish = Wish { mode, local_ts, remote_ts, ..further };
+        let ends = self.scope(cx).ends;
+        let accepted = child::accept_for(wish, ends, payloads).and_then(|terms| {
             let shared = agreed(key_exchange, terms.first_group(), payloads);
             shared.map(|shared| (terms, shared)).map_err(|NoSecret| Failure::BadKeyExchange)
         });
@@ -528,15 +542,14 @@ impl Established {
         let ni = payloads.nonce().ok_or(Refused::Malformed)?;
         let children = &self.base.connection.children;
         let old = replaces.and_then(|id| self.children.iter().find(|sa| sa.child.id == id));
+        let scope = self.scope(cx);
         let keyed = key_share(payloads).map(|(group, _)| group);
         let chosen = match old {
             Some(old) => {
-                child::choose_for(Wish::again(children, &old.child.terms), payloads, keyed)
+                let again = (&old.child.terms, scope.ends);
+                child::choose_again(children, again, payloads, keyed)
             }
-            None => {
-                let side = (self.role(), self.base.inner);
-                child::choose_further(children, side, payloads, keyed)
-            }
+            None => child::choose_further(children, scope, payloads, keyed),
         };
         let terms = chosen.map_err(Refused::With)?;
         let answer = terms.first_group().map(|group| answer_value(cx, group, payloads));

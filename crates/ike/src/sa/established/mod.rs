@@ -24,11 +24,13 @@ use crypto::{Group, IkeSuite, SkD};
 use esp::spec::{Encapsulation, GroupId, OuterPath};
 
 use crate::config::{ChildIndex, Connection};
-use crate::context::Groups;
+use crate::context::{Context, Groups};
 use crate::crash::PeerToken;
 use crate::event::{Gone, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
+use crate::exchange::child::Scope;
 use crate::exchange::nat::Nat;
+use crate::exchange::transport::Ends;
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::lifetime::Deadlines;
@@ -261,6 +263,12 @@ impl Established {
             }
             None => Err(id),
         }
+    }
+
+    /// What bounds its children.
+    pub(crate) fn scope(&self, cx: &Context) -> Scope {
+        let Founded { inner, channel, nat, .. } = &self.base;
+        Scope { role: self.role(), inner: *inner, ends: Ends::of(cx, &channel.path, *nat) }
     }
 
     fn id(&self) -> SaId {

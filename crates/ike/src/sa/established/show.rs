@@ -35,6 +35,7 @@ impl Established {
             name: Arc::clone(&self.base.connection.children.get(child.terms.which).name),
             id: child.id,
             suite: child.terms.suite.to_string(),
+            mode: child.terms.mode,
             spi_in: child.spi_in,
             spi_out: child.terms.spi_out,
             udp: self.ways.packets.encapsulation == Encapsulation::Udp,

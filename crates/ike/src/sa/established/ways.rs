@@ -85,10 +85,16 @@ impl Established {
     }
 
     /// Packets of the child come from another address.
-    pub(crate) fn mapping_changed(&mut self, cx: &mut Context, now: Now, remote: SocketAddr) {
+    pub(crate) fn mapping_changed(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        remote: SocketAddr,
+    ) -> Outcome {
         if self.base.channel.path.stream().is_none() {
             self.follow(cx, now, Path { remote, ..self.base.channel.path });
         }
+        self.go_on(cx, now)
     }
 
     /// Packets of the child come over another TCP connection.
@@ -143,7 +149,11 @@ impl Established {
         if packets == self.ways.packets {
             return;
         }
-        self.ways.packets = packets;
+        let former = std::mem::replace(&mut self.ways.packets, packets);
+        let ends = |path: &OuterPath| (path.local.ip(), path.remote.ip());
+        if ends(&former) != ends(&packets) {
+            self.end_in_transport_mode(cx);
+        }
         for sa in &self.children {
             cx.submit(Command::Move(sa.child.id, packets));
         }
