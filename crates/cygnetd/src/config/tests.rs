@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use esp::spec::{Mode, Selector};
 use ike::config::{
     ChildLifetime, Childless, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger,
     TcpUse, Unique,
@@ -58,6 +59,12 @@ fn with(section: &str, lines: &str) -> String {
     } else {
         format!("{header}{lines}\n{LEAST}")
     }
+}
+
+/// As on a data plane that can do transport mode.
+fn parse_for_hosts(text: &str) -> Result<DaemonConfig, ConfigErrors> {
+    let environment = Environment { transport: true, ..Environment::default() };
+    assemble(&[source("cygnet.toml", text)], &environment)
 }
 
 /// The first error, without its file name.
@@ -167,8 +174,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(office.resumption.auth, ResumeAuth::Rfc5723);
     assert_eq!(office.resumption.lifetime, Duration::from_secs(8 * 3600));
     assert_eq!(office.resumption.max_age, Duration::from_secs(2 * 86400));
-    let shown =
-        |list: &[esp::spec::Selector]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let shown = |list: &[Selector]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(shown(&office.children.first.local_ts), ["10.91.0.0/24[6/443]"]);
     assert_eq!(shown(&office.children.first.remote_ts), ["10.92.0.1-10.92.0.9", "0.0.0.0/0[17]"]);
     assert_eq!(office.children.first.proposals[0].to_string(), "aes256gcm16");
@@ -1138,4 +1144,74 @@ fn keys_that_cannot_live_are_refused() {
     assert!(error.contains("this number is out of range"), "{error}");
     let error = first_error(&with("connections.office", "rand_time = \"5h\""));
     assert!(error.contains("rand_time leaves nothing of rekey_time"), "{error}");
+}
+
+/// A child in transport mode, with `lines`, of a connection with `more`.
+fn hosts(more: &str, lines: &str) -> String {
+    let sides = "local_ts = [\"10.91.0.0/24\"]\nremote_ts = [\"10.92.0.0/24\"]\n";
+    let child = format!("mode = \"transport\"\n{lines}\n");
+    LEAST
+        .replace("[connections.office]\n", &format!("[connections.office]\n{more}\n"))
+        .replace(sides, &child)
+}
+
+#[test]
+fn a_child_in_transport_mode_is_for_the_hosts_which_do_not_move() {
+    let config = parse_for_hosts(&hosts("", "")).unwrap();
+    let connection = &config.ike.connections[0];
+    let child = &connection.children.first;
+    assert_eq!((child.mode, child.dynamic, connection.mobike), (Mode::Transport, false, false));
+    let any = ["0.0.0.0/0", "::/0"].map(str::to_owned);
+    assert_eq!([&child.local_ts, &child.remote_ts].map(|ts| texts(ts)), [any.clone(), any]);
+
+    let some = r#"local_ts = ["dynamic"]
+remote_ts = ["0.0.0.0/0[tcp/443]"]"#;
+    let config = parse_for_hosts(&hosts(r#"remote_addrs = ["10.77.0.2"]"#, some)).unwrap();
+    let child = &config.ike.connections[0].children.first;
+    assert_eq!(texts(&child.remote_ts), ["0.0.0.0/0[6/443]"]);
+
+    let tunnel = good(&with("connections.office.children.net", r#"mode = "tunnel""#));
+    let connection = &tunnel.ike.connections[0];
+    assert_eq!((connection.children.first.mode, connection.mobike), (Mode::Tunnel, true));
+}
+
+fn texts(selectors: &[Selector]) -> Vec<String> {
+    selectors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_does_not_go_with_transport_mode_is_refused() {
+    let cases = [
+        ("mobike = true", "", "a child in transport mode cannot move to other addresses"),
+        (
+            r#"remote_addrs = ["10.77.0.2"]
+vips = ["0.0.0.0"]"#,
+            "",
+            "no child carries the inner addresses: all are in transport mode",
+        ),
+        (
+            r#"remote_addrs = ["10.77.0.2"]"#,
+            r#"remote_ts = ["10.92.0.0/24"]"#,
+            "remote_ts has none of remote_addrs",
+        ),
+        (
+            r#"local_addrs = ["10.77.0.1"]"#,
+            r#"local_ts = ["10.91.0.0/24"]"#,
+            "local_ts has none of local_addrs",
+        ),
+    ];
+    for (more, lines, expected) in cases {
+        let Err(errors) = parse_for_hosts(&hosts(more, lines)) else {
+            panic!("{more}, {lines} are taken")
+        };
+        assert!(errors.to_string().contains(expected), "{errors}");
+    }
+}
+
+#[test]
+fn without_a_plane_that_can_do_it_transport_mode_is_refused() {
+    let error = first_error(&hosts("", ""));
+    assert!(error.contains("the data plane of this daemon can do tunnel mode only"), "{error}");
+    let wrong = with("connections.office.children.net", r#"mode = "transprot""#);
+    assert!(first_error(&wrong).contains(r#"did you mean "transport"?"#), "{}", errors(&wrong));
 }
