@@ -83,11 +83,33 @@ impl StrongSwan {
         Self::launch(Edition::Installed, namespace, conf)
     }
 
+    /// As [`StrongSwan::start`], with a child in transport mode, between the hosts.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start_for_hosts(namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
+        let conf = swanctl_conf(tunnel, "")
+            .replace(&tunnel.local.network(), "dynamic")
+            .replace(&tunnel.remote.network(), "dynamic")
+            .replace("mode = tunnel", "mode = transport");
+        Self::launch_saying(Edition::Installed, namespace, &conf, FOR_HOSTS)
+    }
+
     fn launch(edition: Edition, namespace: &Namespace, conf: &str) -> Result<Self> {
+        Self::launch_saying(edition, namespace, conf, "")
+    }
+
+    /// With further lines about charon's plugins.
+    fn launch_saying(
+        edition: Edition,
+        namespace: &Namespace,
+        conf: &str,
+        plugins: &str,
+    ) -> Result<Self> {
         let dir = namespace.dir();
         let (mut command, seen) = edition.charon(namespace)?;
         fs::create_dir_all(dir.join("swanctl"))?;
-        fs::write(dir.join("strongswan.conf"), daemon_conf(seen))?;
+        fs::write(dir.join("strongswan.conf"), daemon_conf(seen, plugins))?;
         fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
 
         command.env("STRONGSWAN_CONF", seen.join("strongswan.conf"));
@@ -214,15 +236,21 @@ impl StrongSwan {
     }
 }
 
+/// What is inside may go to the peer itself; charon's own packets bear a mark and stay outside.
+const FOR_HOSTS: &str = "kernel-libipsec { allow_peer_ts = yes }
+                         kernel-netlink { fwmark = !0x42 }
+                         socket-default { fwmark = 0x42 }";
+
 /// kernel-libipsec before kernel-netlink: the first takes the SAs, the second the rest.
-fn daemon_conf(dir: &Path) -> String {
+fn daemon_conf(dir: &Path, plugins: &str) -> String {
     let dir = dir.display();
     format!(
         "charon-systemd {{
             load = random nonce openssl aes sha1 sha2 hmac kdf gcm ctr chapoly curve25519 pem \
                    pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink \
                    socket-default vici updown
-            plugins {{ vici {{ socket = unix://{dir}/vici }} }}
+            plugins {{ vici {{ socket = unix://{dir}/vici }}
+                       {plugins} }}
             filelog {{ file {{ path = {dir}/charon-file.log
                                default = 1
                                ike = 2

@@ -69,7 +69,7 @@ pub struct Installed {
 
 /// What seals and opens the packets of a child.
 enum Halves {
-    Tunnel(Outbound, Inbound),
+    Tunnel(Box<(Outbound, Inbound)>),
     Transport(HostChild),
 }
 
@@ -425,7 +425,8 @@ impl Halves {
     fn new(spec: ChildSpec, selectors: Arc<Selectors>) -> Self {
         match spec.mode {
             Mode::Tunnel => {
-                Self::Tunnel(Outbound::new(spec.outbound), Inbound::new(spec.inbound, selectors))
+                let inbound = Inbound::new(spec.inbound, selectors);
+                Self::Tunnel(Box::new((Outbound::new(spec.outbound), inbound)))
             }
             Mode::Transport => Self::Transport(HostChild::new(spec, selectors)),
         }
@@ -433,7 +434,8 @@ impl Halves {
 
     fn seal(&self, packet: &[u8]) -> Vec<u8> {
         match self {
-            Self::Tunnel(outbound, _) => {
+            Self::Tunnel(halves) => {
+                let (outbound, _) = &**halves;
                 let mut out = vec![0; outbound.sealed_len(packet.len())];
                 outbound.seal(packet, &mut out).unwrap();
                 out
@@ -446,7 +448,8 @@ impl Halves {
     fn open(&self, way: OuterPath, esp: &[u8]) -> Option<(Vec<u8>, bool)> {
         let mut octets = esp.to_vec();
         match self {
-            Self::Tunnel(_, inbound) => {
+            Self::Tunnel(halves) => {
+                let (_, inbound) = &**halves;
                 let opened = inbound.run().open(&mut octets).ok()?;
                 Some((octets[opened.range].to_vec(), opened.is_newest))
             }
