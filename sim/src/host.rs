@@ -55,9 +55,9 @@ impl HostChild {
         out
     }
 
-    /// The IP packet that an ESP packet stands for which has come this way, and
-    /// whether it is the newest.
-    pub(crate) fn open(&self, way: OuterPath, mut esp: Vec<u8>) -> Option<(Vec<u8>, bool)> {
+    /// The IP packet that an authentic ESP packet stands for which has come this
+    /// way, if it may, and whether it is the newest.
+    pub(crate) fn open(&self, way: OuterPath, mut esp: Vec<u8>) -> Option<(Option<Vec<u8>>, bool)> {
         let sequence = u32::from_be_bytes(esp.get(4..HEADER)?.try_into().ok()?);
         let plaintext = self.opening.open(&mut esp, 0).ok()?;
         let is_newest = self.seen.borrow().last().is_none_or(|last| *last < sequence);
@@ -68,7 +68,7 @@ impl HostChild {
         let payload = rest.get(..rest.len().checked_sub(usize::from(*pad_len))?)?;
         let packet = ip(*protocol, way, payload)?;
         let flow = packet::parse(&packet).ok()?.flow;
-        self.selectors.accept(&flow).then_some((packet, is_newest))
+        Some((self.selectors.accept(&flow).then_some(packet), is_newest))
     }
 }
 

@@ -218,6 +218,7 @@ impl ModelPlane {
                 Encapsulation::Udp | Encapsulation::Tcp(_) | Encapsulation::Plain => {}
             }
         }
+        let inner = inner?;
         let before = child.traffic.received();
         child.traffic.packets_in += 1;
         child.traffic.bytes_in += inner.len() as u64;
@@ -411,7 +412,7 @@ impl Installed {
     /// Whether a packet sealed by the peer's child can be opened by this one.
     #[must_use]
     pub fn opens(&self, esp: &[u8]) -> bool {
-        self.halves.open(self.path, esp).is_some()
+        self.halves.open(self.path, esp).is_some_and(|(inner, _)| inner.is_some())
     }
 
     /// What it has carried.
@@ -444,14 +445,14 @@ impl Halves {
         }
     }
 
-    /// The packet that has come this way, and whether it is the newest.
-    fn open(&self, way: OuterPath, esp: &[u8]) -> Option<(Vec<u8>, bool)> {
+    /// The packet that has come this way, if it may, and whether it is the newest.
+    fn open(&self, way: OuterPath, esp: &[u8]) -> Option<(Option<Vec<u8>>, bool)> {
         let mut octets = esp.to_vec();
         match self {
             Self::Tunnel(halves) => {
                 let (_, inbound) = &**halves;
                 let opened = inbound.run().open(&mut octets).ok()?;
-                Some((octets[opened.range].to_vec(), opened.is_newest))
+                Some((Some(octets[opened.range].to_vec()), opened.is_newest))
             }
             Self::Transport(host) => host.open(way, octets),
         }

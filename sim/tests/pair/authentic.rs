@@ -51,8 +51,8 @@ fn child(builder: &mut MessageBuilder<Protected>) {
 }
 
 /// A client whose gateway is written line by line.
-struct Client {
-    pair: Pair,
+pub(crate) struct Client {
+    pub(crate) pair: Pair,
     gateway: Scripted,
     request: RequestId,
 }
@@ -63,7 +63,7 @@ impl Client {
         Self::of(Pair::with(|scene| scene.client.local_addrs = vec![CLIENT]))
     }
 
-    fn of(pair: Pair) -> (Self, Opened) {
+    pub(crate) fn of(pair: Pair) -> (Self, Opened) {
         let name = pair.name();
         Self::beginning(pair, name)
     }
@@ -87,7 +87,10 @@ impl Client {
     }
 
     /// IKE_AUTH is answered by the right gateway, with this beside IDr and AUTH.
-    fn accept(&mut self, more: impl FnOnce(&mut MessageBuilder<Protected>)) -> Option<Vec<u8>> {
+    pub(crate) fn accept(
+        &mut self,
+        more: impl FnOnce(&mut MessageBuilder<Protected>),
+    ) -> Option<Vec<u8>> {
         let who = id("gateway.example");
         let auth = self.gateway.auth(&who, "secret");
         let response = self.gateway.seal((AUTH, 1, true), |builder| {
@@ -105,18 +108,18 @@ impl Client {
         client
     }
 
-    fn end(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn end(&mut self) -> Result<(), Refusal> {
         self.pair.finish(self.request)
     }
 
-    fn failure(&mut self) -> Failure {
+    pub(crate) fn failure(&mut self) -> Failure {
         let Err(Refusal::Failed(why)) = self.end() else { panic!("it came up") };
         assert_ne!(self.pair.status().stage, Stage::Up);
         why
     }
 
     /// A request is answered with the payloads that are returned.
-    fn asked(
+    pub(crate) fn asked(
         &mut self,
         (exchange, id): (ExchangeType, u32),
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
@@ -127,7 +130,7 @@ impl Client {
     }
 }
 
-fn has(opened: &Opened, kind: NotifyType) -> bool {
+pub(crate) fn has(opened: &Opened, kind: NotifyType) -> bool {
     opened.payloads().notify(kind).is_some()
 }
 

@@ -1,24 +1,28 @@
 //! Children in transport mode (RFC 7296 sections 1.3.1 and 2.23.1): between the
 //! client and the gateway themselves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use esp::spec::{Mode, Original};
+use esp::spec::{Mode, Original, Selector};
 use ike::config::ResumeTrigger;
 use ike::event::{Event, Gone, How, RekeyWhat};
 use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
+use ike::wire::{ExchangeType, MessageBuilder, Notify, NotifyType, Protected, Protocol};
 use sim::meddle::{self, DELAY, arrival};
 use sim::pair::{CLIENT, NAT};
 use sim::plane::{Installed, Outgoing};
 use sim::profile::{FurtherChild, GATEWAY};
+use sim::script::push_esp;
 use sim::world::Meddler;
 use sim::{NodeId, Pair, Scene, packet};
 
+use crate::authentic::{Client, has};
 use crate::rekey::{self, BOTH, check, one_after_another};
 
 const SECOND: Duration = Duration::from_secs(1);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 8));
 const INSIDE: &str = "192.168.1.2";
 const NO_TRANSPORT_MODE: Result<(), Refusal> = Err(Refusal::Failed(Failure::NoTransportMode));
 
@@ -52,7 +56,7 @@ fn child(pair: &Pair, id: NodeId) -> &Installed {
 fn traffic(pair: &Pair, id: NodeId) -> [String; 2] {
     let status = pair.world.node(id).endpoint.status();
     let sa = status.connections.into_iter().find_map(|it| it.sa).unwrap();
-    let text = |list: &[esp::spec::Selector]| list[0].to_string();
+    let text = |list: &[Selector]| list[0].to_string();
     [text(&sa.children[0].local_ts), text(&sa.children[0].remote_ts)]
 }
 
@@ -288,13 +292,12 @@ fn a_packet_to_the_gateway_itself_brings_a_session_back_and_no_other_does() {
 #[test]
 fn another_address_ends_the_child_and_the_client_makes_another() {
     let mut pair = Pair::joined(behind_nat);
-    let elsewhere: IpAddr = "203.0.113.8".parse().unwrap();
-    pair.world.nat(0).public = elsewhere;
+    pair.world.nat(0).public = ELSEWHERE;
     pair.world.nat(0).restart();
     pair.world.run_for(120 * SECOND);
     let moved = |event: &Event| matches!(event, Event::ChildDown { why: Gone::Moved, .. });
     assert_eq!(pair.gateway_events().filter(|event| moved(event)).count(), 1);
-    assert_eq!(traffic(&pair, pair.gateway), [format!("{GATEWAY}/32"), format!("{elsewhere}/32")]);
+    assert_eq!(traffic(&pair, pair.gateway), [format!("{GATEWAY}/32"), format!("{ELSEWHERE}/32")]);
     check(pair);
 }
 
@@ -307,4 +310,117 @@ fn another_port_does_not() {
     assert!(pair.gateway_events().any(|event| matches!(event, Event::Moved { .. })));
     assert_eq!(rekey::keys(&pair), before);
     check(pair);
+}
+
+#[test]
+fn a_packet_from_another_address_ends_the_child_as_well() {
+    let mut pair = Pair::joined(behind_nat);
+    pair.world.nat(0).public = ELSEWHERE;
+    pair.world.nat(0).restart();
+    assert!(!pair.ping());
+    pair.world.run_for(15 * SECOND);
+    assert_eq!(traffic(&pair, pair.gateway), [format!("{GATEWAY}/32"), format!("{ELSEWHERE}/32")]);
+    check(pair);
+}
+
+#[test]
+fn an_address_that_changes_while_the_plane_installs_leaves_nothing_behind() {
+    for step in 0..=6 {
+        let mut pair = Pair::joined(|scene| {
+            behind_nat(scene);
+            scene.gateway.esp = vec!["aes256gcm16-x25519-ke1_mlkem768"];
+            scene.client.esp = vec!["aes256gcm16-x25519-ke1_mlkem768"];
+        });
+        let (client, gateway) = (pair.client, pair.gateway);
+        pair.world.node_mut(gateway).plane.delay = 5 * SECOND;
+        rekey::rekey(&mut pair, client, RekeyWhat::Children);
+        pair.world.run_for(DELAY / 2 + DELAY * step);
+        pair.world.nat(0).public = ELSEWHERE;
+        pair.world.nat(0).restart();
+        assert!(!pair.ping());
+        pair.world.run_for(60 * SECOND);
+        let now = [format!("{GATEWAY}/32"), format!("{ELSEWHERE}/32")];
+        assert_eq!(traffic(&pair, gateway), now);
+        check(pair);
+    }
+}
+
+/// A client with such a child whose gateway is played by the test. There is no
+/// word of a NAT.
+fn scripted(mode: Mode) -> Client {
+    let pair = Pair::with(|scene| {
+        hosts(scene);
+        scene.client.local_addrs = vec![CLIENT];
+        scene.client.mode = mode;
+    });
+    let (client, auth) = Client::of(pair);
+    assert_eq!(has(&auth, NotifyType::USE_TRANSPORT_MODE), mode == Mode::Transport);
+    client
+}
+
+fn of_port(host: IpAddr, port: u16) -> Selector {
+    Selector::new(host, host, 6, (port, port)).unwrap()
+}
+
+/// What a gateway answers that agrees.
+fn between(builder: &mut MessageBuilder<Protected>, client: Selector, gateway: Selector, spi: u32) {
+    push_esp(builder, 1, spi);
+    builder.ts_i(&[client]).ts_r(&[gateway]).notify(NotifyType::USE_TRANSPORT_MODE, &[]);
+}
+
+#[test]
+fn an_answer_may_narrow_ports_and_not_change_hosts() {
+    let [any, https] = [of_port(CLIENT, 40_000), of_port(GATEWAY, 443)];
+    let mut client = scripted(Mode::Transport);
+    client.accept(|builder| between(builder, any, https, 0x1000));
+    assert_eq!(client.end(), Ok(()));
+    let child = client.pair.status().sa.unwrap().children.remove(0);
+    assert_eq!(
+        (child.mode, child.local_ts, child.remote_ts),
+        (Mode::Transport, vec![any], vec![https])
+    );
+
+    let mut client = scripted(Mode::Transport);
+    client.accept(|builder| between(builder, any, of_port(ELSEWHERE, 443), 0x1000));
+    assert_eq!(client.failure(), Failure::NoTrafficSelectors);
+}
+
+#[test]
+fn an_answer_in_a_mode_that_was_not_asked_for_breaks_the_protocol() {
+    let mut client = scripted(Mode::Tunnel);
+    let (ours, theirs) = (of_port(CLIENT, 40_000), of_port(GATEWAY, 443));
+    client.accept(|builder| between(builder, ours, theirs, 0x1000));
+    assert_eq!(client.failure(), Failure::Protocol);
+}
+
+#[test]
+fn a_peer_cannot_change_the_mode_of_a_child_or_ask_for_more_than_hosts() {
+    let mut client = scripted(Mode::Transport);
+    let (ours, theirs) = (of_port(CLIENT, 40_000), of_port(GATEWAY, 443));
+    client.accept(|builder| between(builder, ours, theirs, 0x1000));
+    assert_eq!(client.end(), Ok(()));
+    let rekey = |builder: &mut MessageBuilder<Protected>| {
+        let (protocol, spi) = (Protocol::ESP, 0x1000_u32.to_be_bytes());
+        let kind = NotifyType::REKEY_SA;
+        builder.notify_about(&Notify { protocol, spi: &spi, kind, data: &[] }).nonce(&[1; 32]);
+    };
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 0), |builder| {
+        rekey(builder);
+        push_esp(builder, 1, 0x1001);
+        builder.ts_i(&[theirs]).ts_r(&[ours]);
+    });
+    assert!(has(&answer, NotifyType::NO_PROPOSAL_CHOSEN));
+    // The peer is the initiator here.
+    let net = Selector::subnet(GATEWAY, 24);
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 1), |builder| {
+        builder.nonce(&[1; 32]);
+        between(builder, net, ours, 0x1002);
+    });
+    assert!(has(&answer, NotifyType::NO_PROPOSAL_CHOSEN));
+    let answer = client.asked((ExchangeType::CREATE_CHILD_SA, 2), |builder| {
+        rekey(builder);
+        between(builder, theirs, ours, 0x1003);
+    });
+    assert!(has(&answer, NotifyType::USE_TRANSPORT_MODE));
+    assert_eq!(client.pair.status().stage, Stage::Up);
 }

@@ -2,6 +2,7 @@
 //! (RFC 7296 sections 2.7, 2.9 and 2.17).
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::limits::Limits;
@@ -57,6 +58,20 @@ impl Terms {
     /// Of those that follow it.
     pub(crate) fn additional(&self) -> AdditionalGroups {
         self.groups.map_or(AdditionalGroups::NONE, |groups| groups.additional)
+    }
+
+    /// Whether a child is of use on this path: in transport mode it is for the
+    /// addresses that it was made with.
+    pub(crate) fn fit(&self, path: &OuterPath) -> bool {
+        let are_at = |side: &[Selector], end: SocketAddr| {
+            side.iter().all(|it| (it.start(), it.end()) == (end.ip(), end.ip()))
+        };
+        match self.mode {
+            Mode::Tunnel => true,
+            Mode::Transport => {
+                are_at(&self.local_ts, path.local) && are_at(&self.remote_ts, path.remote)
+            }
+        }
     }
 
     /// Whether they are for all the traffic that a request is for.

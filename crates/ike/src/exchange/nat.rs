@@ -9,6 +9,7 @@ use esp::spec::Encapsulation;
 use crate::config::Connection;
 use crate::context::Context;
 use crate::event::{Path, Port};
+use crate::exchange::transport::Ends;
 use crate::sa::protection::Spis;
 use crate::wire::{MessageBuilder, NotifyType, Payloads};
 
@@ -37,6 +38,11 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// Its two ends, see [`Ends::of`].
+    pub(crate) fn ends(&self, cx: &Context) -> Option<Ends> {
+        Ends::of(cx, (self.path.local, self.path.remote), self.nat)
+    }
+
     /// Of a responder, whose answer goes back by `path`.
     pub(crate) fn of_responder(
         cx: &Context,

@@ -2,12 +2,12 @@
 //! that of the two ends of the SA, whose addresses NATs rewrite in packets and
 //! not in traffic selectors (RFC 7296 sections 1.3.1 and 2.23.1).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use esp::spec::{Mode, Original, Selector};
 
 use crate::context::Context;
-use crate::event::{Path, Role};
+use crate::event::Role;
 use crate::exchange::nat::Nat;
 use crate::wire::{NotifyType, Payloads};
 
@@ -20,9 +20,13 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Those of this path; `None` if the plane cannot do transport mode.
-    pub(crate) fn of(cx: &Context, path: &Path, nat: Nat) -> Option<Self> {
-        let (local, remote) = (path.local.ip(), path.remote.ip());
+    /// Local and remote end; `None` if the plane cannot do transport mode.
+    pub(crate) fn of(
+        cx: &Context,
+        (local, remote): (SocketAddr, SocketAddr),
+        nat: Nat,
+    ) -> Option<Self> {
+        let (local, remote) = (local.ip(), remote.ip());
         cx.capabilities.transport.then_some(Self { local, remote, nat })
     }
 

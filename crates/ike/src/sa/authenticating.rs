@@ -12,7 +12,6 @@ use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
 use crate::exchange::auth::{self, Claim, Expectation, PeerAuthenticated, push_auth, push_id};
 use crate::exchange::nat::{Nat, Way};
-use crate::exchange::transport::Ends;
 use crate::exchange::{
     Transcript, certificates, child, configuration, informational, lifetime, mobike, ppk,
 };
@@ -253,7 +252,7 @@ impl Authenticating {
         let accepted = if self.basis.childless {
             inner::accept_childless(wanted, payloads).map(|given| (None, given))
         } else {
-            let ends = Ends::of(cx, &self.basis.way.path, self.basis.way.nat);
+            let ends = self.basis.way.ends(cx);
             let accepted = inner::accept(connection, (wanted, ends), payloads);
             accepted.map(|(terms, given)| (Some(terms), given))
         };
@@ -516,7 +515,7 @@ fn request(
     let auth = make(mixed.as_ref().unwrap_or(&keys.our_p))?;
     let is_optional = ppk.is_some() && !connection.ppk.required;
     let without = is_optional.then(|| make(&keys.our_p)).transpose()?;
-    let ends = Ends::of(cx, &way.path, way.nat);
+    let ends = way.ends(cx);
     let traffic = (!basis.childless).then(|| child::first_traffic(&connection.children, ends));
     let traffic = traffic.transpose()?;
     let is_first =

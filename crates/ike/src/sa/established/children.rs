@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esp::plane::{Command, CommandId};
-use esp::spec::{ChildId, Encapsulation, Mode, Selector, Spi};
+use esp::plane::{Command, CommandId, Fault};
+use esp::spec::{ChildId, Encapsulation, Selector, Spi};
 
 use super::create::BUSY;
 use super::set_up::Awaited;
@@ -287,14 +287,27 @@ impl Established {
         self.end_child(cx, id, Gone::Exhausted);
     }
 
-    /// One of both ends has another address: what is for the addresses that they
+    /// The ends of the SA may have other addresses: what is for those that they
     /// had is over, as with [`Self::expire`].
-    pub(super) fn end_in_transport_mode(&mut self, cx: &mut Context) {
+    pub(super) fn end_misfits(&mut self, cx: &mut Context) {
+        let packets = self.ways.packets;
         let children = self.children.iter().map(|sa| &sa.child);
-        let bound = children.filter(|child| child.terms.mode == Mode::Transport);
-        for id in bound.map(|child| child.id).collect::<Vec<_>>() {
+        let misfits = children.filter(|child| !child.terms.fit(&packets));
+        for id in misfits.map(|child| child.id).collect::<Vec<_>>() {
             self.end_child(cx, id, Gone::Moved);
         }
+    }
+
+    /// A child that the plane has installed, unless the ends of the SA have other
+    /// addresses by now: then it is taken out again, like one that the plane could
+    /// not install.
+    pub(super) fn keep_if_fit(&self, cx: &mut Context, id: ChildId) -> Result<(), Fault> {
+        let is_misfit = |sa: &ChildSa| sa.child.id == id && !sa.child.terms.fit(&self.ways.packets);
+        if self.children.iter().any(is_misfit) {
+            cx.submit(Command::Remove(id));
+            return Err(Fault::Unsupported);
+        }
+        Ok(())
     }
 
     fn end_child(&mut self, cx: &mut Context, id: ChildId, why: Gone) {

@@ -24,7 +24,7 @@ use crate::exchange::sa_init::key_share;
 use crate::fault::Failure;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::protection::Unsendable;
-use crate::sa::window::{FollowUpTask, Task};
+use crate::sa::window::{FollowUpTask, Intent, Task};
 use crate::sa::{IkeSa, Outcome};
 use crate::time::{Instant, Now};
 use crate::wire::{NotifyType, Payloads};
@@ -109,6 +109,11 @@ impl Established {
     ) -> Outcome {
         let (what, nonces, secrets) = of.into_parts();
         match what {
+            NewSa::Child { replaces, spi_in, terms } if !terms.fit(&self.ways.packets) => {
+                self.base.channel.window.push(Intent::DeleteLoser(spi_in));
+                self.rekey_later(cx, now, replaces, BUSY);
+                self.go_on(cx, now)
+            }
             NewSa::Child { replaces, spi_in, terms } => {
                 let (role, shared) = (Role::Initiator, Some(secrets));
                 let source = KeySource { role, nonces: nonces.both(), shared };
@@ -194,9 +199,13 @@ impl Established {
         let link = follow_up::link(payloads);
         let Pending { of, .. } = *self.pending.take_if(|pending| link == Some(&pending.link))?;
         let is_up = |id| self.children.iter().any(|sa| sa.child.id == id && sa.is_up());
-        if let NewSa::Child { replaces: Some(old), .. } = &of.what
-            && !is_up(*old)
-        {
+        let is_of_use = match &of.what {
+            NewSa::Child { replaces, terms, .. } => {
+                replaces.is_none_or(is_up) && terms.fit(&self.ways.packets)
+            }
+            NewSa::Ike(..) => true,
+        };
+        if !is_of_use {
             abandon(cx, of);
             return None;
         }

@@ -267,8 +267,9 @@ impl Established {
 
     /// What bounds its children.
     pub(crate) fn scope(&self, cx: &Context) -> Scope {
-        let Founded { inner, channel, nat, .. } = &self.base;
-        Scope { role: self.role(), inner: *inner, ends: Ends::of(cx, &channel.path, *nat) }
+        let (role, OuterPath { local, remote, .. }) = (self.role(), self.ways.packets);
+        let Founded { inner, nat, .. } = self.base;
+        Scope { role, inner, ends: Ends::of(cx, (local, remote), nat) }
     }
 
     fn id(&self) -> SaId {

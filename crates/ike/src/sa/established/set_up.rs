@@ -149,6 +149,7 @@ impl Established {
         let Some((id, which, purpose)) = self.settle(done) else {
             return Outcome::keep(IkeSa::Established(self));
         };
+        let result = result.and_then(|()| self.keep_if_fit(cx, id));
         if result.is_err() {
             // The plane holds nothing of a child that it could not install.
             self.forget_failed(cx, id, &purpose);

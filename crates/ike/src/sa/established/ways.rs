@@ -149,12 +149,9 @@ impl Established {
         if packets == self.ways.packets {
             return;
         }
-        let former = std::mem::replace(&mut self.ways.packets, packets);
-        let ends = |path: &OuterPath| (path.local.ip(), path.remote.ip());
-        if ends(&former) != ends(&packets) {
-            self.end_in_transport_mode(cx);
-        }
-        for sa in &self.children {
+        self.ways.packets = packets;
+        self.end_misfits(cx);
+        for sa in self.children.iter().filter(|sa| sa.child.terms.fit(&packets)) {
             cx.submit(Command::Move(sa.child.id, packets));
         }
     }
