@@ -291,7 +291,11 @@ impl Pair {
 
     /// What a packet of the client would meet with.
     pub fn outgoing(&mut self) -> Outgoing {
-        let inner = packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"data");
+        let (from, to) = match self.scene.client.mode {
+            Mode::Tunnel => ([10, 1, 0, 2].into(), [10, 2, 0, 1].into()),
+            Mode::Transport => (v4(self.world.node(self.client).address), v4(GATEWAY)),
+        };
+        let inner = packet::udp(from, to, b"data");
         self.world.send_inner(self.client, &inner)
     }
 

@@ -208,10 +208,7 @@ impl Endpoint {
             }
             PlaneEvent::StreamChanged(child, path) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
-                self.change_established(now, spi, |mut sa, cx| {
-                    sa.stream_changed(cx, now, path);
-                    Outcome::keep(IkeSa::Established(sa))
-                });
+                self.change_established(now, spi, |sa, cx| sa.stream_changed(cx, now, path));
             }
         }
     }

@@ -12,6 +12,7 @@ use proptest::test_runner::RngSeed;
 use sim::{Link, NodeId, Pair};
 
 use crate::several::with_lab;
+use crate::transport::hosts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,6 +35,7 @@ enum Step {
     VoidTickets,
     ForgetMappings,
     MoveClient(u8),
+    MoveNat(u8),
     PlaneFails { client: bool },
     PlaneIsSlow { client: bool, millis: u32 },
     ClockForward { client: bool, secs: u32 },
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::VoidTickets),
         1 => Just(Step::ForgetMappings),
         1 => (20u8..30).prop_map(Step::MoveClient),
+        1 => (20u8..30).prop_map(Step::MoveNat),
         1 => any::<bool>().prop_map(|client| Step::PlaneFails { client }),
         2 => (any::<bool>(), 0u32..5000)
             .prop_map(|(client, millis)| Step::PlaneIsSlow { client, millis }),
@@ -90,6 +93,8 @@ struct Making {
     other_form: bool,
     cookies: bool,
     several: bool,
+    /// Their first child is in transport mode.
+    hosts: bool,
     lifetime: u32,
     /// How long an authentication is good, for either end.
     reauth: [Option<u32>; 2],
@@ -98,16 +103,10 @@ struct Making {
 fn making() -> impl Strategy<Value = Making> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let reauth = || prop_oneof![3 => Just(None), 1 => (20u32..300).prop_map(Some)];
-    (0u64..1 << 40, flags, 30u32..100_000, [reauth(), reauth()]).prop_map(
-        |(seed, (nat, on_traffic, other_form, cookies, several), lifetime, reauth)| Making {
-            seed,
-            nat,
-            on_traffic,
-            other_form,
-            cookies,
-            several,
-            lifetime,
-            reauth,
+    let hosts = prop::bool::weighted(0.25);
+    (0u64..1 << 40, (flags, hosts), 30u32..100_000, [reauth(), reauth()]).prop_map(
+        |(seed, ((nat, on_traffic, other_form, cookies, several), hosts), lifetime, reauth)| {
+            Making { seed, nat, on_traffic, other_form, cookies, several, hosts, lifetime, reauth }
         },
     )
 }
@@ -133,6 +132,9 @@ impl Run {
             }
             if making.several {
                 with_lab(scene);
+            }
+            if making.hosts {
+                hosts(scene);
             }
             if making.cookies {
                 scene.gateway.limits.cookie_threshold = 0;
@@ -202,6 +204,12 @@ impl Run {
                 let is_inside = world.node(client).behind.is_some();
                 let octets = if is_inside { inside } else { outside };
                 world.node_mut(client).address = IpAddr::V4(Ipv4Addr::from(octets));
+            }
+            Step::MoveNat(last) => {
+                if let Some(nat) = world.node(client).behind {
+                    world.nat(nat).public = IpAddr::V4(Ipv4Addr::new(203, 0, 113, last));
+                    world.nat(nat).restart();
+                }
             }
             Step::PlaneFails { client } => {
                 let id = self.node(client);

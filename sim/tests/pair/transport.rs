@@ -27,7 +27,7 @@ const INSIDE: &str = "192.168.1.2";
 const NO_TRANSPORT_MODE: Result<(), Refusal> = Err(Refusal::Failed(Failure::NoTransportMode));
 
 /// Both want transport mode, with whomever they talk to.
-fn hosts(scene: &mut Scene) {
+pub(crate) fn hosts(scene: &mut Scene) {
     for profile in [&mut scene.client, &mut scene.gateway] {
         profile.mode = Mode::Transport;
         profile.mobike = false;
@@ -343,6 +343,23 @@ fn an_address_that_changes_while_the_plane_installs_leaves_nothing_behind() {
         assert_eq!(traffic(&pair, gateway), now);
         check(pair);
     }
+}
+
+#[test]
+fn a_gateway_notices_that_a_client_is_lost_whose_last_request_came_from_another_address() {
+    let mut pair = Pair::joined(|scene| {
+        behind_nat(scene);
+        scene.gateway.liveness = Some(30 * SECOND);
+    });
+    let client = pair.client;
+    pair.world.nat(0).public = ELSEWHERE;
+    pair.world.nat(0).restart();
+    // What it wants new keys for is over by then.
+    rekey::rekey(&mut pair, client, RekeyWhat::Children);
+    pair.world.run_for(DELAY + DELAY / 2);
+    pair.restart_client();
+    pair.world.run_for(200 * SECOND);
+    pair.assert_apart();
 }
 
 /// A client with such a child whose gateway is played by the test. There is no

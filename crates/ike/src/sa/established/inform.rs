@@ -60,7 +60,9 @@ impl Established {
                 | Refused::Unsendable,
             ) => return self.fault(cx),
         };
-        self.heard_from(cx, now, ticket.path);
+        if self.heard_from(cx, now, ticket.path).is_err() {
+            return self.fault(cx);
+        }
         let answered = match ticket.exchange {
             ExchangeType::INFORMATIONAL => {
                 return self.receive_informational(cx, now, ticket, message.payloads());
@@ -200,7 +202,8 @@ impl Established {
         }
     }
 
-    fn pump(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
+    /// Asks for what waits, if it is our turn.
+    pub(super) fn pump(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
         if self.pending_successor().is_some() {
             // What waits is for the successor to ask (RFC 7296 section 2.25.2).
             return Ok(());

@@ -12,9 +12,9 @@ use crate::context::Context;
 use crate::event::{Event, Path, Port, Role};
 use crate::exchange::mobike::{self, Cookie, Reply, Told};
 use crate::exchange::nat::{self, HASH_LEN, Hashes, Nat};
-use crate::sa::Outcome;
 use crate::sa::protection::Unsendable;
 use crate::sa::window::{Intent, PathTask, Task};
+use crate::sa::{IkeSa, Outcome};
 use crate::time::Now;
 use crate::wire::{NotifyType, Payloads};
 
@@ -77,11 +77,15 @@ impl Established {
 
     /// An authentic and new request has come by this path. A peer behind a NAT
     /// may have another address now; with MOBIKE, it says so (RFC 4555 section 3.8).
-    pub(super) fn heard_from(&mut self, cx: &mut Context, now: Now, path: Path) {
+    pub(super) fn heard_from(
+        &mut self,
+        cx: &mut Context,
+        now: Now,
+        path: Path,
+    ) -> Result<(), Unsendable> {
         self.watch.hear(now.instant);
-        if !self.ways.are_free() || path.stream().is_some() {
-            self.follow(cx, now, path);
-        }
+        let follows = !self.ways.are_free() || path.stream().is_some();
+        if follows { self.follow(cx, now, path) } else { Ok(()) }
     }
 
     /// Packets of the child come from another address.
@@ -91,16 +95,31 @@ impl Established {
         now: Now,
         remote: SocketAddr,
     ) -> Outcome {
-        if self.base.channel.path.stream().is_none() {
-            self.follow(cx, now, Path { remote, ..self.base.channel.path });
+        let path = self.base.channel.path;
+        let is_udp = path.stream().is_none();
+        match if is_udp { self.follow(cx, now, Path { remote, ..path }) } else { Ok(()) } {
+            Ok(()) => Outcome::keep(IkeSa::Established(self)),
+            Err(Unsendable) => self.fault(cx),
         }
-        self.go_on(cx, now)
     }
 
     /// Packets of the child come over another TCP connection.
-    pub(crate) fn stream_changed(&mut self, cx: &mut Context, now: Now, path: OuterPath) {
-        if let OuterPath { local, remote, encapsulation: Encapsulation::Tcp(stream) } = path {
-            self.follow(cx, now, Path { local, remote, port: Port::Tcp(stream) });
+    pub(crate) fn stream_changed(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        path: OuterPath,
+    ) -> Outcome {
+        let OuterPath { local, remote, encapsulation } = path;
+        let followed = match encapsulation {
+            Encapsulation::Tcp(stream) => {
+                self.follow(cx, now, Path { local, remote, port: Port::Tcp(stream) })
+            }
+            Encapsulation::Plain | Encapsulation::Udp => Ok(()),
+        };
+        match followed {
+            Ok(()) => Outcome::keep(IkeSa::Established(self)),
+            Err(Unsendable) => self.fault(cx),
         }
     }
 
@@ -113,7 +132,7 @@ impl Established {
         self.go_on(cx, now)
     }
 
-    fn follow(&mut self, cx: &mut Context, now: Now, path: Path) {
+    fn follow(&mut self, cx: &mut Context, now: Now, path: Path) -> Result<(), Unsendable> {
         let former = &self.base.channel.path;
         let follows = match (former.stream(), path.stream()) {
             // A side that is itself behind a NAT would follow only its own mapping.
@@ -125,7 +144,10 @@ impl Established {
         };
         if follows {
             self.go_by(cx, now, path);
+            // What has not been taken along is over, and the peer is told so.
+            self.pump(cx, now)?;
         }
+        Ok(())
     }
 
     fn go_by(&mut self, cx: &mut Context, now: Now, path: Path) {
