@@ -182,6 +182,9 @@ fn a_path_with_a_small_mtu_fragments_what_is_sealed() {
 fn datagram_socket(node: &Node, address: &str) -> UdpSocket {
     let socket = node.namespace.enter(|| UdpSocket::bind(address).unwrap());
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Small packets take more memory than they are long: what comes at once must
+    // not be lost in front of a reader that is late.
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20).unwrap();
     socket
 }
 
