@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use control::{Child, State};
-use interop::{Cygnet, Namespace, Side, StrongSwan, Tunnel, story};
+use control::{Child, Role, State};
+use interop::{Cygnet, Keys, Namespace, Side, StrongSwan, Tunnel, story};
 
 const IKE: &str = "aes256gcm16-prfsha384-x25519";
 const ESP: &str = "aes256gcm16";
@@ -42,6 +42,14 @@ fn strongswan_asks_for_transport_mode_and_takes_the_tunnel_that_it_gets() -> Res
         let through = cygnet.connection()?;
         let has_both = |child: &Child| child.packets_in >= 6 && child.packets_out >= 6;
         ensure!(through.children.iter().all(has_both), "{through:#?}");
+        // strongSwan asks for transport mode each time, and the child stays a tunnel.
+        strongswan.rekey_child()?;
+        cygnet.wait_for_rekey(Role::Responder, Keys::Child, 1)?;
+        ensure_logged(&peer, "CREATE_CHILD_SA request 2 [ N(REKEY_SA) N(USE_TRANSP)")?;
+        dut.ping(tunnel.local.outer, tunnel.remote.outer)?;
+        cygnet.rekey_child()?;
+        cygnet.wait_for_rekey(Role::Initiator, Keys::Child, 1)?;
+        peer.ping(tunnel.remote.outer, tunnel.local.outer)?;
         strongswan.terminate()?;
         cygnet.wait_for_state(State::Down).map(drop)
     })
