@@ -173,25 +173,51 @@ pub(crate) fn stream_over_a_rekey(
     pair
 }
 
-/// The end, so many steps after a rekey has begun.
+/// The end, so many steps after either or both have begun a rekey; and any
+/// datagram after it, or none, is lost.
 pub(crate) fn end_after_each_step(scene: fn(&mut Scene), steps: u32) {
     for what in BOTH {
-        for by_client in [true, false] {
+        for by in [[true, false], [false, true], [true, true]] {
             for n in 0..steps {
-                let mut pair = Pair::joined(|it| {
-                    scene(it);
-                    it.client.liveness = Some(20 * SECOND);
-                    it.gateway.liveness = Some(20 * SECOND);
-                });
-                let id = if by_client { pair.client } else { pair.gateway };
-                rekey(&mut pair, id, what);
-                pair.world.run_for(DELAY / 2 * n);
-                assert_eq!(pair.down(), Ok(()));
-                pair.world.run_for(200 * SECOND);
-                pair.assert_apart();
-                pair.assert_empty();
+                for lost in std::iter::once(None).chain((0..5).map(Some)) {
+                    end_after(scene, what, by, n, lost);
+                }
             }
         }
+    }
+}
+
+fn end_after(
+    scene: fn(&mut Scene),
+    what: RekeyWhat,
+    [by_client, by_gateway]: [bool; 2],
+    steps: u32,
+    lost: Option<usize>,
+) {
+    for ended_by_client in [true, false] {
+        let mut pair = Pair::joined(|it| {
+            scene(it);
+            // What the Deletes leave would stay.
+            it.client.liveness = None;
+            it.gateway.liveness = None;
+        });
+        let (client, gateway) = (pair.client, pair.gateway);
+        if by_client {
+            rekey(&mut pair, client, what);
+        }
+        if by_gateway {
+            rekey(&mut pair, gateway, what);
+        }
+        let ends = if ended_by_client { client } else { gateway };
+        pair.world.run_for(DELAY / 2 * steps);
+        pair.world.meddler = lost.map(|lost| meddle::nth(lost, |_| Vec::new()));
+        let request = pair.world.command(ends, Command::Down(name_of(&pair, ends)));
+        // Before anybody could take the other for lost.
+        pair.world.run_for(20 * SECOND);
+        assert_eq!(pair.world.node(ends).replies[&request], Ok(()));
+        pair.assert_apart();
+        pair.world.run_for(180 * SECOND);
+        pair.assert_empty();
     }
 }
 

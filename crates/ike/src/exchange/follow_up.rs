@@ -8,12 +8,14 @@
 //! The responder's link says what the next of them belongs to. Only to the last
 //! there is no other.
 
-use crypto::{AdditionalGroups, Group, IkeSuite, SharedSecret, SharedSecrets};
+use crypto::{AdditionalGroups, Group, IkeSuite, SharedSecret, SharedSecrets, SkD};
 use esp::spec::{ChildId, Spi};
 
 use crate::crash::PeerToken;
+use crate::event::Role;
 use crate::exchange::child::Terms;
 use crate::exchange::create_child::BothNonces;
+use crate::exchange::rekey_ike::Successor;
 use crate::proposal::group_number;
 use crate::sa::protection::Spis;
 use crate::wire::{MessageBuilder, NotifyType, Payloads, Protected};
@@ -88,6 +90,21 @@ impl Unfinished {
     /// What it is to become, the nonces, and all secrets that its keys are made of.
     pub(crate) fn into_parts(self) -> (NewSa, BothNonces, SharedSecrets) {
         (self.what, self.nonces, self.secrets)
+    }
+
+    /// The IKE SA that it is to become, with the keys of who has this role in
+    /// it; `None` if not all key exchanges are over, or if it is a child.
+    pub(crate) fn successor(
+        self,
+        role: Role,
+        sk_d: &SkD,
+        room: Option<usize>,
+    ) -> Option<Successor> {
+        if self.next_group().is_some() {
+            return None;
+        }
+        let NewSa::Ike(suite, spis, _) = self.what else { return None };
+        Some(Successor::new((role, spis, room), suite, sk_d, self.secrets, self.nonces))
     }
 
     /// Whether it is a child in place of this one.

@@ -83,14 +83,13 @@ impl Established {
         }
         let unanswered = self.unanswered();
         self.dismantle(cx, why);
-        let Founded { connection, channel, .. } = self.base;
+        let Founded { connection, channel, sk_d, .. } = self.base;
         if let Some(ticket) = unanswered {
             cx.reply(waiting, Ok(()));
             let fault = PeerFault::AuthenticationFailed;
             return Closed::refusing(cx, now, channel, ticket, fault);
         }
-        let name = Arc::clone(&connection.name);
-        let sa = Deleting::begin(cx, now, name, channel, Intent::Delete, waiting);
+        let sa = Deleting::begin_with_successor(cx, now, (connection, sk_d), channel, waiting);
         Outcome { sa, then: Then::Nothing }
     }
 
@@ -110,11 +109,13 @@ impl Established {
             self.tell_child_down(cx, sa.child.terms.which, Gone::Replaced);
         }
         let (connection, sa, why) = (self.name(), self.id(), Gone::Replaced);
-        cx.emit(Event::Down { connection: Arc::clone(&connection), sa, why });
+        cx.emit(Event::Down { connection, sa, why });
         // The other one has all children that are to be had.
         cx.reply(std::mem::take(&mut self.waiting), Ok(()));
         let Self { base, children, .. } = *self;
-        let sa = Deleting::begin(cx, now, connection, base.channel, Intent::Delete, Vec::new());
+        let Founded { connection, channel, sk_d, .. } = base;
+        let of = (connection, sk_d);
+        let sa = Deleting::begin_with_successor(cx, now, of, channel, Vec::new());
         let children = children.into_iter().map(|sa| sa.child).collect();
         Outcome::keep(Retiring::begin(sa, children, now))
     }
@@ -258,7 +259,8 @@ impl Established {
         }
     }
 
-    /// Gives back what those hold that were asked for and are not there yet.
+    /// Gives back what those hold that were asked for and are not there yet. A
+    /// successor of the SA holds nothing, but the peer may go on with it.
     fn abandon_tasks(&mut self, cx: &mut Context) {
         for intent in self.base.channel.window.take_queue() {
             if let Intent::DeleteLoser(spi) = intent {
@@ -266,6 +268,9 @@ impl Established {
             }
         }
         self.drop_pending(cx);
+        if self.base.channel.window.task().is_some_and(Task::is_rekey_ike) {
+            return;
+        }
         match self.base.channel.window.disown() {
             Some(Task::CreateChild(task)) => cx.spis.free(task.spi_in),
             Some(Task::FollowUp(task)) => abandon(cx, task.of),

@@ -79,16 +79,17 @@ impl Established {
         task: FollowUpTask,
         payloads: &Payloads<'_>,
     ) -> Outcome {
-        let FollowUpTask { of, key_exchange, rival } = task;
         if let Some(error) = payloads.error() {
-            return self.follow_up_refused(cx, now, of, error.kind);
+            return self.follow_up_refused(cx, now, task.of, error.kind);
         }
-        let value = intermediate::share(payloads, key_exchange.group());
-        let Some(shared) = value.and_then(|value| key_exchange.agree(value).ok()) else {
-            abandon(cx, of);
-            return self.fault(cx);
+        let rival = task.rival;
+        let of = match task.answered(payloads) {
+            Ok(of) => of,
+            Err(of) => {
+                abandon(cx, of);
+                return self.fault(cx);
+            }
         };
-        let of = of.with(shared);
         if of.next_group().is_none() {
             return self.finish(cx, now, of, rival, None);
         }
@@ -150,6 +151,19 @@ impl Established {
         }
         abandon(cx, of);
         self.go_on(cx, now)
+    }
+}
+
+impl FollowUpTask {
+    /// One key exchange further; or, if the answer is wrong or a refusal, what
+    /// is given up.
+    pub(crate) fn answered(self, payloads: &Payloads<'_>) -> Result<Unfinished, Unfinished> {
+        let Self { of, key_exchange, .. } = self;
+        let value = intermediate::share(payloads, key_exchange.group());
+        match value.and_then(|value| key_exchange.agree(value).ok()) {
+            Some(shared) => Ok(of.with(shared)),
+            None => Err(of),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::exchange::follow_up::{self, NewSa, Unfinished};
 use crate::exchange::rekey_ike::{self, Successor};
 use crate::exchange::sa_init::key_share;
 use crate::fault::Failure;
-use crate::proposal::group_of;
+use crate::proposal::{IkeProposal, group_of};
 use crate::sa::channel::{AnswerTicket, Channel};
 use crate::sa::closing::{Deleting, Superseded};
 use crate::sa::initiating::NONCE_LEN;
@@ -72,26 +72,15 @@ impl Established {
         task: IkeTask,
         payloads: &Payloads<'_>,
     ) -> Outcome {
-        let IkeTask { spi, nonce, key_exchange, rival } = task;
         if let Some(error) = payloads.error() {
-            return match rival {
+            return match task.rival {
                 Some(rival) => self.make_way(cx, now, *rival, None),
                 None if self.pending_successor().is_some() => self.await_theirs(cx, now, None),
                 None => self.successor_refused(cx, now, error),
             };
         }
-        let accepted = rekey_ike::RESPONSE.check(payloads).ok().and_then(|()| {
-            let proposals = &self.base.connection.proposals;
-            let (suite, spi_r) = rekey_ike::accepted(proposals, payloads)?;
-            let (group, value) = key_share(payloads)?;
-            let fits = group == suite.group && group == key_exchange.group();
-            let shared = key_exchange.agree(value).ok().filter(|_| fits)?;
-            let spis = Spis { initiator: spi, responder: spi_r };
-            let nonces = BothNonces::new(&nonce, payloads.nonce()?);
-            let what = NewSa::Ike(suite, spis, PeerToken::of(payloads));
-            Some(Unfinished::new(what, nonces, shared))
-        });
-        let Some(own) = accepted else { return self.fault(cx) };
+        let (own, rival) = task.answered(&self.base.connection.proposals, payloads);
+        let Some(own) = own else { return self.fault(cx) };
         let theirs = rival.as_ref().map(|rival| &rival.nonces);
         let theirs = theirs.or_else(|| self.pending_successor().map(|of| &of.nonces));
         if theirs.is_some_and(|theirs| own.nonces.loses_against(theirs)) {
@@ -138,15 +127,12 @@ impl Established {
     /// Tells the peer that a successor of ours has lost, if there is one: not
     /// before its last key exchange is over.
     fn delete_lost(&self, cx: &mut Context, now: Now, own: Unfinished) -> Option<Heir> {
-        if own.next_group().is_some() {
-            return None;
-        }
-        let (what, nonces, secrets) = own.into_parts();
-        let NewSa::Ike(suite, spis, _) = what else { return None };
-        let own = self.successor_as(Role::Initiator, (suite, spis), secrets, nonces);
+        let room = self.base.channel.protection.room();
+        let own = own.successor(Role::Initiator, &self.base.sk_d, room)?;
+        let spi = own.keys.protection.our_spi();
         let channel = self.channel_of(own);
         let sa = Deleting::begin(cx, now, self.name(), channel, Intent::Delete, Vec::new())?;
-        Some((spis.initiator, sa))
+        Some((spi, sa))
     }
 
     /// The peer's successor will go on, once its key exchanges are over.
@@ -212,6 +198,30 @@ impl Established {
         self.deadlines.rekey_at = Some(now.instant + cx.jittered(REFUSED));
         let (connection, sa) = (self.name(), self.id());
         cx.emit(Event::RekeyFailed { connection, sa, child: None, why });
+    }
+}
+
+impl IkeTask {
+    /// What comes of the answer, unless that is wrong or a refusal, and what the
+    /// peer has made meanwhile.
+    pub(crate) fn answered(
+        self,
+        proposals: &[IkeProposal],
+        payloads: &Payloads<'_>,
+    ) -> (Option<Unfinished>, Option<Box<Successor>>) {
+        let Self { spi, nonce, key_exchange, rival } = self;
+        let accept = || {
+            rekey_ike::RESPONSE.check(payloads).ok()?;
+            let (suite, spi_r) = rekey_ike::accepted(proposals, payloads)?;
+            let (group, value) = key_share(payloads)?;
+            let fits = group == suite.group && group == key_exchange.group();
+            let shared = key_exchange.agree(value).ok().filter(|_| fits)?;
+            let spis = Spis { initiator: spi, responder: spi_r };
+            let nonces = BothNonces::new(&nonce, payloads.nonce()?);
+            let what = NewSa::Ike(suite, spis, PeerToken::of(payloads));
+            Some(Unfinished::new(what, nonces, shared))
+        };
+        (accept(), rival)
     }
 }
 
