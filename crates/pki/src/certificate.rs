@@ -36,6 +36,8 @@ pub struct Certificate {
     is_authority: bool,
     usage: Usage,
     crl_uris: Vec<String>,
+    /// The places of complete lists of its issuer's own; `None`: it names none.
+    places: Option<Vec<String>>,
 }
 
 /// What the extensions of a certificate allow its key, for people to read;
@@ -91,6 +93,7 @@ impl Certificate {
             is_authority: false,
             usage: Usage { may_sign: true, may_issue: true },
             crl_uris: Vec::new(),
+            places: None,
             der: der.into(),
         };
         for extension in x509.extensions() {
@@ -113,6 +116,7 @@ impl Certificate {
                 };
             }
             ParsedExtension::CRLDistributionPoints(points) => {
+                let places = self.places.get_or_insert_default();
                 for point in points.iter() {
                     if let Some(DistributionPointName::FullName(names)) = &point.distribution_point
                     {
@@ -120,6 +124,10 @@ impl Certificate {
                             GeneralName::URI(uri) => Some((*uri).to_owned()),
                             _ => None,
                         });
+                        let uris: Vec<_> = uris.collect();
+                        if point.reasons.is_none() && point.crl_issuer.is_none() {
+                            places.extend(uris.iter().cloned());
+                        }
                         self.crl_uris.extend(uris);
                     }
                 }
@@ -224,6 +232,12 @@ impl Certificate {
     #[must_use]
     pub fn crl_uris(&self) -> &[String] {
         &self.crl_uris
+    }
+
+    /// Where complete lists of its issuer's own are; `None` if it does not say
+    /// that lists have places.
+    pub(crate) fn places(&self) -> Option<&[String]> {
+        self.places.as_deref()
     }
 
     /// A name that it is for: the first alternative one, or the subject.

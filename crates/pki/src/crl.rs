@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crypto::Scheme;
+use crypto::Scheme as SignatureScheme;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension, X509Extension};
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -24,6 +26,7 @@ pub struct Crl {
     this_update: SystemTime,
     next_update: Option<SystemTime>,
     revoked: usize,
+    scope: Scope,
     /// SHA-256 of its octets.
     digest: [u8; 32],
 }
@@ -53,9 +56,10 @@ impl Crl {
         let this_update = system_time(read.last_update())?;
         let next_update = read.next_update().map(system_time).transpose()?;
         let revoked = read.iter_revoked_certificates().count();
+        let scope = Scope::of(&read);
         let list = OwnedCertRevocationList::from_der(der).map_err(|_| BAD)?.into();
         let (issuer_der, digest) = (issuer_der.into(), crypto::sha256(der));
-        Ok(Self { list, issuer, issuer_der, this_update, next_update, revoked, digest })
+        Ok(Self { list, issuer, issuer_der, this_update, next_update, revoked, scope, digest })
     }
 
     /// The list in DER, if one of these authorities has signed it. What comes
@@ -67,7 +71,7 @@ impl Crl {
         const BAD: BadCertificate = BadCertificate::RevocationList;
         let list = Self::from_der(der)?;
         let signed = Signed::from_der(der).map_err(|_| BAD)?;
-        let scheme = Scheme::from_algorithm_identifier(signed.algorithm).ok_or(BAD)?;
+        let scheme = SignatureScheme::from_algorithm_identifier(signed.algorithm).ok_or(BAD)?;
         let has_signed = |authority: &&Certificate| {
             authority.subject().as_der() == &*list.issuer_der
                 && authority.may_issue()
@@ -94,15 +98,65 @@ impl Crl {
         (self.this_update, self.next_update)
     }
 
-    /// Whether it speaks about certificates of this issuer, now.
-    pub(crate) fn is_current_for(&self, issuer_der: &[u8], time: SystemTime) -> bool {
-        *self.issuer_der == *issuer_der
+    /// Whether it speaks about this certificate, now.
+    pub(crate) fn is_current_for(&self, certificate: &Certificate, time: SystemTime) -> bool {
+        *self.issuer_der == *certificate.issuer().as_der()
             && self.this_update <= time
             && self.next_update.is_some_and(|next| time <= next)
+            && self.scope.covers(certificate)
     }
 
     pub(crate) const fn list(&self) -> &CertRevocationList<'static> {
         &self.list
+    }
+}
+
+/// Which certificates of its issuer a list is for: its issuing distribution
+/// point (RFC 5280 section 5.2.5).
+#[derive(Default)]
+struct Scope {
+    /// The places that it names for itself; `None`: it is for all.
+    places: Option<Vec<String>>,
+    only_peers: bool,
+    only_authorities: bool,
+}
+
+impl Scope {
+    fn of(list: &CertificateRevocationList<'_>) -> Self {
+        let is_scope = |it: &&X509Extension<'_>| it.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
+        let Some(extension) = list.extensions().iter().find(is_scope) else {
+            return Self::default();
+        };
+        let nowhere = Self { places: Some(Vec::new()), ..Self::default() };
+        let ParsedExtension::IssuingDistributionPoint(point) = extension.parsed_extension() else {
+            return nowhere;
+        };
+        let uri = |name: &GeneralName<'_>| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        };
+        let places = match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => names.iter().filter_map(uri).collect(),
+            Some(DistributionPointName::NameRelativeToCRLIssuer(_)) | None => Vec::new(),
+        };
+        Self {
+            places: Some(places),
+            only_peers: point.only_contains_user_certs,
+            only_authorities: point.only_contains_ca_certs,
+        }
+    }
+
+    /// A list for other certificates must not pass for that of this one: it
+    /// may leave out what the right one revokes (RFC 4945 section 5.1.3.13). As
+    /// in the library, which looks into no other list.
+    fn covers(&self, certificate: &Certificate) -> bool {
+        let is_right_kind =
+            if certificate.may_issue() { !self.only_peers } else { !self.only_authorities };
+        let is_right_place = match (&self.places, certificate.places()) {
+            (Some(own), Some(named)) => named.iter().any(|place| own.contains(place)),
+            (None, _) | (_, None) => true,
+        };
+        is_right_kind && is_right_place
     }
 }
 

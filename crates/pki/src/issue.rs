@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use crypto::{CryptoError, HashAlg, KeyKind, Provider, Scheme, Signer, SigningKey, sha1_name};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
-    RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
+    CrlIssuingDistributionPoint, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyIdMethod,
+    KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
 use time::OffsetDateTime;
 use x509_parser::prelude::FromDer as _;
@@ -19,7 +19,7 @@ use crate::der::{IA5_STRING, PRINTABLE_STRING};
 use crate::dn::Dn;
 use crate::refusal::BadCertificate;
 
-pub use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints};
+pub use rcgen::{CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints};
 
 /// What a certificate is to say.
 #[derive(Clone)]
@@ -147,7 +147,22 @@ impl Authority<'_> {
         key: &SigningKey,
         provider: &mut Provider,
     ) -> Result<Certificate, CannotIssue> {
-        let parameters = parameters(request, key, provider)?;
+        self.issue_with(Vec::new(), request, key, provider)
+    }
+
+    /// A certificate with more extensions than a request can name.
+    ///
+    /// # Errors
+    /// [`CannotIssue`].
+    pub fn issue_with(
+        &self,
+        extensions: Vec<CustomExtension>,
+        request: &Request,
+        key: &SigningKey,
+        provider: &mut Provider,
+    ) -> Result<Certificate, CannotIssue> {
+        let mut parameters = parameters(request, key, provider)?;
+        parameters.custom_extensions = extensions;
         let own = self.parameters();
         let issuer = Issuer::from_params(&own, Key::new(self.key)?);
         let made = Certificate::from_der(parameters.signed_by(&Key::new(key)?, &issuer)?.der())?;
@@ -181,6 +196,25 @@ impl Authority<'_> {
         updates: (SystemTime, SystemTime),
         number: u64,
     ) -> Result<(Crl, Vec<u8>), CannotIssue> {
+        self.list_for(None, revoked, updates, number)
+    }
+
+    /// A list for those certificates only that name this place of it
+    /// (RFC 5280 section 5.2.5).
+    ///
+    /// # Errors
+    /// [`CannotIssue`].
+    pub fn list_for(
+        &self,
+        uri: Option<&str>,
+        revoked: &[Revoked],
+        updates: (SystemTime, SystemTime),
+        number: u64,
+    ) -> Result<(Crl, Vec<u8>), CannotIssue> {
+        let point = |uri: &str| CrlIssuingDistributionPoint {
+            distribution_point: CrlDistributionPoint { uris: vec![uri.to_owned()] },
+            scope: None,
+        };
         let entry = |revoked: &Revoked| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&revoked.serial),
             revocation_time: date(revoked.since),
@@ -191,7 +225,7 @@ impl Authority<'_> {
             this_update: date(updates.0),
             next_update: date(updates.1),
             crl_number: number.into(),
-            issuing_distribution_point: None,
+            issuing_distribution_point: uri.map(point),
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: key_id(self.key),
         };

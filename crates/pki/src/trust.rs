@@ -347,9 +347,8 @@ impl Trust {
             Revocation::IfUri => !certificate.crl_uris().is_empty(),
             Revocation::Relaxed => false,
         };
-        let issuer = certificate.issuer().as_der();
-        let is_there = self.crls.iter().any(|crl| crl.is_current_for(issuer, time))
-            || self.fetched().iter().any(|crl| crl.is_current_for(issuer, time));
+        let is_there = self.crls.iter().any(|crl| crl.is_current_for(certificate, time))
+            || self.fetched().iter().any(|crl| crl.is_current_for(certificate, time));
         if is_needed && !is_there { Err(Refusal::NoRevocationList) } else { Ok(()) }
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use crypto::{KeyKind, Provider, Signer as _, SigningKey};
 use pki::issue::{
-    AlternativeName, Authority, ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, Request,
-    Role, self_signed,
+    AlternativeName, Authority, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree,
+    NameConstraints, Request, Revoked, Role, self_signed,
 };
 use pki::{
     Certificate, Dn, ExtendedKeyUsage, Name, Presented, Refusal, Revocation, Trust, Verified,
@@ -288,6 +288,48 @@ fn the_policy_says_who_needs_a_list() {
             assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), Ok(()), "{policy:?}");
         }
     }
+}
+
+/// Of one that names no place, any list of its authority may speak: what is
+/// revoked is not good for want of a name.
+#[test]
+fn a_list_says_nothing_of_certificates_that_name_another_place() {
+    let (here, elsewhere) = ("http://crl.example.org/1.crl", "http://crl.example.org/2.crl");
+    let root = root();
+    let at = |uri: &str| Request { crl_uri: Some(uri.into()), ..peer() };
+    let (named, unnamed) =
+        (root.issue(&at(here), KeyKind::EcdsaP256), root.issue(&peer(), KeyKind::EcdsaP256));
+    let revoked = [&named, &unnamed]
+        .map(|leaf| Revoked { serial: leaf.certificate.serial().to_vec(), since: now() - DAY });
+    for (place, of_named, of_unnamed) in [
+        (Some(here), Refusal::Revoked, Refusal::Revoked),
+        (Some(elsewhere), Refusal::NoRevocationList, Refusal::Revoked),
+        (None, Refusal::Revoked, Refusal::Revoked),
+    ] {
+        let updates = (now() - DAY, now() + DAY);
+        let (list, _) = root.authority().list_for(place, &revoked, updates, 1).unwrap();
+        let mut trust = Trust::new(Revocation::Strict);
+        trust.add_authority(root.certificate.clone()).unwrap();
+        trust.add_crl(list);
+        assert_eq!(why(&trust, &[&named]), of_named, "{place:?}");
+        assert_eq!(why(&trust, &[&unnamed]), of_unnamed, "{place:?}");
+    }
+}
+
+#[test]
+fn an_unknown_extension_is_ignored_unless_it_is_critical() {
+    let root = root();
+    let trust = trusting(&root);
+    let with = |is_critical: bool| {
+        // An INTEGER under an arc for examples.
+        let mut extension = CustomExtension::from_oid_content(&[2, 999, 1], vec![0x02, 0x01, 0x05]);
+        extension.set_criticality(is_critical);
+        let key = key(KeyKind::EcdsaP256);
+        let made = root.authority().issue_with(vec![extension], &peer(), &key, &mut provider());
+        Issued { certificate: made.unwrap(), key }
+    };
+    assert!(verify(&trust, &[&with(false)], &GATEWAY).is_ok());
+    assert_eq!(why(&trust, &[&with(true)]), Refusal::CriticalExtension);
 }
 
 /// A list in the name of the authority, made with another key, must not hide
