@@ -18,7 +18,7 @@ peers=(
 	charon-systemd strongswan-swanctl strongswan-pki
 	libcharon-extra-plugins libcharon-extauth-plugins
 	libstrongswan-extra-plugins libstrongswan-standard-plugins
-	user-mode-linux mmdebstrap
+	user-mode-linux mmdebstrap gcc libc6-dev
 )
 # What the guest runs, beside what these depend on.
 tree_packages=(
@@ -43,7 +43,11 @@ main() {
 	case ${1:-} in
 	--remove) rm -rf --one-file-system "$cache" ;;
 	--tools) install_packages "${tools[@]}" ;;
-	'') install_packages "${tools[@]}" "${peers[@]}" && make_trees ;;
+	'')
+		install_packages "${tools[@]}" "${peers[@]}"
+		make_trees
+		make_xstate
+		;;
 	*) fail "unknown argument $1" ;;
 	esac
 }
@@ -130,6 +134,14 @@ finish_names() {
 	mkdir -p "$tree/run" "$tree/proc" "$tree/dev"
 	ln -sf ../run/resolv.conf "$tree/etc/resolv.conf"
 	echo "resolv_conf=/run/resolv.conf" >"$tree/etc/resolvconf.conf"
+}
+
+# What lets the guest's kernel run on a processor that is newer than it: see the source.
+make_xstate() {
+	local source=$(dirname "$0")/src/guest/xstate.c made=$cache/xstate.so
+	[ ! "$made" -nt "$source" ] || return 0
+	gcc -shared -fPIC -O2 -Wall -Wextra -Werror -o "$made.part" "$source"
+	mv "$made.part" "$made"
 }
 
 # The mirror from which this machine takes its own release.

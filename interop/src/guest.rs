@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::namespace::Namespace;
 use crate::process::Process;
-use crate::tree::tree;
+use crate::tree::{tree, xstate};
 use crate::wait::PATIENCE;
 
 /// A booted guest whose device `eth0` is a cable to the TAP device it was started on.
@@ -94,9 +94,10 @@ const KERNEL: &str = "linux.uml";
 fn start(namespace: &Namespace, name: &str, share: &Path, cpu: usize) -> Result<Process> {
     // `ip netns exec` gave this shell a mount namespace of its own.
     let script = r#"mount --bind "$1" "$2/host" && shift 2 && exec "$@""#;
-    let tree = tree("trixie")?;
+    let (tree, library) = (tree("trixie")?, xstate()?);
     let mut command = namespace.command("sh");
     command.args(["-c", script, "sh"]).arg(share).arg(&tree);
+    command.args(["env", &format!("LD_PRELOAD={}", library.display())]);
     command.args(["taskset", "-c", &cpu.to_string(), KERNEL, "mem=256M", "umid=guest", "quiet"]);
     command.args(["root=/dev/root", "rootfstype=hostfs", "ro", "init=/host/init.sh"]);
     command.args(["con=null", "ssl=null", "con0=fd:0,fd:1"]);
