@@ -27,6 +27,18 @@ pub struct Tcp {
 pub(crate) struct Connection {
     /// Who has opened it, and who has accepted it.
     pub(crate) ends: [End; 2],
+    pub(crate) state: State,
+}
+
+/// What a connection is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing yet: what is sent is lost.
+    Opening,
+    /// Every octet arrives.
+    Open,
+    /// Octets are missing, and none will come any more.
+    Torn,
 }
 
 /// One end.

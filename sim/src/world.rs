@@ -211,6 +211,21 @@ impl World {
         all.into_iter().for_each(|number| self.break_connection(number));
     }
 
+    /// The connections of a machine end with the process that had them, and only
+    /// the other ends learn of it.
+    pub(crate) fn forget_tcp_of(&mut self, id: NodeId) {
+        let is_its = |connection: &Connection| connection.ends.iter().any(|end| end.node == id);
+        let all = self.tcp.connections.iter();
+        let own: Vec<_> = all.filter(|(_, it)| is_its(it)).map(|(&number, _)| number).collect();
+        own.into_iter().for_each(|number| self.break_connection(number));
+        let is_told = |arriving: &Arriving| match arriving {
+            Arriving::Closed(node, _) => *node == id,
+            Arriving::Datagram(_) | Arriving::Segment(..) => false,
+        };
+        self.on_the_way.retain(|_, arriving| !is_told(arriving));
+        self.node_mut(id).kept.clear();
+    }
+
     fn break_connection(&mut self, number: u64) {
         let is_of_it = |arriving: &Arriving| match arriving {
             Arriving::Segment(of, ..) => *of == number,
@@ -390,7 +405,7 @@ impl World {
     /// What an endpoint wants done with a TCP connection.
     fn change_stream(&mut self, by: NodeId, id: StreamId, command: StreamCommand) {
         match command {
-            StreamCommand::Dial { remote, .. } => self.dial(by, id, remote),
+            StreamCommand::Dial { local, remote } => self.dial(by, id, (local, remote)),
             StreamCommand::Keep => {
                 self.node_mut(by).kept.insert(id);
             }
@@ -404,16 +419,19 @@ impl World {
         }
     }
 
-    fn dial(&mut self, by: NodeId, id: StreamId, remote: SocketAddr) {
+    fn dial(&mut self, by: NodeId, id: StreamId, (local, remote): (SocketAddr, SocketAddr)) {
         let number = self.tcp.next();
         let node = self.node(by);
-        let local = SocketAddr::new(node.address, 50_000 + number as u16);
+        let is_free = local.ip().is_unspecified();
+        let local = if is_free { node.address } else { local.ip() };
+        let is_there = node.has(local) && !node.offline;
+        let local = SocketAddr::new(local, 50_000 + number as u16);
         let public = match node.behind {
             Some(nat) => self.nats[nat].outbound(local, self.now),
             None => local,
         };
         let listener = self.find(remote.ip(), None).filter(|_| !self.tcp.blocked);
-        let Some(listener) = listener.filter(|_| !self.node(by).offline) else {
+        let Some(listener) = listener.filter(|_| is_there) else {
             let at = self.now + self.link.delay * 2;
             return self.arrive_at(at, Arriving::Closed(by, id));
         };
@@ -430,7 +448,7 @@ impl World {
             end(by, id, (local, remote), Decoder::opened()),
             end(listener, accepted, (remote, public), Decoder::accepted()),
         ];
-        self.tcp.connections.insert(number, Connection { ends });
+        self.tcp.connections.insert(number, Connection { ends, state: tcp::State::Opening });
         let at = self.now + self.link.delay * 2;
         self.arrive_at(at, Arriving::Segment(number, 0, Segment::Opened));
     }
@@ -453,7 +471,26 @@ impl World {
         self.send_octets((number, 1 - end), &octets);
     }
 
+    /// Whether octets still arrive: the addresses of both ends are there. Where
+    /// some have not arrived, none will, and no end is told.
+    fn is_whole(&mut self, number: u64) -> bool {
+        let is_there = |end: &End| {
+            let node = self.node(end.node);
+            node.has(end.local.ip()) && !node.offline
+        };
+        let Some(connection) = self.tcp.connections.get(&number) else { return false };
+        let is_whole = connection.ends.iter().all(is_there);
+        let connection = self.tcp.connections.get_mut(&number).unwrap();
+        if connection.state == tcp::State::Open && !is_whole {
+            connection.state = tcp::State::Torn;
+        }
+        connection.state == tcp::State::Open
+    }
+
     fn send_octets(&mut self, (number, end): (u64, usize), octets: &[u8]) {
+        if !self.is_whole(number) {
+            return;
+        }
         let (carried, breaks) = self.tcp.spend(octets);
         for piece in tcp::cut(&mut self.chance, carried) {
             self.send_segment((number, end), Segment::Octets(piece));
@@ -480,6 +517,7 @@ impl World {
         let End { node, id, local, remote, .. } = connection.ends[end];
         match segment {
             Segment::Opened => {
+                connection.state = tcp::State::Open;
                 self.send_octets((number, 1), &stream::PREFIX);
                 self.tell(node, id, StreamEvent::Opened { local, remote });
             }

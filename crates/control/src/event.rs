@@ -256,6 +256,9 @@ pub enum What {
         local: String,
         /// The peer's address now.
         remote: String,
+        /// Whether it goes by TCP now.
+        #[serde(default)]
+        tcp: bool,
     },
     /// A gateway has sent us to another one, and there we go.
     Redirected {
@@ -651,8 +654,9 @@ impl fmt::Display for What {
                 write!(f, "{connection}: no inner address is left for {peer}")
             }
             Self::Reconfigured(changes) => write!(f, "configuration read again: {changes}"),
-            Self::Moved { connection, local, remote, sa: _ } => {
-                write!(f, "{connection}: goes between {local} and {remote} now")
+            Self::Moved { connection, local, remote, tcp, sa: _ } => {
+                let by = if *tcp { " by TCP" } else { "" };
+                write!(f, "{connection}: goes between {local} and {remote}{by} now")
             }
             Self::Redirected { connection, from, to } => {
                 write!(f, "{connection}: {from} sends us to {to}")

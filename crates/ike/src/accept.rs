@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crypto::{CryptoError, Group};
 
-use crate::config::{Childless, Connection, TcpUse};
+use crate::config::{Childless, Connection};
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Path, Shown, TicketFault};
 use crate::exchange::certificates::Wanted;
@@ -217,13 +217,8 @@ impl Request<'_> {
 
     /// The connections that these addresses may belong to.
     fn candidates(&self, endpoint: &Endpoint) -> Vec<Arc<Connection>> {
-        let (local, remote) = (self.path.local.ip(), self.source());
         let all = endpoint.cx.connections.iter();
-        let is_udp = self.path.stream().is_none();
-        all.filter(|connection| connection.serves(local, remote))
-            .filter(|connection| is_udp || connection.tcp != TcpUse::Never)
-            .map(Arc::clone)
-            .collect()
+        all.filter(|connection| connection.serves(&self.path)).map(Arc::clone).collect()
     }
 
     /// IKE_SA_INIT.
@@ -406,7 +401,7 @@ impl Request<'_> {
 
     fn room(&self, connection: &Connection) -> Option<usize> {
         let knows = sa_init::knows_fragmentation(self.payloads);
-        connection.fragmentation.room_on(&self.path, knows)
+        connection.fragmentation.room(knows)
     }
 
     /// The hashes of a request are made with our SPI still zero.

@@ -170,17 +170,12 @@ impl Default for Fragmentation {
 impl Fragmentation {
     /// Octets of the longest message in one piece, if longer ones go to a peer
     /// in fragments that said so or did not.
-    const fn room(self, peer_knows: bool) -> Option<usize> {
+    pub(crate) const fn room(self, peer_knows: bool) -> Option<usize> {
         match self.mode {
             FragmentationMode::No => None,
             FragmentationMode::Yes if !peer_knows => None,
             FragmentationMode::Yes | FragmentationMode::Force => Some(room(self.size)),
         }
-    }
-
-    /// As [`Self::room`]; over TCP nothing is fragmented (RFC 9329 section 7.5).
-    pub(crate) fn room_on(self, path: &Path, peer_knows: bool) -> Option<usize> {
-        self.room(peer_knows).filter(|_| path.stream().is_none())
     }
 
     /// Whether the peer is told that we know fragments.
@@ -608,12 +603,15 @@ impl Connection {
         self.remote_addrs.first().map(|&address| SocketAddr::new(address, self.remote_port))
     }
 
-    /// Whether a datagram from `remote` to `local` may belong to this connection.
+    /// Whether what comes by this path may belong to this connection.
     #[must_use]
-    pub fn serves(&self, local: IpAddr, remote: IpAddr) -> bool {
+    pub fn serves(&self, path: &Path) -> bool {
+        let (local, remote) = (path.local.ip(), path.remote.ip());
+        let by_this_transport = path.stream().is_none() || self.tcp != TcpUse::Never;
         let is_ours = self.local_addrs.is_empty() || self.local_addrs.contains(&local);
         let from_anywhere = self.remote_addrs.is_empty() && self.remote_ranges.is_empty();
-        is_ours
+        by_this_transport
+            && is_ours
             && (from_anywhere
                 || self.remote_addrs.contains(&remote)
                 || self.remote_ranges.iter().any(|range| range.contains(remote)))

@@ -477,6 +477,8 @@ pub enum Event {
         local: SocketAddr,
         /// The peer's address now.
         remote: SocketAddr,
+        /// Whether it goes by TCP now (RFC 9329).
+        tcp: bool,
     },
     /// A gateway has sent us to another one, and there we go.
     Redirected {

@@ -87,7 +87,7 @@ struct Marks {
     /// Where the stranger is, as long as it is one.
     half_open: Option<Source>,
     place: Option<Place>,
-    stream: Option<StreamId>,
+    streams: [Option<StreamId>; 2],
 }
 
 impl Marks {
@@ -97,7 +97,7 @@ impl Marks {
             due: sa.due(),
             half_open: asker.filter(|_| is_half_open).map(|(_, address)| Source::of(address)),
             place: sa.established().map(|sa| (PairHash::of(sa.pair()), sa.here())),
-            stream: sa.stream(),
+            streams: sa.streams(),
         }
     }
 }
@@ -238,14 +238,14 @@ impl Table {
         if old.place != new.place {
             peers.move_to(spi, old.place, new.place);
         }
-        if old.stream != new.stream {
-            if let Some(stream) = old.stream {
+        if old.streams != new.streams {
+            for stream in old.streams.into_iter().flatten() {
                 self.streams.remove(&(stream, spi));
             }
-            if let Some(stream) = new.stream {
+            for stream in new.streams.into_iter().flatten() {
                 self.streams.insert((stream, spi));
             }
-            self.unsettled.extend([old.stream, new.stream].into_iter().flatten());
+            self.unsettled.extend([old.streams, new.streams].into_iter().flatten().flatten());
         }
     }
 

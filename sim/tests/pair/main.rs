@@ -38,4 +38,5 @@ mod single_use;
 mod tcp;
 mod traffic;
 mod transport;
+mod transports;
 mod unique;

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use esp::plane::{Fault, Limit, PlaneEvent};
-use ike::config::{Lifetime, ResumeAuth, ResumeTrigger};
+use ike::config::{Lifetime, ResumeAuth, ResumeTrigger, TcpUse};
 use ike::event::{Command, RekeyWhat, RequestId};
 use ike::status::Stage;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use sim::{Link, NodeId, Pair};
+use sim::{Link, Node, NodeId, Pair};
 
 use crate::several::with_lab;
 use crate::transport::hosts;
@@ -28,22 +28,54 @@ enum Step {
     Resume,
     DownByGateway,
     Wait(u32),
-    Network { loss: u32, duplication: u32, corruption: u32, jitter: u32 },
-    Offline { client: bool, gateway: bool },
+    Network {
+        loss: u32,
+        duplication: u32,
+        corruption: u32,
+        jitter: u32,
+    },
+    Offline {
+        client: bool,
+        gateway: bool,
+    },
     RestartClient,
     RestartGateway,
     VoidTickets,
     ForgetMappings,
     MoveClient(u8),
     MoveNat(u8),
-    PlaneFails { client: bool },
-    PlaneIsSlow { client: bool, millis: u32 },
-    ClockForward { client: bool, secs: u32 },
-    ClockBack { client: bool, secs: u32 },
-    Exhaust { client: bool },
-    Rekey { client: bool, what: RekeyWhat },
+    /// The client is told of its address on another network.
+    Roam(u8),
+    /// Whether UDP is blocked.
+    Wall(bool),
+    BreakTcp,
+    PlaneFails {
+        client: bool,
+    },
+    PlaneIsSlow {
+        client: bool,
+        millis: u32,
+    },
+    ClockForward {
+        client: bool,
+        secs: u32,
+    },
+    ClockBack {
+        client: bool,
+        secs: u32,
+    },
+    Exhaust {
+        client: bool,
+    },
+    Rekey {
+        client: bool,
+        what: RekeyWhat,
+    },
     Packet,
-    Replay { which: usize, flip: Option<usize> },
+    Replay {
+        which: usize,
+        flip: Option<usize>,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -69,6 +101,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::ForgetMappings),
         1 => (20u8..30).prop_map(Step::MoveClient),
         1 => (20u8..30).prop_map(Step::MoveNat),
+        1 => (20u8..30).prop_map(Step::Roam),
+        1 => any::<bool>().prop_map(Step::Wall),
+        1 => Just(Step::BreakTcp),
         1 => any::<bool>().prop_map(|client| Step::PlaneFails { client }),
         2 => (any::<bool>(), 0u32..5000)
             .prop_map(|(client, millis)| Step::PlaneIsSlow { client, millis }),
@@ -96,6 +131,8 @@ struct Making {
     /// Their first child is in transport mode.
     hosts: bool,
     lifetime: u32,
+    /// Both sides know TCP.
+    tcp: bool,
     /// How long an authentication is good, for either end.
     reauth: [Option<u32>; 2],
 }
@@ -103,10 +140,22 @@ struct Making {
 fn making() -> impl Strategy<Value = Making> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let reauth = || prop_oneof![3 => Just(None), 1 => (20u32..300).prop_map(Some)];
-    let hosts = prop::bool::weighted(0.25);
-    (0u64..1 << 40, (flags, hosts), 30u32..100_000, [reauth(), reauth()]).prop_map(
-        |(seed, ((nat, on_traffic, other_form, cookies, several), hosts), lifetime, reauth)| {
-            Making { seed, nat, on_traffic, other_form, cookies, several, hosts, lifetime, reauth }
+    let rare = || prop::bool::weighted(0.25);
+    (0u64..1 << 40, flags, (rare(), rare()), 30u32..100_000, [reauth(), reauth()]).prop_map(
+        |(seed, flags, (hosts, tcp), lifetime, reauth)| {
+            let (nat, on_traffic, other_form, cookies, several) = flags;
+            Making {
+                seed,
+                nat,
+                on_traffic,
+                other_form,
+                cookies,
+                several,
+                hosts,
+                tcp,
+                lifetime,
+                reauth,
+            }
         },
     )
 }
@@ -135,6 +184,9 @@ impl Run {
             }
             if making.hosts {
                 hosts(scene);
+            }
+            if making.tcp {
+                (scene.client.tcp, scene.gateway.tcp) = (TcpUse::Auto, TcpUse::Auto);
             }
             if making.cookies {
                 scene.gateway.limits.cookie_threshold = 0;
@@ -199,12 +251,16 @@ impl Run {
                 }
             }
             Step::MoveClient(last) => {
-                let inside = [192, 168, 1, last];
-                let outside = [192, 0, 2, last];
-                let is_inside = world.node(client).behind.is_some();
-                let octets = if is_inside { inside } else { outside };
-                world.node_mut(client).address = IpAddr::V4(Ipv4Addr::from(octets));
+                world.node_mut(client).address = address_of_client(world.node(client), last);
             }
+            Step::Roam(last) => {
+                let address = address_of_client(world.node(client), last);
+                let (behind, is_offline) = (world.node(client).behind, world.node(client).offline);
+                world.roam(client, &[address], behind);
+                world.node_mut(client).offline = is_offline;
+            }
+            Step::Wall(is_there) => world.only_tcp = is_there,
+            Step::BreakTcp => world.break_tcp(),
             Step::MoveNat(last) => {
                 if let Some(nat) = world.node(client).behind {
                     world.nat(nat).public = IpAddr::V4(Ipv4Addr::new(203, 0, 113, last));
@@ -272,6 +328,7 @@ impl Run {
     /// The network is good again and nobody does anything: both sides agree.
     fn check_in_the_end(mut self) {
         self.pair.world.link = Link::default();
+        self.pair.world.only_tcp = false;
         for id in [self.pair.client, self.pair.gateway] {
             let node = self.pair.world.node_mut(id);
             node.offline = false;
@@ -298,6 +355,12 @@ impl Run {
         self.pair.assert_apart();
         self.pair.assert_empty();
     }
+}
+
+/// One of its addresses on the network where it is.
+fn address_of_client(client: &Node, last: u8) -> IpAddr {
+    let [inside, outside] = [[192, 168, 1, last], [192, 0, 2, last]];
+    IpAddr::V4(Ipv4Addr::from(if client.behind.is_some() { inside } else { outside }))
 }
 
 /// The same cases every time, unless the environment says otherwise

@@ -392,14 +392,18 @@ fn a_peer_may_be_anywhere_in_a_network() {
     ));
     let office = &config.ike.connections[0];
     assert_eq!(office.first_remote(), Some("192.0.2.1:500".parse().unwrap()));
-    let serves =
-        |remote: &str| office.serves("198.51.100.1".parse().unwrap(), remote.parse().unwrap());
+    let from = |remote: &str| ike::event::Path {
+        local: "198.51.100.1:4500".parse().unwrap(),
+        remote: std::net::SocketAddr::new(remote.parse().unwrap(), 4500),
+        port: ike::event::Port::NatTraversal,
+    };
+    let serves = |remote: &str| office.serves(&from(remote));
     assert!(serves("10.9.8.7") && serves("192.0.2.1") && serves("2001:db8::5"));
     assert!(!serves("11.0.0.1") && !serves("192.0.2.2") && !serves("2001:db8::a"));
     let config = good(&with("connections.office", r#"remote_addrs = ["%any"]"#));
     let office = &config.ike.connections[0];
     assert_eq!(office.first_remote(), None);
-    assert!(office.serves("198.51.100.1".parse().unwrap(), "fd00::1".parse().unwrap()));
+    assert!(office.serves(&from("fd00::1")));
 }
 
 #[test]

@@ -139,11 +139,12 @@ pub(super) fn words(event: &core::Event) -> What {
             What::PoolExhausted { connection: text(connection), peer: text(peer) }
         }
         E::Reconfigured(of) => What::Reconfigured(changes(of)),
-        E::Moved { connection, sa, local, remote } => What::Moved {
+        E::Moved { connection, sa, local, remote, tcp } => What::Moved {
             connection: text(connection),
             sa: text(sa),
             local: text(local),
             remote: text(remote),
+            tcp: *tcp,
         },
         E::Redirected { connection, from, to } => {
             What::Redirected { connection: text(connection), from: text(from), to: text(to) }
@@ -428,7 +429,7 @@ mod tests {
                 altered: vec!["b".into(), "c".into()],
                 removed: Vec::new(),
             }),
-            Event::Moved { connection: "a".into(), sa, local: remote, remote },
+            Event::Moved { connection: "a".into(), sa, local: remote, remote, tcp: true },
             Event::Redirected {
                 connection: "a".into(),
                 from: remote.ip(),

@@ -520,38 +520,37 @@ fn request(
     let traffic = traffic.transpose()?;
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
-    let exchange = ExchangeType::AUTH;
-    let sealed =
-        keys.protection.request(&mut cx.provider, exchange, transcript.auth_id, |builder| {
-            push_id(builder, Role::Initiator, our_id);
-            if let Some(credential) = expectation.credential() {
-                certificates::push(builder, credential);
-            }
-            expectation.wanted().push(builder);
-            if let Some(peer) = expectation.expected_id() {
-                push_id(builder, Role::Responder, peer);
-            }
-            push_auth(builder, &auth);
-            if let Some(ppk) = ppk {
-                ppk::push_identity(builder, &ppk.id, without.as_ref());
-            }
-            if is_first {
-                builder.notify(NotifyType::INITIAL_CONTACT, &[]);
-            }
-            if connection.resumption.enabled {
-                builder.notify(NotifyType::TICKET_REQUEST, &[]);
-            }
-            if !attempt.wanted.is_empty() {
-                configuration::push_request(builder, attempt.wanted);
-            }
-            if let Some(traffic) = &traffic {
-                child::offer(builder, &connection.children, traffic, spi_in);
-            }
-            if connection.mobike {
-                let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);
-                mobike::offer(builder, told, no_nats);
-            }
-        });
+    let (exchange, id) = (ExchangeType::AUTH, transcript.auth_id);
+    let sealed = keys.protection.request(&mut cx.provider, &way.path, exchange, id, |builder| {
+        push_id(builder, Role::Initiator, our_id);
+        if let Some(credential) = expectation.credential() {
+            certificates::push(builder, credential);
+        }
+        expectation.wanted().push(builder);
+        if let Some(peer) = expectation.expected_id() {
+            push_id(builder, Role::Responder, peer);
+        }
+        push_auth(builder, &auth);
+        if let Some(ppk) = ppk {
+            ppk::push_identity(builder, &ppk.id, without.as_ref());
+        }
+        if is_first {
+            builder.notify(NotifyType::INITIAL_CONTACT, &[]);
+        }
+        if connection.resumption.enabled {
+            builder.notify(NotifyType::TICKET_REQUEST, &[]);
+        }
+        if !attempt.wanted.is_empty() {
+            configuration::push_request(builder, attempt.wanted);
+        }
+        if let Some(traffic) = &traffic {
+            child::offer(builder, &connection.children, traffic, spi_in);
+        }
+        if connection.mobike {
+            let no_nats = (way.nat == Nat::NotSupported).then_some(&way.path);
+            mobike::offer(builder, told, no_nats);
+        }
+    });
     sealed.map_err(|Unsendable| Failure::Protocol)
 }
 

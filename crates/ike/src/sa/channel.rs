@@ -99,9 +99,10 @@ impl Channel {
     ) -> Result<(), Unsendable> {
         let id = self.window.take_id();
         let exchange = task.exchange();
-        let datagram = self
-            .protection
-            .request(&mut cx.provider, exchange, id, |builder| fill(&task, builder))?;
+        let datagram =
+            self.protection.request(&mut cx.provider, &self.path, exchange, id, |builder| {
+                fill(&task, builder);
+            })?;
         let flight = Flight::launch(cx, now, self.path, datagram, tries);
         self.window.in_flight = Some(InFlight { id, task, flight });
         Ok(())
@@ -195,7 +196,7 @@ impl Channel {
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(), Unsendable> {
         let AnswerTicket { exchange, id, path } = ticket;
-        let response = self.protection.response(&mut cx.provider, exchange, id, fill)?;
+        let response = self.protection.response(&mut cx.provider, &path, exchange, id, fill)?;
         cx.transmit_all(path, &response);
         self.window.answered = Some(Answered::new(id, response));
         Ok(())

@@ -214,7 +214,8 @@ impl Asked {
             let fault = PeerFault::InvalidSyntax;
             return refuse(cx, now, keys, ticket, fault, Failure::BadKeyExchange);
         };
-        let sealed = keys.protection.covered_response(&mut cx.provider, ticket.id, |builder| {
+        let (path, id) = (&ticket.path, ticket.id);
+        let sealed = keys.protection.covered_response(&mut cx.provider, path, id, |builder| {
             builder.ke(group_number(group), answer.public());
         });
         let (Ok((response, covered)), Ok(shared)) = (sealed, answer.agree()) else {
@@ -294,7 +295,7 @@ impl Asked {
         let claim = Claim::of(payloads, Role::Initiator).ok_or(Failure::WrongIdentity)?;
         let wanted = wanted_id(payloads)?;
         let fits = |connection: &&Arc<Connection>| {
-            connection.serves(path.local.ip(), path.remote.ip())
+            connection.serves(&path)
                 && connection.remote_id.accepts(&claim.id)
                 && wanted.as_ref().is_none_or(|id| connection.local_id.is_same(id))
                 && connection.proposals.iter().any(|p| p.allows(self.suite))

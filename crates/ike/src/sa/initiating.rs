@@ -252,7 +252,7 @@ impl Initiating {
             }
         };
         let knows = sa_init::knows_fragmentation(payloads);
-        let room = self.attempt.connection.fragmentation.room_on(&self.path, knows);
+        let room = self.attempt.connection.fragmentation.room(knows);
         let agreed = Agreed { suite, responder: message.header.spi_r, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(self.spi, self.flight.datagram(), &self.nonce);
         let seed = Skeyseed::initial(suite.prf, transcript.nonces(), shared);
@@ -298,7 +298,7 @@ impl Initiating {
         let state = &resume.session().state;
         let (suite, responder) = (state.suite, message.header.spi_r);
         let knows = sa_init::knows_fragmentation(payloads);
-        let room = attempt.connection.fragmentation.room_on(&asked, knows);
+        let room = attempt.connection.fragmentation.room(knows);
         let agreed = Agreed { suite, responder, nonce, datagram, room };
         let (spis, transcript) = agreed.transcript(spi, flight.datagram(), &ni);
         let keys = agreed.keys(spis, state.sk_d.resume(transcript.nonces()), &transcript);

@@ -206,7 +206,7 @@ impl Before {
             let session = self.basis.origin.into_session();
             return self.attempt.fail(cx, path, Failure::BadKeyExchange, session);
         };
-        let sealed = self.keys.protection.covered_request(&mut cx.provider, id, |builder| {
+        let sealed = self.keys.protection.covered_request(&mut cx.provider, &path, id, |builder| {
             builder.ke(group_number(group), key_exchange.public());
         });
         let Ok((request, covered)) = sealed else {

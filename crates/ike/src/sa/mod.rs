@@ -425,21 +425,22 @@ impl IkeSa {
         }
     }
 
-    /// The TCP connection that is kept for it. A stranger's is not, and a last
+    /// The TCP connections that are kept for it. A stranger's is not, and a last
     /// answer goes back the way of the question.
-    pub(crate) fn stream(&self) -> Option<StreamId> {
-        match self {
+    pub(crate) fn streams(&self) -> [Option<StreamId>; 2] {
+        let only = match self {
+            Self::Established(sa) => return sa.streams(),
+            Self::Retiring(sa) => return sa.farewell().map_or([None; 2], Self::streams),
             Self::Dialing(sa) => Some(sa.stream()),
             Self::Initiating(sa) => sa.stream(),
             Self::Intermediate(sa) => sa.path().stream(),
             Self::Authenticating(sa) => sa.path().stream(),
-            Self::Established(sa) => sa.path().stream(),
             Self::Withdrawing(sa) => sa.path.stream(),
             Self::Deleting(sa) => sa.path().stream(),
-            Self::Retiring(sa) => sa.farewell().and_then(Self::stream),
             Self::Superseded(sa) => sa.path().stream(),
             Self::HalfOpen(_) | Self::Closed(_) => None,
-        }
+        };
+        [only, None]
     }
 
     /// Its TCP connection is open, for the first time or once more: what is not

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crypto::{IkeKeys, MessageKey, Provider, SkD, SkP};
 use zeroize::Zeroizing;
 
-use crate::event::Role;
+use crate::event::{Path, Role};
 use crate::fault::{Discard, PeerFault};
 use crate::sa::datagram::Datagram;
 use crate::sa::fragments::{Datagrams, HEAD_LEN, Head, Reassembly, numbers};
@@ -38,8 +38,8 @@ pub(crate) struct Protection {
     spis: Spis,
     ours: MessageKey,
     theirs: MessageKey,
-    /// Octets above which a message goes out in fragments; `None` if the peer
-    /// does not know them.
+    /// Octets above which a message goes out in fragments, where it does not go
+    /// by TCP; `None` if the peer does not know them.
     room: Option<usize>,
     /// Of the peer's request and of its response.
     reassembly: [Option<Box<Reassembly>>; 2],
@@ -98,6 +98,9 @@ pub(crate) enum OpenFault {
     Peer(PeerFault),
 }
 
+/// The exchange of a message, its id, and whether it is a response.
+type Which = (ExchangeType, u32, bool);
+
 /// Octets that hold most messages of ours.
 const ROOM: usize = 512;
 
@@ -117,35 +120,38 @@ impl Protection {
         self.spis
     }
 
-    /// A request of ours, sealed.
+    /// A request of ours, sealed, for this way.
     pub(crate) fn request(
         &mut self,
         provider: &mut Provider,
+        path: &Path,
         exchange: ExchangeType,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<Datagrams, Unsendable> {
-        self.seal(provider, exchange, id, false, fill)
+        self.seal(provider, path, (exchange, id, false), fill)
     }
 
     /// An IKE_INTERMEDIATE request of ours, sealed, and as AUTH covers it.
     pub(crate) fn covered_request(
         &mut self,
         provider: &mut Provider,
+        path: &Path,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
-        self.seal_covered(provider, ExchangeType::INTERMEDIATE, id, false, fill)
+        self.seal_covered(provider, path, (ExchangeType::INTERMEDIATE, id, false), fill)
     }
 
     /// An IKE_INTERMEDIATE response of ours, sealed, and as AUTH covers it.
     pub(crate) fn covered_response(
         &mut self,
         provider: &mut Provider,
+        path: &Path,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
-        self.seal_covered(provider, ExchangeType::INTERMEDIATE, id, true, fill)
+        self.seal_covered(provider, path, (ExchangeType::INTERMEDIATE, id, true), fill)
     }
 
     /// Octets of a message above which it goes out in fragments.
@@ -153,49 +159,46 @@ impl Protection {
         self.room
     }
 
-    /// A response of ours, sealed.
+    /// A response of ours, sealed, for this way.
     pub(crate) fn response(
         &mut self,
         provider: &mut Provider,
+        path: &Path,
         exchange: ExchangeType,
         id: u32,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<Datagrams, Unsendable> {
-        self.seal(provider, exchange, id, true, fill)
+        self.seal(provider, path, (exchange, id, true), fill)
     }
 
     fn seal(
         &mut self,
         provider: &mut Provider,
-        exchange: ExchangeType,
-        id: u32,
-        response: bool,
+        path: &Path,
+        which: Which,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<Datagrams, Unsendable> {
-        let (header, message) = self.build(exchange, id, response, fill)?;
-        self.seal_built(provider, header, message)
+        let (header, message) = self.build(which, fill)?;
+        self.seal_built(provider, path, header, message)
     }
 
     fn seal_covered(
         &mut self,
         provider: &mut Provider,
-        exchange: ExchangeType,
-        id: u32,
-        response: bool,
+        path: &Path,
+        which: Which,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(Datagrams, Box<[u8]>), Unsendable> {
-        let (header, message) = self.build(exchange, id, response, fill)?;
+        let (header, message) = self.build(which, fill)?;
         let (head, plain) = message.split_first_chunk::<HEAD_LEN>().ok_or(Unsendable)?;
         let covered = covered(head, plain);
-        Ok((self.seal_built(provider, header, message)?, covered))
+        Ok((self.seal_built(provider, path, header, message)?, covered))
     }
 
     /// A message before it is sealed.
     fn build(
         &self,
-        exchange: ExchangeType,
-        id: u32,
-        response: bool,
+        (exchange, id, response): Which,
         fill: impl FnOnce(&mut MessageBuilder<Protected>),
     ) -> Result<(Header, Vec<u8>), Unsendable> {
         let flags = Flags { initiator: self.role == Role::Initiator, response };
@@ -208,15 +211,17 @@ impl Protection {
         Ok((header, message))
     }
 
+    /// Nothing is fragmented over TCP (RFC 9329 section 7.5).
     fn seal_built(
         &mut self,
         provider: &mut Provider,
+        path: &Path,
         header: Header,
         mut message: Vec<u8>,
     ) -> Result<Datagrams, Unsendable> {
         let plain_len = message.len().checked_sub(HEAD_LEN).ok_or(Unsendable)?;
         let len = HEAD_LEN + self.ours.sealed_len(plain_len);
-        if let Some(room) = self.room.filter(|&room| len > room) {
+        if let Some(room) = self.room.filter(|&room| len > room && path.stream().is_none()) {
             return self.fragments(provider, header, &Zeroizing::new(message), room);
         }
         self.ours.seal(provider, &mut message, HEAD_LEN).map_err(|_| Unsendable)?;

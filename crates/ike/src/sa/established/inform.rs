@@ -292,7 +292,10 @@ impl Established {
             return self.lost(cx, now);
         }
         if self.keepalive_at.is_some_and(|due| due <= now.instant) {
-            cx.outputs.push_back(Output::Keepalive(self.base.channel.path));
+            let path = self.base.channel.path;
+            // By TCP none is sent (RFC 9329 section 6.6).
+            let keepalive = path.stream().is_none().then_some(Output::Keepalive(path));
+            cx.outputs.extend(keepalive);
             self.keepalive_at = Some(now.instant + KEEPALIVE);
         }
         if self.ask_at.is_some_and(|due| due <= now.instant) {

@@ -3,13 +3,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use esp::spec::{Encapsulation, OuterPath};
+
 use super::ways::DISBELIEF;
 use super::{Established, Side};
+use crate::config::TcpUse;
 use crate::context::Context;
-use crate::event::{Gone, Path};
+use crate::event::{Gone, Path, Port};
 use crate::exchange::mobike::{self, Cookie, MAX_ADDRESSES};
 use crate::exchange::nat::{HASH_LEN, Nat};
 use crate::sa::Outcome;
+use crate::sa::dialing::Transport;
 use crate::sa::protection::Unsendable;
 use crate::sa::window::{Intent, PathTask, Task, Unanswered};
 use crate::time::Now;
@@ -22,11 +26,9 @@ const TRIES_OF_ONE_WAY: u32 = 3;
 const MAX_WAYS: usize = 16;
 
 impl Established {
-    /// Whether we may choose other addresses. A TCP connection has its own.
+    /// Whether we may choose other addresses.
     pub(super) const fn may_move(&self) -> bool {
-        self.ways.are_free()
-            && matches!(self.base.side, Side::Line { .. })
-            && self.base.channel.path.stream().is_none()
+        self.ways.are_free() && matches!(self.base.side, Side::Line { .. })
     }
 
     /// The machine's addresses or routes have changed. An SA that cannot be taken
@@ -37,13 +39,13 @@ impl Established {
         now: Now,
         source_towards: &dyn Fn(IpAddr) -> Option<IpAddr>,
     ) -> Outcome {
-        let path = self.base.channel.path;
-        let Some(way) = self.way_out(cx, source_towards) else { return self.go_on(cx, now) };
-        if way == path {
+        let Some(ends) = self.way_out(cx, source_towards) else { return self.go_on(cx, now) };
+        let (used, _) = self.ends();
+        if ends == self.ends() {
             self.stay(cx, now);
         } else if self.may_move() {
-            self.move_to(cx, now, way);
-        } else if cx.addresses.contains(&path.local.ip()) {
+            self.move_between(cx, now, ends);
+        } else if cx.addresses.contains(&used) {
             // It may still be the better address.
             self.base.channel.window.push(Intent::Liveness);
         } else {
@@ -52,13 +54,20 @@ impl Established {
         self.go_on(cx, now)
     }
 
-    /// The way that messages should go now; `None` if none leads to the peer.
+    /// The two addresses that messages go between.
+    const fn ends(&self) -> Ends {
+        let Path { local, remote, .. } = self.base.channel.path;
+        (local.ip(), remote.ip())
+    }
+
+    /// Between which addresses messages should go now; `None` if no way leads to
+    /// the peer.
     fn way_out(
         &self,
         cx: &Context,
         source_towards: &dyn Fn(IpAddr) -> Option<IpAddr>,
-    ) -> Option<Path> {
-        let path = self.base.channel.path;
+    ) -> Option<Ends> {
+        let ends @ (local, remote) = self.ends();
         let own: Vec<_> = cx.own_addresses(&self.base.connection).collect();
         let is_free = self.base.connection.local_addrs.is_empty();
         // Where the system's choice is not wanted, any other of ours will do.
@@ -67,27 +76,32 @@ impl Established {
             let others = own.iter().find(|own| own.is_ipv4() == remote.is_ipv4()).copied();
             if is_free || own.contains(&chosen) { Some(chosen) } else { others }
         };
-        let way = |remote: IpAddr| Some(self.way(source(remote)?, remote));
-        let may_stay = !is_free && own.contains(&path.local.ip());
-        if may_stay && source_towards(path.remote.ip()).is_some() {
-            return Some(path);
+        let may_stay = !is_free && own.contains(&local);
+        if may_stay && source_towards(remote).is_some() {
+            return Some(ends);
         }
-        self.remotes().find_map(way)
+        self.remotes().find_map(|remote| Some((source(remote)?, remote)))
     }
 
-    /// Between these two addresses.
-    const fn way(&self, local: IpAddr, remote: IpAddr) -> Path {
-        let path = self.base.channel.path;
+    /// By UDP between these two addresses.
+    fn way(&self, cx: &Context, (local, remote): Ends) -> Path {
+        let Path { local: ours, remote: theirs, port } = self.base.channel.path;
+        let (ports, port) = match port {
+            Port::Ike | Port::NatTraversal => ((ours.port(), theirs.port()), port),
+            Port::Tcp(_) => {
+                ((cx.nat_port, self.base.connection.remote_nat_port), Port::NatTraversal)
+            }
+        };
         Path {
-            local: SocketAddr::new(local, path.local.port()),
-            remote: SocketAddr::new(remote, path.remote.port()),
-            port: path.port,
+            local: SocketAddr::new(local, ports.0),
+            remote: SocketAddr::new(remote, ports.1),
+            port,
         }
     }
 
     /// Where the peer may be: the address in use first.
     fn remotes(&self) -> impl Iterator<Item = IpAddr> {
-        let used = self.base.channel.path.remote.ip();
+        let (_, used) = self.ends();
         let peers = self.ways.peers.iter().flatten();
         // Where we were redirected to, the configured addresses are another's.
         let is_configured = self.base.gateway.is_none();
@@ -102,9 +116,40 @@ impl Established {
         if self.may_move() && self.ways.told != cx.other_addresses(&self.base.connection, &path) {
             self.base.channel.window.push(Intent::TellAddresses);
         }
-        if self.base.channel.window.in_flight.as_ref().is_some_and(|it| it.flight.sent() > 1) {
+        let is_unheard =
+            self.base.channel.window.in_flight.as_ref().is_some_and(|it| it.flight.sent() > 1);
+        if is_unheard && path.stream().is_none() {
             self.base.channel.reroute(cx, now.instant, path);
         }
+    }
+
+    /// Goes between other addresses: by UDP first, whatever the way was before
+    /// (RFC 9329 section 7.1).
+    fn move_between(&mut self, cx: &mut Context, now: Now, ends: Ends) {
+        let way = self.way(cx, ends);
+        self.ways.dialled = None;
+        match self.base.connection.tcp {
+            TcpUse::Always => self.dial(cx, way),
+            TcpUse::Auto | TcpUse::Never => self.move_to(cx, now, way),
+        }
+    }
+
+    /// Opens a TCP connection between the addresses of `way`.
+    fn dial(&mut self, cx: &mut Context, way: Path) {
+        let remote = SocketAddr::new(way.remote.ip(), self.base.connection.remote_tcp_port);
+        self.ways.dialled = Some(cx.dial(way.local, remote));
+    }
+
+    /// The TCP connection is open, and UDP was not answered. What was asked goes
+    /// by it now, and says nothing of it yet: another request will
+    /// (RFC 9329 section 7.1).
+    pub(super) fn move_to_stream(&mut self, cx: &mut Context, now: Now, path: Path) {
+        let was_udp = self.path().stream().is_none();
+        self.ways.dialled = None;
+        self.ways.needed_tcp = true;
+        self.move_to(cx, now, path);
+        // Should an answer come by UDP after all, that is the better way.
+        self.ways.is_probing = was_udp;
     }
 
     pub(super) fn move_to(&mut self, cx: &mut Context, now: Now, path: Path) {
@@ -112,11 +157,22 @@ impl Established {
         self.ways.nats_left = DISBELIEF;
         self.base.channel.reroute(cx, now.instant, path);
         self.base.channel.window.push_first(Intent::UpdateAddresses);
-        // Of an address of the peer that is new to us we know nothing yet.
-        if path.remote == self.ways.packets.remote {
+        if self.is_known_to_lead(cx, &path) {
             self.lead(cx);
         }
         self.tell_of_move(cx);
+    }
+
+    /// Whether packets should take a way before it is answered.
+    fn is_known_to_lead(&self, cx: &Context, path: &Path) -> bool {
+        let OuterPath { local, remote, encapsulation } = self.ways.packets;
+        match encapsulation {
+            _ if path.stream().is_some() => true,
+            // The connection may still carry them, and UDP may be blocked.
+            Encapsulation::Tcp(_) => !cx.addresses.contains(&local.ip()),
+            // Of an address of the peer that is new to us we know nothing yet.
+            Encapsulation::Udp | Encapsulation::Plain => path.remote == remote,
+        }
     }
 
     /// Tells the peer which way the SA goes.
@@ -176,9 +232,10 @@ impl Established {
     }
 
     /// The way of a request of addresses without NAT traversal: there must be
-    /// no NAT on it (RFC 4555 section 3.9).
+    /// no NAT on it (RFC 4555 section 3.9). TCP minds none.
     fn no_nats(&self) -> Option<Path> {
-        (self.base.nat == Nat::NotSupported).then_some(self.base.channel.path)
+        let minds = self.base.nat == Nat::NotSupported && self.path().stream().is_none();
+        minds.then_some(self.base.channel.path)
     }
 
     /// Tells the peer our other addresses.
@@ -197,7 +254,9 @@ impl Established {
     /// How to ask for a sign of life.
     pub(super) fn liveness_check(&self) -> Intent {
         let is_behind_nat = matches!(self.base.nat, Nat::Detected { ours: true });
-        if is_behind_nat && self.may_move() { Intent::CheckMapping } else { Intent::Liveness }
+        // A NAT keeps a TCP connection where it is, or ends it.
+        let may_shift = is_behind_nat && self.path().stream().is_none();
+        if may_shift && self.may_move() { Intent::CheckMapping } else { Intent::Liveness }
     }
 
     pub(super) fn check_mapping(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
@@ -221,16 +280,38 @@ impl Established {
     }
 
     /// Sends the request in flight again if it is time; by other ways, too, when
-    /// the one of the SA seems to be broken (RFC 4555 section 3.10).
+    /// the one of the SA seems to be broken (RFC 4555 section 3.10), TCP among
+    /// them (RFC 9329 section 7.1).
     pub(super) fn retransmit(&mut self, cx: &mut Context, now: Now) -> Result<(), Unanswered> {
         let sent = |sa: &Self| sa.base.channel.window.in_flight.as_ref().map(|it| it.flight.sent());
         let before = sent(self);
         self.base.channel.retransmit(cx, now.instant)?;
         let after = sent(self);
-        if after != before && after >= Some(TRIES_OF_ONE_WAY) && self.may_move() {
+        let Some(sent) = after.filter(|_| after != before && self.may_move()) else {
+            return Ok(());
+        };
+        if sent >= TRIES_OF_ONE_WAY {
             self.probe(cx);
         }
+        if let Transport::Udp(Some(unheard)) = self.transport()
+            && sent > unheard
+        {
+            self.dial_beside(cx);
+        }
         Ok(())
+    }
+
+    /// By what a move is tried.
+    fn transport(&self) -> Transport {
+        Transport::first(self.base.connection.tcp, self.ways.needed_tcp)
+    }
+
+    /// UDP was not answered: TCP is tried beside it.
+    fn dial_beside(&mut self, cx: &mut Context) {
+        let path = self.base.channel.path;
+        if path.stream().is_none() && self.ways.dialled.is_none() {
+            self.dial(cx, path);
+        }
     }
 
     fn probe(&mut self, cx: &mut Context) {
@@ -242,13 +323,17 @@ impl Established {
         }
     }
 
-    /// All pairs of addresses that may lead to the peer, but the one in use.
+    /// All pairs of addresses that may lead to the peer by UDP, but the one in
+    /// use.
     fn other_ways(&self, cx: &Context) -> Vec<Path> {
+        if self.base.connection.tcp == TcpUse::Always {
+            return Vec::new();
+        }
         let own = cx.own_addresses(&self.base.connection).filter(mobike::is_reachable);
         let own: Vec<_> = own.take(MAX_ADDRESSES).collect();
         let to = |remote: IpAddr| {
             let fits = own.iter().filter(move |local| local.is_ipv4() == remote.is_ipv4());
-            fits.map(move |local| self.way(*local, remote))
+            fits.map(move |local| self.way(cx, (*local, remote)))
         };
         let others = self.remotes().flat_map(to).filter(|path| *path != self.base.channel.path);
         others.take(MAX_WAYS).collect()
@@ -257,12 +342,18 @@ impl Established {
     /// A response has come by `path`. If our request was sent by several ways,
     /// this is one that works.
     pub(super) fn answered_by(&mut self, cx: &mut Context, now: Now, path: Path) {
+        if path.stream().is_none() {
+            (self.ways.dialled, self.ways.needed_tcp) = (None, false);
+        }
         let is_probing = std::mem::take(&mut self.ways.is_probing);
         if is_probing && self.other_ways(cx).contains(&path) {
             self.move_to(cx, now, path);
         }
     }
 }
+
+/// Our address and the peer's.
+type Ends = (IpAddr, IpAddr);
 
 /// How the peer has seen our address.
 fn seen_as(payloads: &Payloads<'_>) -> Option<[u8; HASH_LEN]> {

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use esp::plane::Command;
-use esp::spec::{Encapsulation, OuterPath};
+use esp::spec::{Encapsulation, OuterPath, StreamId};
 
 use super::{Established, KEEPALIVE, Side};
 use crate::context::Context;
@@ -38,6 +38,11 @@ pub(super) struct Ways {
     pub(super) is_probing: bool,
     /// See [`DISBELIEF`].
     pub(super) nats_left: u8,
+    /// A TCP connection that is being opened, since UDP seems to be blocked, or
+    /// is not wanted on another network.
+    pub(super) dialled: Option<StreamId>,
+    /// TCP was needed the last time.
+    pub(super) needed_tcp: bool,
 }
 
 impl Ways {
@@ -55,6 +60,8 @@ impl Ways {
             seen_as: None,
             is_probing: false,
             nats_left: DISBELIEF,
+            dialled: None,
+            needed_tcp: stream_of(&packets).is_some(),
         }
     }
 
@@ -73,6 +80,15 @@ impl Ways {
 impl Established {
     pub(crate) const fn path(&self) -> &Path {
         &self.base.channel.path
+    }
+
+    /// The TCP connections that it needs: while it moves, packets may still go
+    /// by one, and another is being opened.
+    pub(crate) fn streams(&self) -> [Option<StreamId>; 2] {
+        match self.path().stream() {
+            Some(stream) => [Some(stream), self.ways.dialled],
+            None => [self.ways.dialled, stream_of(&self.ways.packets)],
+        }
     }
 
     /// An authentic and new request has come by this path. A peer behind a NAT
@@ -123,12 +139,16 @@ impl Established {
         }
     }
 
-    /// Our TCP connection is open again. The peer learns so by a new request,
-    /// which is more than an old one that it may have answered already (RFC 9329
-    /// section 6.1).
+    /// A TCP connection of ours is open: another one by which we wanted to move,
+    /// or our own again. The peer learns so by a new request, which is more than
+    /// an old one that it may have answered already (RFC 9329 section 6.1).
     pub(crate) fn opened(mut self: Box<Self>, cx: &mut Context, now: Now, path: Path) -> Outcome {
-        self.base.channel.window.push(Intent::Liveness);
-        self.go_by(cx, now, path);
+        if path.stream() == self.ways.dialled {
+            self.move_to_stream(cx, now, path);
+        } else if path.stream() == self.path().stream() {
+            self.base.channel.window.push(Intent::Liveness);
+            self.go_by(cx, now, path);
+        }
         self.go_on(cx, now)
     }
 
@@ -139,7 +159,7 @@ impl Established {
             (None, None) => self.base.nat == (Nat::Detected { ours: false }) && path != *former,
             // Who began the first SA opens them, and says which (RFC 9329 section 6.1).
             (Some(former), Some(new)) => self.role() == Role::Responder && former != new,
-            // Nothing that we know says so: an SA keeps its transport (section 5).
+            // It takes MOBIKE to say so (section 7.1).
             (Some(_), None) | (None, Some(_)) => false,
         };
         if follows {
@@ -180,7 +200,8 @@ impl Established {
 
     pub(super) fn tell_of_move(&self, cx: &mut Context) {
         let Path { local, remote, .. } = self.base.channel.path;
-        cx.emit(Event::Moved { connection: self.name(), sa: self.id(), local, remote });
+        let (connection, sa, tcp) = (self.name(), self.id(), self.path().stream().is_some());
+        cx.emit(Event::Moved { connection, sa, local, remote, tcp });
     }
 
     fn pretends(&self, cx: &Context, path: &Path) -> bool {
@@ -260,15 +281,15 @@ impl Established {
     ) -> (Option<Path>, Reply<'d>) {
         let Some(told) = told else { return (None, Reply::default()) };
         let hashes = if told.detects_nat { self.hashes(cx, &path) } else { None };
-        if told.is_about_addresses() && mobike::is_rewritten(payloads, &path) {
+        // A NAT is no trouble for TCP (RFC 9329 section 7.1).
+        let minds_nats = told.is_about_addresses() && path.stream().is_none();
+        if minds_nats && mobike::is_rewritten(payloads, &path) {
             let refusal = NotifyType::UNEXPECTED_NAT_DETECTED;
             return (None, told.reply(Some(refusal), hashes));
         }
         let abandons = self.hear_of_others(&told, path);
-        // An SA keeps its transport.
-        let is_same = path.stream() == self.base.channel.path.stream();
-        let is_led = told.update && is_same && matches!(self.base.side, Side::Peer { .. });
-        if is_led && !self.base.connection.serves(path.local.ip(), path.remote.ip()) {
+        let is_led = told.update && matches!(self.base.side, Side::Peer { .. });
+        if is_led && !self.base.connection.serves(&path) {
             let refusal = NotifyType::UNACCEPTABLE_ADDRESSES;
             return (None, told.reply(Some(refusal), hashes));
         }
@@ -297,11 +318,20 @@ impl Established {
             self.base.channel.reroute(cx, now.instant, path);
             self.tell_of_move(cx);
         }
-        // Where the peer is known to be, packets may go at once (section 3.7).
-        if path.remote == self.ways.packets.remote {
+        // Where the peer is known to be, packets may go at once (section 3.7);
+        // nobody opens a connection from elsewhere (RFC 9329 section 7.1).
+        if path.stream().is_some() || path.remote == self.ways.packets.remote {
             self.lead(cx);
         } else {
             self.base.channel.window.push_first(Intent::CheckPath);
         }
+    }
+}
+
+/// The TCP connection by which packets go.
+const fn stream_of(packets: &OuterPath) -> Option<StreamId> {
+    match packets.encapsulation {
+        Encapsulation::Tcp(stream) => Some(stream),
+        Encapsulation::Plain | Encapsulation::Udp => None,
     }
 }
