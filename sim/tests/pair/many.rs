@@ -1,16 +1,16 @@
 //! Many clients of one gateway.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ike::event::{Command, Event, How};
 use ike::inner::Network;
 use ike::pool::{AddressRange, PoolConfig};
 use ike::status::Holdings;
-use sim::pair::machine;
+use sim::pair::{NAT, machine};
 use sim::profile::GATEWAY;
-use sim::{Link, NodeId, Profile, World};
+use sim::{Link, Nat, NodeId, Profile, World, packet};
 
 const CLIENTS: u8 = 40;
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,6 +57,38 @@ impl Crowd {
     fn installed(&self) -> usize {
         self.world.node(self.gateway).plane.children().len()
     }
+
+    /// Each client is a machine behind one NAT from now on.
+    fn hide(&mut self) -> usize {
+        let nat = self.world.add_nat(Nat::new(NAT, 3600 * SECOND));
+        for (n, &id) in (1..).zip(&self.clients) {
+            let node = self.world.node_mut(id);
+            (node.address, node.behind) = ([192, 168, 1, n].into(), Some(nat));
+        }
+        nat
+    }
+
+    /// Where the gateway sees its clients.
+    fn seen(&self) -> BTreeSet<SocketAddr> {
+        let status = self.world.node(self.gateway).endpoint.status();
+        let sas = status.connections.into_iter().filter_map(|connection| connection.sa);
+        sas.map(|sa| sa.remote).collect()
+    }
+
+    /// A packet of each client arrives, and the answer at this client and no other.
+    fn ping_all(&mut self) {
+        let server = [10, 2, 0, 1].into();
+        for (n, id) in (1..).zip(self.clients.clone()) {
+            let inner = [10, 1, n, 2].into();
+            let there = packet::udp(inner, server, b"there");
+            let back = packet::udp(server, inner, b"back");
+            for (from, to, packet) in [(id, self.gateway, there), (self.gateway, id, back)] {
+                self.world.send_inner(from, &packet);
+                self.world.drive();
+                assert_eq!(self.world.node(to).delivered.last(), Some(&packet), "client {n}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -89,6 +121,31 @@ fn a_crowd_on_a_bad_network_comes_up_too() {
     });
     assert_eq!(up.count(), usize::from(CLIENTS));
     assert_eq!(crowd.installed(), usize::from(CLIENTS));
+}
+
+/// The machines of one home have one address outside: the gateway tells them
+/// apart by their ports and SPIs, also when the NAT gives them other ones.
+#[test]
+fn a_crowd_behind_one_nat_is_told_apart() {
+    let mut crowd = Crowd::new(Link::default());
+    let nat = crowd.hide();
+    crowd.all(Command::Up);
+    assert_eq!(crowd.ups(How::Full), usize::from(CLIENTS));
+    let before = crowd.seen();
+    assert_eq!(before.len(), usize::from(CLIENTS));
+    assert!(before.iter().all(|remote| remote.ip() == NAT));
+    crowd.ping_all();
+    crowd.world.nat(nat).restart();
+    crowd.ping_all();
+    assert!(crowd.seen().is_disjoint(&before));
+    crowd.all(Command::Suspend);
+    crowd.world.nat(nat).restart();
+    crowd.all(Command::Resume);
+    assert_eq!(crowd.ups(How::Resumed), usize::from(CLIENTS));
+    assert_eq!(crowd.seen().len(), usize::from(CLIENTS));
+    crowd.ping_all();
+    crowd.all(Command::Down);
+    assert_eq!(crowd.installed(), 0);
 }
 
 /// One connection of the gateway, for whoever has a name of its domain.
