@@ -1,15 +1,17 @@
 //! MOBIKE: an SA goes along when addresses change.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use esp::spec::Encapsulation;
 use ike::event::{Event, Gone, How};
 use ike::status::Stage;
+use sim::meddle::{self, DELAY, arrival};
 use sim::nat::Nat;
 use sim::pair::{CLIENT, NAT, Scene};
 use sim::profile::GATEWAY;
-use sim::{Arrival, Link, Pair};
+use sim::{Arrival, Link, Pair, Sent};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,20 +112,77 @@ fn what_is_lost_doubled_or_late_on_the_way_changes_nothing() {
     }
 }
 
+/// To another network, with a public address or behind a NAT, with this done to
+/// each datagram in turn: UPDATE_SA_ADDRESSES, and the gateway's check.
+fn move_at_every_position(meddle: fn(&Sent) -> Vec<Arrival>) {
+    for is_hidden in [false, true] {
+        for position in 0..4 {
+            let mut pair = joined(|_| {});
+            let nat = pair.world.add_nat(Nat::new(NAT, 120 * SECOND));
+            pair.world.meddler = Some(meddle::nth(position, meddle));
+            if is_hidden {
+                roam(&mut pair, &[address("192.168.1.2")], Some(nat));
+            } else {
+                roam(&mut pair, &[elsewhere()], None);
+            }
+            pair.world.run_for(30 * SECOND);
+            pair.world.meddler = None;
+            if is_hidden {
+                pair.assert_joined();
+                assert_eq!(remote_of_gateway(&pair), NAT, "datagram {position}");
+                assert_eq!(paths(&pair)[1].1, NAT, "datagram {position}");
+            } else {
+                assert_moved(&mut pair, elsewhere(), GATEWAY);
+            }
+            assert_eq!(moves(&mut pair.gateway_events()), 1, "datagram {position}");
+        }
+    }
+}
+
 #[test]
-fn each_datagram_of_a_move_may_be_lost_once() {
-    for lost in 0..4 {
-        let mut pair = joined(|_| {});
-        let mut left = lost;
-        pair.world.meddler = Some(Box::new(move |sent| {
-            left -= 1;
-            let arrival =
-                Arrival { after: Duration::from_millis(10), datagram: sent.datagram.clone() };
-            if left == -1 { Vec::new() } else { vec![arrival] }
-        }));
-        roam(&mut pair, &[elsewhere()], None);
-        pair.world.run_for(5 * SECOND);
-        assert_moved(&mut pair, elsewhere(), GATEWAY);
+fn any_datagram_of_a_move_may_be_lost() {
+    move_at_every_position(|_| Vec::new());
+}
+
+#[test]
+fn any_datagram_of_a_move_may_come_twice_or_late() {
+    move_at_every_position(|sent| vec![arrival(DELAY, sent), arrival(DELAY * 3 / 2, sent)]);
+    move_at_every_position(|sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)]);
+    move_at_every_position(|sent| vec![arrival(DELAY * 3, sent)]);
+    move_at_every_position(|sent| vec![arrival(SECOND * 3 / 4, sent)]);
+    move_at_every_position(|sent| vec![arrival(3 * SECOND, sent)]);
+}
+
+/// An address more, and one less: the peer is told, by one exchange each.
+#[test]
+fn any_datagram_of_a_list_of_addresses_may_be_lost_or_come_twice_or_late() {
+    let meddlers: [fn(&Sent) -> Vec<Arrival>; 4] = [
+        |_| Vec::new(),
+        |sent| vec![arrival(DELAY, sent), arrival(DELAY * 3 / 2, sent)],
+        |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)],
+        |sent| vec![arrival(3 * SECOND, sent)],
+    ];
+    for meddle in meddlers {
+        for position in 0..4 {
+            let mut pair = joined(|_| {});
+            pair.world.meddler = Some(meddle::nth(position, meddle));
+            roam(&mut pair, &[CLIENT, elsewhere()], None);
+            pair.world.run_for(SECOND);
+            roam(&mut pair, &[CLIENT], None);
+            pair.world.run_for(30 * SECOND);
+            pair.world.meddler = None;
+            assert_moved(&mut pair, CLIENT, GATEWAY);
+            assert_eq!(moves(&mut pair.gateway_events()), 0);
+            let headers = pair.world.trace.iter().filter_map(|sent| sent.datagram.header());
+            let requests: BTreeSet<_> = headers
+                .filter(|header| !header.flags.response)
+                .map(|header| header.message_id)
+                .collect();
+            assert_eq!(requests.len(), 2, "datagram {position}");
+            // Nothing of it is in the way of a move.
+            roam(&mut pair, &[elsewhere()], None);
+            assert_moved(&mut pair, elsewhere(), GATEWAY);
+        }
     }
 }
 

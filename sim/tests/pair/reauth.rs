@@ -187,15 +187,17 @@ fn it_happens_again_and_again() {
 }
 
 fn at_every_position(meddler: impl Fn(usize) -> Meddler) {
-    for position in 0..9 {
-        let mut pair = Pair::joined(by_client);
-        // Of the datagrams on their way now, none is of the next set-up.
-        assert!(wait_for_attempt(&mut pair, TEN));
-        pair.world.meddler = Some(meddler(position));
-        pair.world.run_for(MINUTE);
-        assert!(!set_ups(&pair).is_empty(), "datagram {position}");
-        assert_eq!(ends(&pair, pair.client), [Gone::Replaced], "datagram {position}");
-        check(pair);
+    for told in BOTH {
+        for position in 0..9 {
+            let mut pair = Pair::joined(told);
+            // Of the datagrams on their way now, none is of the next set-up.
+            assert!(wait_for_attempt(&mut pair, TEN));
+            pair.world.meddler = Some(meddler(position));
+            pair.world.run_for(MINUTE);
+            assert!(!set_ups(&pair).is_empty(), "datagram {position}");
+            assert_eq!(ends(&pair, pair.client), [Gone::Replaced], "datagram {position}");
+            check(pair);
+        }
     }
 }
 
