@@ -30,11 +30,12 @@ pub(crate) enum Scenario {
     Fallback,
     Renewal,
     Liveness,
+    RestartedGateway,
     DownByClient,
     DownByGateway,
 }
 
-pub(crate) const ALL: [Scenario; 18] = [
+pub(crate) const ALL: [Scenario; 19] = [
     Scenario::SetUp,
     Scenario::SetUpWithAnotherGroup,
     Scenario::SetUpWithCookie,
@@ -51,6 +52,7 @@ pub(crate) const ALL: [Scenario; 18] = [
     Scenario::Fallback,
     Scenario::Renewal,
     Scenario::Liveness,
+    Scenario::RestartedGateway,
     Scenario::DownByClient,
     Scenario::DownByGateway,
 ];
@@ -104,6 +106,14 @@ impl Scenario {
                 scene.client.liveness = Some(Duration::from_secs(10));
                 scene.gateway.liveness = Some(Duration::from_secs(15));
             }),
+            // It shows the token of the SA that it has lost (RFC 6290).
+            Self::RestartedGateway => {
+                let mut pair =
+                    Pair::joined(|scene| scene.client.liveness = Some(Duration::from_secs(10)));
+                pair.restart_gateway();
+                pair.forget_past();
+                pair
+            }
             Self::SuspendAndResume | Self::DownByClient | Self::DownByGateway => {
                 Pair::joined(|_| {})
             }
@@ -141,7 +151,7 @@ impl Scenario {
             | Self::ResumeInTheOtherForm
             | Self::Fallback => pair.resume(),
             Self::SuspendAndResume => pair.suspend().and_then(|()| pair.resume()),
-            Self::Renewal | Self::Liveness => {
+            Self::Renewal | Self::Liveness | Self::RestartedGateway => {
                 pair.world.run_for(Duration::from_secs(16));
                 Ok(())
             }
