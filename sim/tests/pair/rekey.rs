@@ -312,6 +312,31 @@ fn every_datagram_may_come_late() {
     delay_each(plain, 8);
 }
 
+/// The end of a child that the other side is replacing, at every step of that,
+/// and any datagram lost: both sides have one child in the end.
+#[test]
+fn a_child_may_end_on_one_side_while_the_other_replaces_it() {
+    for by_client in [true, false] {
+        for steps in 0..10 {
+            for lost in std::iter::once(None).chain((0..10).map(Some)) {
+                let mut pair = Pair::joined(plain);
+                let (client, gateway) = (pair.client, pair.gateway);
+                let (rekeys, ends) = if by_client { (client, gateway) } else { (gateway, client) };
+                let child = *pair.world.node(ends).plane.children().keys().next().unwrap();
+                pair.world.meddler = lost.map(|lost| meddle::nth(lost, |_| Vec::new()));
+                rekey(&mut pair, rekeys, RekeyWhat::Children);
+                pair.world.run_for(DELAY / 2 * steps);
+                let plane = &mut pair.world.node_mut(ends).plane;
+                if plane.children().contains_key(&child) {
+                    plane.raise(PlaneEvent::Expired(child, Limit::Hard));
+                }
+                pair.world.run_for(60 * SECOND);
+                check(pair);
+            }
+        }
+    }
+}
+
 #[test]
 fn both_sides_rekey_at_every_offset() {
     let (step, patience) = (DELAY / 2, 40 * SECOND);

@@ -223,6 +223,59 @@ fn any_lost_datagram_of_rekeys_of_both_is_made_up_for() {
     }
 }
 
+/// The end of a child, its Delete and the next one, by either side.
+#[test]
+fn any_lost_doubled_or_late_datagram_of_the_end_of_a_child_is_made_up_for() {
+    let meddlers: [fn(usize) -> Meddler; 5] = [
+        |n| meddle::nth(n, |_| Vec::new()),
+        |n| meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(DELAY * 3 / 2, sent)]),
+        |n| meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)]),
+        |n| meddle::nth(n, |sent| vec![arrival(DELAY * 3, sent)]),
+        |n| meddle::nth(n, |sent| vec![arrival(3 * SECOND, sent)]),
+    ];
+    for meddler in meddlers {
+        for by_client in [true, false] {
+            for position in 0..4 {
+                let mut pair = Pair::joined(with_lab);
+                let before = children(&pair);
+                let id = if by_client { pair.client } else { pair.gateway };
+                let child = *pair.world.node(id).plane.children().keys().next().unwrap();
+                pair.world.meddler = Some(meddler(position));
+                pair.world.node_mut(id).plane.raise(PlaneEvent::Expired(child, Limit::Hard));
+                pair.world.run_for(30 * SECOND);
+                let after = children(&pair);
+                let same = before.iter().filter(|child| after.contains(child)).count();
+                assert_eq!((same, after.len()), (1, 2), "{by_client} {position}");
+                check(pair);
+            }
+        }
+    }
+}
+
+/// The second child is being asked for when the gateway replaces the first, or
+/// the IKE SA: at every step of the set-up, and any datagram after it lost.
+#[test]
+fn a_child_may_be_asked_for_while_the_gateway_replaces_what_there_is() {
+    for what in [RekeyWhat::Children, RekeyWhat::IkeSa] {
+        for steps in 0..8 {
+            for lost in std::iter::once(None).chain((0..10).map(Some)) {
+                let mut pair = Pair::with(with_lab);
+                let up = pair.begin(Command::Up(pair.name()));
+                let gateway = pair.gateway;
+                let has_child =
+                    |world: &sim::World| !world.node(gateway).plane.children().is_empty();
+                assert!(pair.world.drive_until(SECOND, has_child));
+                pair.world.run_for(DELAY / 2 * steps);
+                pair.world.meddler = lost.map(|lost| meddle::nth(lost, |_| Vec::new()));
+                rekey(&mut pair, gateway, what);
+                pair.world.run_for(60 * SECOND);
+                assert_eq!(pair.finish(up), Ok(()), "{what:?} {steps} {lost:?}");
+                check(pair);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_child_at_its_end_is_made_anew_and_the_other_is_not_touched() {
     for name in ["net", "lab"] {
