@@ -106,6 +106,15 @@ impl Scripted {
     /// Answers an IKE_SA_INIT request: the peer and what to send.
     #[must_use]
     pub fn answering(request: &[u8]) -> (Self, Vec<u8>) {
+        Self::answering_with(request, |_| {})
+    }
+
+    /// As [`Self::answering`], with more in it.
+    #[must_use]
+    pub fn answering_with(
+        request: &[u8],
+        more: impl FnOnce(&mut MessageBuilder),
+    ) -> (Self, Vec<u8>) {
         let message = Message::parse(request).unwrap();
         let mut provider = Provider::seeded(4713);
         let spis = (message.header.spi_i, IkeSpi(provider.array()));
@@ -113,6 +122,7 @@ impl Scripted {
         let mut builder = first_message(spis, ExchangeType::SA_INIT, true);
         offer_ike(&mut builder);
         builder.ke(group_number(SUITE.group), exchange.public()).nonce(&NONCE);
+        more(&mut builder);
         let response = builder.finish().unwrap();
         let first = [request.to_vec(), response.clone()];
         let nonces = [message.payloads.nonce().unwrap().to_vec(), NONCE.to_vec()];

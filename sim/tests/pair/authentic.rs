@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crypto::{Group, Provider, SkD};
 use ike::config::Childless;
-use ike::event::{Command, Event, FallBack, Gone, How, RequestId, Role, SessionEnd};
+use ike::event::{Command, Event, FallBack, Gone, How, RekeyWhat, RequestId, Role, SessionEnd};
 use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
 use ike::proposal::{EspProposal, group_number};
@@ -69,13 +69,22 @@ impl Client {
     }
 
     /// One of its connections.
-    fn beginning(mut pair: Pair, name: Arc<str>) -> (Self, Opened) {
+    fn beginning(pair: Pair, name: Arc<str>) -> (Self, Opened) {
+        Self::answered_with(pair, name, |_| {})
+    }
+
+    /// The answer to its IKE_SA_INIT has this, too.
+    fn answered_with(
+        mut pair: Pair,
+        name: Arc<str>,
+        more: impl FnOnce(&mut MessageBuilder),
+    ) -> (Self, Opened) {
         let gateway = pair.gateway;
         pair.world.node_mut(gateway).offline = true;
         let said = pair.world.trace.len();
         let request = pair.begin(Command::Up(name));
         let first = pair.world.trace[said].datagram.ike().unwrap().clone();
-        let (gateway, response) = Scripted::answering(&first);
+        let (gateway, response) = Scripted::answering_with(&first, more);
         let mut client = Self { pair, gateway, request };
         let auth = client.hear(&response).expect("IKE_AUTH");
         let auth = client.gateway.open(&auth);
@@ -412,6 +421,40 @@ fn a_follow_up_without_a_value_of_its_group_breaks_the_protocol() {
         client.pair.world.run_for(SECOND);
         assert_eq!(client.pair.world.node(client.pair.client).endpoint.holdings().spis, 0);
     }
+}
+
+/// RFC 7296 section 1.3: with the group that is named, and not with the same
+/// one again and again.
+#[test]
+fn a_successor_is_asked_for_again_in_the_group_that_the_peer_names_and_only_once() {
+    let (mut client, _) = Client::of(Pair::with(|scene| {
+        scene.client.local_addrs = vec![CLIENT];
+        scene.client.ike = vec!["aes256gcm16-prfsha384-x25519-ecp256"];
+    }));
+    client.accept(child);
+    assert_eq!(client.end(), Ok(()));
+    let said = client.pair.world.trace.len();
+    let name = client.pair.name();
+    client.pair.begin(Command::Rekey(name, RekeyWhat::IkeSa));
+    let first = client.pair.world.trace[said].datagram.ike().unwrap().clone();
+    let group = |client: &Client, octets: &[u8]| {
+        client.gateway.open(octets).payloads().ke().map(|ke| ke.group)
+    };
+    assert_eq!(group(&client, &first), Some(group_number(Group::X25519)));
+    let exchange = ExchangeType::CREATE_CHILD_SA;
+    let wants = |client: &mut Client, message_id| {
+        let data = group_number(Group::P256).0.to_be_bytes();
+        let answer = client.gateway.seal((exchange, message_id, true), |builder| {
+            builder.notify(NotifyType::INVALID_KE_PAYLOAD, &data);
+        });
+        client.hear(&answer)
+    };
+    let second = wants(&mut client, 2).expect("another request");
+    assert_eq!(group(&client, &second), Some(group_number(Group::P256)));
+    assert_eq!(wants(&mut client, 3), None);
+    let has_failed = |event: &Event| matches!(event, Event::RekeyFailed { .. });
+    assert!(client.pair.client_events().any(has_failed));
+    assert_eq!(client.pair.status().stage, Stage::Up);
 }
 
 #[test]
@@ -841,6 +884,46 @@ fn a_request_without_a_child_is_refused_where_there_must_be_one() {
         let response = gateway.authenticate(|_| {});
         assert!(response.payloads().auth().is_some() && response.payloads().sa().is_none());
         assert_eq!(has(&response, NotifyType::INVALID_SYNTAX), is_refused);
+    }
+}
+
+/// RFC 8784 section 3: who has said USE_PPK names one, and answers with
+/// PPK_IDENTITY if it is mixed in.
+#[test]
+fn who_says_that_it_uses_a_ppk_and_then_names_none_is_refused() {
+    const PPK: (&str, &str) = ("one", "0123456789abcdef0123456789abcdef");
+    for required in [true, false] {
+        let pair = Pair::with(|scene| {
+            scene.gateway.ppks = vec![PPK];
+            scene.gateway.ppk_required = required;
+        });
+        let mut gateway = Gateway::of(pair, |builder| {
+            builder.notify(NotifyType::USE_PPK, &[]);
+        });
+        let response = gateway.authenticate(child);
+        assert!(has(&response, NotifyType::AUTHENTICATION_FAILED));
+        assert_eq!(gateway.failures(), [Failure::NoPpk]);
+    }
+    for required in [true, false] {
+        let pair = Pair::with(|scene| {
+            scene.client.local_addrs = vec![CLIENT];
+            (scene.client.ppks, scene.client.ppk_id) = (vec![PPK], Some(PPK.0));
+            scene.client.ppk_required = required;
+        });
+        let name = pair.name();
+        let (mut client, auth) = Client::answered_with(pair, name, |builder| {
+            builder.notify(NotifyType::USE_PPK, &[]);
+        });
+        assert!(has(&auth, NotifyType::PPK_IDENTITY));
+        assert_eq!(has(&auth, NotifyType::NO_PPK_AUTH), !required);
+        let said = client.accept(child);
+        if required {
+            let told = client.gateway.open(&said.expect("a word"));
+            assert!(has(&told, NotifyType::AUTHENTICATION_FAILED));
+            assert_eq!(client.failure(), Failure::NoPpk);
+        } else {
+            assert_eq!((said, client.end()), (None, Ok(())));
+        }
     }
 }
 

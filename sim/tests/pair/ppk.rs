@@ -93,8 +93,6 @@ fn a_ppk_is_used_where_both_have_it_and_missed_where_it_must_be() {
     }
 }
 
-/// A PPK that both sides know by its name is used, also where they could do
-/// without: another key under the same name does not go unnoticed.
 /// Clients of one gateway by two connections, each with a PPK of its own.
 #[test]
 fn of_several_connections_that_one_is_meant_whose_ppk_is_named() {
@@ -132,6 +130,8 @@ fn of_several_connections_that_one_is_meant_whose_ppk_is_named() {
     }
 }
 
+/// A PPK that both sides know by its name is used, also where they could do
+/// without: another key under the same name does not go unnoticed.
 #[test]
 fn two_keys_of_one_name_do_not_fit() {
     for required in [true, false] {
