@@ -74,6 +74,19 @@ fn aes_gcm_opens_the_cases_of_its_specification() {
     }
 }
 
+/// RFC 7634 appendix B.
+#[test]
+fn chacha20_poly1305_opens_the_message_of_rfc_7634() {
+    let key: Vec<u8> = (0x80..0xa0).chain(0xa0..0xa4).collect();
+    let key = MessageKey::new(IkeCipher::ChaCha20Poly1305, &key, &[]);
+    let header = hex("c0c1c2c3c4c5c6c7 d0d1d2d3d4d5d6d7 2e202500 00000009 00000045 29000029");
+    let sealed =
+        hex("1011121314151617 610394701f8d017f7c12924889 6b71bfe25236efd7cdc670669063 15b2");
+    let mut message = [header.clone(), sealed].concat();
+    let range = key.open(&mut message, header.len()).unwrap();
+    assert_eq!(message[range], hex("0000000c 00004001 0000000a"));
+}
+
 /// RFC 3602 section 4, cases 1 to 4, and SP 800-38A F.2.3 and F.2.5.
 #[test]
 fn aes_cbc_gives_the_answers_of_rfc_3602_and_sp_800_38a() {
