@@ -9,7 +9,7 @@ use ike::config::Childless;
 use ike::event::{Command, Event, FallBack, Gone, How, RekeyWhat, RequestId, Role, SessionEnd};
 use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
-use ike::proposal::{EspProposal, group_number};
+use ike::proposal::{EspProposal, IkeProposal, group_number};
 use ike::status::Stage;
 use ike::wire::{
     CertEncoding, ExchangeType, GatewayId, Header, Message, MessageBuilder, NewProposal, Notify,
@@ -457,6 +457,47 @@ fn a_successor_is_asked_for_again_in_the_group_that_the_peer_names_and_only_once
     assert_eq!(client.pair.status().stage, Stage::Up);
 }
 
+/// Asks for a successor of the IKE SA, with a value of this group.
+fn ask_for_successor(client: &mut Client, id: u32, offer: &str, group: Group) -> Opened {
+    let transforms: Vec<_> = offer.parse::<IkeProposal>().unwrap().transforms().collect();
+    let value = Provider::seeded(3).key_exchange(group).unwrap();
+    client.asked((ExchangeType::CREATE_CHILD_SA, id), |builder| {
+        let (protocol, spi) = (Protocol::IKE, &[7; 8]);
+        builder.sa(&[NewProposal { number: 1, protocol, spi, transforms: &transforms }]);
+        builder.nonce(&[1; 32]).ke(group_number(group), value.public());
+    })
+}
+
+/// Asks for a child of these networks.
+fn ask_for_child(client: &mut Client, id: u32, esp: &str, [theirs, ours]: [&str; 2]) -> Opened {
+    let transforms: Vec<_> = esp.parse::<EspProposal>().unwrap().transforms().collect();
+    client.asked((ExchangeType::CREATE_CHILD_SA, id), |builder| {
+        let (protocol, spi) = (Protocol::ESP, &[0, 0, 0x20, 0]);
+        builder.sa(&[NewProposal { number: 1, protocol, spi, transforms: &transforms }]);
+        builder.nonce(&[1; 32]).ts_i(&[subnet(theirs)]).ts_r(&[subnet(ours)]);
+    })
+}
+
+/// RFC 7296 sections 1.3, 2.7 and 2.9.
+#[test]
+fn a_request_that_cannot_be_met_is_told_why_and_the_sa_stays() {
+    let mut client = Client::up();
+    let unknown = ask_for_successor(&mut client, 0, "aes128gcm16-prfsha512-ecp384", Group::P384);
+    assert!(has(&unknown, NotifyType::NO_PROPOSAL_CHOSEN));
+    let both = "aes256gcm16-prfsha384-x25519-ecp384";
+    let other_group = ask_for_successor(&mut client, 1, both, Group::P384);
+    let wanted = other_group.payloads().notify(NotifyType::INVALID_KE_PAYLOAD).unwrap();
+    assert_eq!(wanted.data, group_number(Group::X25519).0.to_be_bytes());
+    let traffic = ["10.2.0.0/16", "10.1.0.2/32"];
+    let unknown = ask_for_child(&mut client, 2, "aes128-sha256", traffic);
+    assert!(has(&unknown, NotifyType::NO_PROPOSAL_CHOSEN));
+    let elsewhere = ask_for_child(&mut client, 3, "aes256gcm16", ["10.9.0.0/16", traffic[1]]);
+    assert!(has(&elsewhere, NotifyType::TS_UNACCEPTABLE));
+    let good = ask_for_child(&mut client, 4, "aes256gcm16", traffic);
+    assert!(good.payloads().sa().is_some());
+    assert_eq!(client.pair.status().stage, Stage::Up);
+}
+
 #[test]
 fn a_request_for_a_child_without_a_nonce_breaks_the_protocol() {
     let mut client = Client::up();
@@ -616,17 +657,34 @@ fn a_move_whose_cookie_comes_back_otherwise_ends_the_sa() {
     assert!(is_down(&client, Gone::PeerFault), "no cookie at all");
 }
 
+/// What NO_NATS_ALLOWED says of a request from there to the gateway.
+fn ends(from: IpAddr) -> Vec<u8> {
+    let octets = [from, GATEWAY].map(|address| match address {
+        IpAddr::V4(it) => it.octets(),
+        IpAddr::V6(_) => unreachable!("the scene has IPv4"),
+    });
+    [octets.concat(), [500_u16.to_be_bytes(); 2].concat()].concat()
+}
+
+/// RFC 4555 section 3.9.
+#[test]
+fn who_forbids_nats_is_told_that_its_address_was_rewritten() {
+    for (from, is_refused) in [(CLIENT, false), (elsewhere(), true)] {
+        let mut gateway = Gateway::new(|_| {});
+        let response = gateway.authenticate(|builder| {
+            builder.notify(NotifyType::MOBIKE_SUPPORTED, &[]);
+            builder.notify(NotifyType::NO_NATS_ALLOWED, &ends(from));
+            child(builder);
+        });
+        assert_eq!(has(&response, NotifyType::UNEXPECTED_NAT_DETECTED), is_refused);
+        assert_eq!(gateway.pair.served().len(), usize::from(!is_refused));
+    }
+}
+
 #[test]
 fn without_nat_traversal_nats_are_forbidden_wherever_addresses_are_told() {
     let forbidden = |opened: &Opened| {
         opened.payloads().notify(NotifyType::NO_NATS_ALLOWED).map(|notify| notify.data.to_vec())
-    };
-    let ends = |local: IpAddr| {
-        let octets = [local, GATEWAY].map(|address| match address {
-            IpAddr::V4(it) => it.octets(),
-            IpAddr::V6(_) => unreachable!("the scene has IPv4"),
-        });
-        [octets.concat(), [500_u16.to_be_bytes(); 2].concat()].concat()
     };
     let (_, auth) = mobile();
     assert_eq!(forbidden(&auth), Some(ends(CLIENT)));
