@@ -45,12 +45,23 @@ impl Authority {
 
     /// A certificate for this domain name, valid for that long before and
     /// after the world begins, and its key.
-    pub fn issue(&mut self, name: &str, (before, after): (Duration, Duration)) -> Credential {
+    pub fn issue(&mut self, name: &str, valid: (Duration, Duration)) -> Credential {
+        let subject = format!("O=Example, CN={name}");
+        self.issue_for(&subject, vec![AlternativeName::Dns(name.into())], valid)
+    }
+
+    /// As [`Self::issue`], for this subject and these names.
+    pub fn issue_for(
+        &mut self,
+        subject: &str,
+        names: Vec<AlternativeName>,
+        (before, after): (Duration, Duration),
+    ) -> Credential {
         let key = key(&mut self.provider);
         let request = Request {
-            names: vec![AlternativeName::Dns(name.into())],
+            names,
             validity: (beginning() - before, beginning() + after),
-            ..request(&format!("O=Example, CN={name}"), Role::Peer)
+            ..request(subject, Role::Peer)
         };
         let by = issue::Authority { certificate: &self.certificate, key: &self.key };
         let certificate = by.issue(&request, &key, &mut self.provider).unwrap();

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ike::config::{LocalAuth, RemoteAuth};
 use ike::event::{Event, How};
 use ike::fault::Failure;
+use ike::identity::Id;
 use ike::status::Stage;
+use pki::issue::AlternativeName;
 use pki::{Credential, Revocation, Trust};
 use sim::certificates::{Authority, Certified, YEAR};
 use sim::meddle::{self, DELAY, arrival};
@@ -209,6 +211,43 @@ fn a_client_that_takes_anothers_name_is_refused() {
     let mut ends = Ends::new();
     ends.client = ends.authority.issue("mallory.example", VALID);
     assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Identity));
+}
+
+#[test]
+fn a_client_may_go_by_any_name_in_its_certificate_and_by_no_other() {
+    let go_by = |id: &str| {
+        let mut ends = Ends::new();
+        let names = vec![
+            AlternativeName::Dns("laptop.example".into()),
+            AlternativeName::Email("user@client.example".into()),
+            AlternativeName::Address("192.0.2.10".parse().unwrap()),
+            AlternativeName::Address("2001:db8::10".parse().unwrap()),
+        ];
+        ends.client = ends.authority.issue_for("O=Example, CN=laptop", names, VALID);
+        Pair::with(|scene| {
+            ends.equip(scene);
+            scene.client.local_id = id.into();
+        })
+    };
+    let good = [
+        "O=Example, CN=laptop",
+        "laptop.example",
+        "user@client.example",
+        "192.0.2.10",
+        "2001:db8::10",
+    ];
+    for id in good {
+        let mut pair = go_by(id);
+        pair.up().unwrap();
+        let peer = pair.served().remove(0).sa.unwrap().remote_id.unwrap();
+        assert_eq!(peer.parse::<Id>(), id.parse());
+        pair.suspend().unwrap();
+        pair.resume().unwrap();
+        pair.assert_up_by(How::Resumed);
+    }
+    for id in ["O=Example, CN=desktop", "example", "root@client.example", "192.0.2.11"] {
+        assert_eq!(failure(go_by(id)), gateway_says(pki::Refusal::Identity), "{id}");
+    }
 }
 
 #[test]
