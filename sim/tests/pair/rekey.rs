@@ -9,7 +9,7 @@ use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
 use sim::meddle::{self, DELAY, arrival};
 use sim::world::Meddler;
-use sim::{NodeId, Pair, Scene};
+use sim::{Arrival, NodeId, Pair, Scene, Sent};
 
 const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const BOTH: [RekeyWhat; 2] = [RekeyWhat::Children, RekeyWhat::IkeSa];
@@ -154,7 +154,10 @@ pub(crate) fn stream_over_a_rekey(
     what: RekeyWhat,
     by_client: bool,
 ) -> Pair {
-    let mut pair = Pair::joined(scene);
+    stream_with(Pair::joined(scene), packets, what, by_client)
+}
+
+fn stream_with(mut pair: Pair, packets: usize, what: RekeyWhat, by_client: bool) -> Pair {
     let (client, gateway) = (pair.client, pair.gateway);
     let there = sim::packet::udp([10, 1, 0, 2].into(), [10, 2, 0, 1].into(), b"there");
     let back = sim::packet::udp([10, 2, 0, 1].into(), [10, 1, 0, 2].into(), b"back");
@@ -407,6 +410,23 @@ fn no_packet_is_lost_while_keys_are_replaced() {
     for what in BOTH {
         for by_client in [true, false] {
             check(stream_over_a_rekey(plain, 400, what, by_client));
+        }
+    }
+}
+
+#[test]
+fn no_packet_is_lost_with_any_datagram_of_a_rekey() {
+    let lost: fn(&Sent) -> Vec<Arrival> = |_| Vec::new();
+    let late: fn(&Sent) -> Vec<Arrival> = |sent| vec![arrival(SECOND * 3 / 4, sent)];
+    for (what, by_client) in BOTH.into_iter().flat_map(|what| [(what, true), (what, false)]) {
+        for (meddling, position) in
+            [lost, late].into_iter().flat_map(|it| (0..4).map(move |n| (it, n)))
+        {
+            let mut pair = Pair::joined(plain);
+            pair.world.meddler = Some(meddle::nth(position, meddling));
+            let pair = stream_with(pair, 3000, what, by_client);
+            assert_eq!(told(&pair, pair.gateway, what), 1);
+            check(pair);
         }
     }
 }
