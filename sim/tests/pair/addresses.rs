@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use esp::spec::Prefix;
 use ike::event::{Event, Gone, How};
 use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
@@ -78,6 +79,17 @@ fn name_servers_of_the_families_that_were_asked_for_come_with_it() {
     assert_eq!(given.network.dns, [ip("10.2.0.53")]);
     assert_eq!(given.network.domains, ["corp.example".parse().unwrap()]);
     assert_eq!(pair.status().assigned.as_ref(), Some(given));
+}
+
+#[test]
+fn what_lies_behind_the_gateway_is_told() {
+    let subnets = [("10.2.0.0", 16), ("10.9.0.0", 24)];
+    let subnets = subnets.map(|(address, len)| Prefix { address: ip(address), len });
+    let pair = Pair::joined(|scene| {
+        dynamic(scene);
+        scene.gateway.pools[0].network.subnets = subnets.to_vec();
+    });
+    assert_eq!(pair.world.node(pair.client).inner[&pair.name()].network.subnets, subnets);
 }
 
 #[test]
