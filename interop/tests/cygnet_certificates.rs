@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
-use control::{CertificateFault, Failure, How, State, What};
+use anyhow::{Context as _, Result, bail, ensure};
+use control::{CertificateFault, CertificateRefused, Failure, How, State, What};
 use interop::{Cygnet, Tunnel, story};
 
 #[test]
@@ -39,12 +39,17 @@ fn certificates_made_by_the_command_set_up_a_tunnel_until_they_are_revoked() -> 
         gateway.restart_with(&config.replace(trust, &strict))?;
         ensure!(client.up().is_err(), "a revoked certificate has convinced");
         let why = gateway.wait_for_event("failed", |what| match what {
-            What::Failed { why, .. } => Some(*why),
+            What::Failed { why, .. } => Some(why.clone()),
             _ => None,
         })?;
-        assert_eq!(why, Failure::Certificate(CertificateFault::Revoked));
+        let Failure::Certificate(CertificateRefused { check, subject }) = why else {
+            bail!("not for its certificate: {why}")
+        };
+        assert_eq!(check, CertificateFault::Revoked);
+        let subject = subject.context("the event names no certificate")?;
+        assert!(subject.contains(tunnel.local.id.trim_start_matches('@')), "{subject}");
         let told = client.wait_for_event("failed", |what| match what {
-            What::Failed { why, .. } => Some(*why),
+            What::Failed { why, .. } => Some(why.clone()),
             _ => None,
         })?;
         assert_eq!(told, Failure::RefusedByPeer, "the peer is not told why");

@@ -142,7 +142,7 @@ fn is_refused(world: &World, ours: &Tunnel, theirs: &Tunnel, failure: Failure) -
     let refusal = strongswan.initiate().expect_err("an SA with a stranger");
     assert!(format!("{refusal:#}").contains("AUTHENTICATION_FAILED"), "{refusal:#}");
     let why = cygnet.wait_for_event("failed", |what| match what {
-        What::Failed { why, .. } => Some(*why),
+        What::Failed { why, .. } => Some(why.clone()),
         _ => None,
     })?;
     assert_eq!(why, failure);

@@ -67,7 +67,7 @@ impl Ends {
     /// Why the set-up that we have answered failed.
     fn failure(&mut self) -> Result<Failure> {
         self.cygnet.wait_for_event("a failure", |what| match what {
-            What::Failed { why, .. } => Some(*why),
+            What::Failed { why, .. } => Some(why.clone()),
             _ => None,
         })
     }

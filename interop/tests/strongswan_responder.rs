@@ -380,7 +380,7 @@ fn refused(dut: &Namespace, mut cygnet: Cygnet, said: &str, failure: Failure) ->
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.complaint.contains(said), "{answer:?}");
     let why = cygnet.wait_for_event("failed", |what| match what {
-        What::Failed { why, .. } => Some(*why),
+        What::Failed { why, .. } => Some(why.clone()),
         _ => None,
     })?;
     assert_eq!(why, failure);

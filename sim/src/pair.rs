@@ -146,7 +146,7 @@ impl Pair {
         let is_done = |world: &World| world.node(client).replies.contains_key(&request);
         assert!(self.world.drive_until(PATIENCE, is_done), "{request:?} is not answered");
         self.world.drive();
-        self.world.node(client).replies[&request]
+        self.world.node(client).replies[&request].clone()
     }
 
     /// Brings the connection up.

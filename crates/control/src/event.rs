@@ -484,8 +484,19 @@ pub enum CertificateFault {
     Unknown,
 }
 
+/// A check of a peer's certificates that has failed, and on which of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateRefused {
+    /// Which check.
+    pub check: CertificateFault,
+    /// The subject of the certificate, of the peer or an authority of its chain;
+    /// none where that is not certain, or it has no subject. Cut where it is long.
+    #[serde(default)]
+    pub subject: Option<String>,
+}
+
 /// Why a set-up failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failure {
     /// Nobody answered.
@@ -505,7 +516,7 @@ pub enum Failure {
     /// The peer proves itself in another way than configured.
     OtherMethod,
     /// The peer's certificate does not convince.
-    Certificate(CertificateFault),
+    Certificate(CertificateRefused),
     /// Our key makes no signature that the peer can verify.
     NoCommonSignature,
     /// The peer is somebody else than configured.
@@ -834,6 +845,13 @@ impl fmt::Display for CertificateFault {
     }
 }
 
+impl fmt::Display for CertificateRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.check)?;
+        self.subject.as_ref().map_or(Ok(()), |subject| write!(f, " ({subject})"))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -849,7 +867,7 @@ impl fmt::Display for Failure {
                 "the peer's proof of identity is wrong: check the secret or the key"
             }
             Self::OtherMethod => "the peer authenticates in another way than configured",
-            Self::Certificate(fault) => return fault.fmt(f),
+            Self::Certificate(refused) => return refused.fmt(f),
             Self::NoCommonSignature => "the peer can verify no signature that our key can make",
             Self::WrongIdentity => "the peer's identity is not the configured one",
             Self::NoSecret => "no secret is configured for the peer's identity",
@@ -915,6 +933,14 @@ mod tests {
             line(json!({"time": 1, "event": "failed", "connection": null, "role": "initiator",
                 "remote": "192.0.2.1:500", "why": {"notify": 14}})),
             "set-up with 192.0.2.1:500 failed: the peer answered with error notify 14"
+        );
+        let subject = "O=Example, CN=Laptop\\0a";
+        let certificate = json!({"certificate": {"check": "expired", "subject": subject}});
+        assert_eq!(
+            line(json!({"time": 1, "event": "failed", "connection": "office", "role": "responder",
+                "remote": "192.0.2.1:500", "why": certificate})),
+            "office: set-up by 192.0.2.1:500 failed: a certificate of the peer has expired \
+             (O=Example, CN=Laptop\\0a)"
         );
         assert_eq!(
             line(json!({"time": 1, "event": "fell-back", "connection": "office", "why": "nack"})),

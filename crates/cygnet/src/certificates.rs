@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand, ValueEnum};
 use crypto::{CryptoError, KeyKind};
 use pki::issue::{AlternativeName, CannotIssue, ExtendedKeyUsagePurpose};
-use pki::{BadCertificate, BadPrivateKey, Dn, Refusal};
+use pki::{BadCertificate, BadPrivateKey, Dn, Refused};
 
 /// What certificates are wanted for.
 #[derive(Debug, Subcommand)]
@@ -100,7 +100,7 @@ pub(crate) enum Problem {
     #[error("no key was made: {0}")]
     Key(#[from] CryptoError),
     #[error("{} would not convince: {why}", .path.display())]
-    Unconvincing { path: PathBuf, why: Refusal },
+    Unconvincing { path: PathBuf, why: Refused },
     #[error("{} was not issued by the authority in {}", .path.display(), .ca.display())]
     Stranger { path: PathBuf, ca: PathBuf },
     #[error("the authority's certificate has expired")]

@@ -172,7 +172,7 @@ impl Context {
     }
 
     pub(crate) fn reply(&mut self, waiting: Vec<RequestId>, result: Result<(), Refusal>) {
-        let replies = waiting.into_iter().map(|id| Output::Reply(id, result));
+        let replies = waiting.into_iter().map(|id| Output::Reply(id, result.clone()));
         self.outputs.extend(replies);
     }
 

@@ -76,7 +76,7 @@ pub enum PeerFault {
 }
 
 /// Why a set-up failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failure {
     /// Nobody answered.
@@ -105,7 +105,7 @@ pub enum Failure {
     OtherMethod,
     /// The peer's certificate does not convince.
     #[error("{0}")]
-    Certificate(pki::Refusal),
+    Certificate(pki::Refused),
     /// Our key makes no signature that the peer can verify.
     #[error("the peer can verify no signature that our key can make")]
     NoCommonSignature,
@@ -161,7 +161,7 @@ impl Failure {
     /// Whether an initiator would fail in the same way again, until somebody
     /// changes something at one of both ends.
     #[must_use]
-    pub const fn is_refusal(self) -> bool {
+    pub const fn is_refusal(&self) -> bool {
         match self {
             Self::NoIkeProposal
             | Self::NoEspProposal
@@ -193,7 +193,7 @@ impl Failure {
 }
 
 /// Why a command was refused or failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     /// No connection has this name.
     #[error("no such connection")]

@@ -314,6 +314,15 @@ fn extended_key_usages(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
     words.chain(others).collect()
 }
 
+/// The subject of what is perhaps no certificate that could be used.
+pub(crate) fn subject_of(der: &[u8]) -> Option<Dn> {
+    if der.len() > MAX_CERTIFICATE {
+        return None;
+    }
+    let (_, x509) = X509Certificate::from_der(der).ok()?;
+    Dn::from_der(x509.subject().as_raw()).ok()
+}
+
 /// Dates before 1970 are as good as 1970.
 pub(crate) fn system_time(time: ASN1Time) -> Result<SystemTime, BadCertificate> {
     let seconds = u64::try_from(time.timestamp()).unwrap_or(0);

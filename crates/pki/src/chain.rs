@@ -98,6 +98,17 @@ const ANY: &[u8] = b"\x55\x1d\x25\x00";
 const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
 const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
 
+impl ExtendedKeyUsage {
+    /// Whether these purposes, as [`crate::Usages`] names them, are good.
+    pub(crate) fn allows(self, purposes: &[String]) -> bool {
+        let good: &[&str] = match self {
+            Self::Ike => &["ipsecIKE", "any"],
+            Self::Tls => &["ipsecIKE", "any", "serverAuth", "clientAuth"],
+        };
+        purposes.iter().any(|purpose| good.contains(&purpose.as_str()))
+    }
+}
+
 impl ExtendedKeyUsageValidator for ExtendedKeyUsage {
     fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
         let good: &[&[u8]] = match self {

@@ -106,6 +106,13 @@ impl Crl {
             && self.scope.covers(certificate)
     }
 
+    /// Whether it speaks about this certificate, and revokes it.
+    pub(crate) fn revokes(&self, certificate: &Certificate) -> bool {
+        *self.issuer_der == *certificate.issuer().as_der()
+            && self.scope.covers(certificate)
+            && matches!(self.list.find_serial(certificate.serial()), Ok(Some(_)))
+    }
+
     pub(crate) const fn list(&self) -> &CertRevocationList<'static> {
         &self.list
     }

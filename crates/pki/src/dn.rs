@@ -409,7 +409,7 @@ fn show_escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let last = text.chars().count() - 1;
     for (place, c) in text.chars().enumerate() {
         let at_end = c == ' ' && (place == 0 || place == last) || c == '#' && place == 0;
-        if c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c) || c == '\u{feff}' {
+        if c.is_control() || is_hidden(c) {
             let mut octets = [0; 4];
             c.encode_utf8(&mut octets).bytes().try_for_each(|octet| write!(f, "\\{octet:02x}"))?;
         } else if at_end || "\\,+\"<>;=".contains(c) {
@@ -419,6 +419,11 @@ fn show_escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// What turns the direction of text or is not seen.
+const fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
 }
 
 /// Dotted numbers, as the content of an OID.

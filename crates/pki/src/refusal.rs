@@ -1,6 +1,83 @@
 //! Why a certificate does not convince: one reason for each check.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::certificate::{Certificate, subject_of};
+use crate::dn::Dn;
+
+/// The longest subject that is told, in characters.
+const MAX_SUBJECT: usize = 256;
+
+/// A check of a peer's certificates that has failed, and on which of them.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize)]
+pub struct Refused {
+    /// Which check.
+    pub check: Refusal,
+    /// Whose certificate it is, of the peer, an intermediate authority or a
+    /// root; `None` where that is not certain, or it has no subject.
+    pub subject: Option<Subject>,
+}
+
+impl Refused {
+    /// The check has failed on this certificate.
+    pub(crate) fn on(check: Refusal, certificate: &Certificate) -> Self {
+        Self { check, subject: Subject::of(certificate.subject()) }
+    }
+
+    /// The check has failed on these octets, which may be no certificate.
+    pub(crate) fn on_der(check: Refusal, der: &[u8]) -> Self {
+        Self { check, subject: subject_of(der).as_ref().and_then(Subject::of) }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(check: Refusal) -> Self {
+        Self { check, subject: None }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.check)?;
+        self.subject.as_ref().map_or(Ok(()), |subject| write!(f, " ({subject})"))
+    }
+}
+
+/// A distinguished name for people to read: of one line and bounded length,
+/// with nothing that a terminal would obey, whoever has made it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Subject(Box<str>);
+
+impl Subject {
+    /// `None` if it names nobody.
+    #[must_use]
+    pub fn of(name: &Dn) -> Option<Self> {
+        if name.is_empty() {
+            return None;
+        }
+        let mut text = name.to_string();
+        if let Some((end, _)) = text.char_indices().nth(MAX_SUBJECT) {
+            text.truncate(end);
+            text.push_str("...");
+        }
+        Some(Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Which check of a peer's certificate failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Whom to believe: authorities, single certificates and raw keys, and what
 //! has been revoked.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -19,10 +19,10 @@ use crate::chain::{ExtendedKeyUsage, refusal, signature_algorithms};
 use crate::crl::Crl;
 use crate::dn::Dn;
 use crate::name::Name;
-use crate::refusal::{BadCertificate, Refusal};
+use crate::refusal::{BadCertificate, Refusal, Refused};
 
 /// The most certificates of a peer that are looked at.
-const MAX_CERTIFICATES: usize = 8;
+pub(crate) const MAX_CERTIFICATES: usize = 8;
 
 /// What a missing revocation list means; strongSwan's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,7 +59,7 @@ struct Fetched {
 #[derive(Default)]
 pub struct Trust {
     /// Certificates of authorities: what they vouch for is good.
-    authorities: Vec<Certificate>,
+    pub(crate) authorities: Vec<Certificate>,
     /// Certificates of peers: each is good by itself.
     peers: Vec<Certificate>,
     /// Raw public keys of peers (RFC 7670).
@@ -84,14 +84,13 @@ impl Presented<'_> {
     /// says yet that it is to be believed.
     ///
     /// # Errors
-    /// [`Refusal`]: what is shown is no certificate, or no key.
+    /// [`Refused`]: what is shown is no certificate, or no key.
     #[must_use]
-    pub fn key(&self) -> Option<Result<PublicKey, Refusal>> {
+    pub fn key(&self) -> Option<Result<PublicKey, Refused>> {
         if let Some(leaf) = self.certificates.first() {
-            let certificate = Certificate::from_der(leaf).map_err(Refusal::from);
-            return Some(certificate.map(|certificate| certificate.key().clone()));
+            return Some(read(leaf).map(|certificate| certificate.key().clone()));
         }
-        self.raw_key.map(|spki| PublicKey::from_spki(spki).map_err(|_| Refusal::Key))
+        self.raw_key.map(|spki| PublicKey::from_spki(spki).map_err(|_| Refusal::Key.into()))
     }
 }
 
@@ -208,16 +207,16 @@ impl Trust {
     /// can be believed at `time`. A pure function of its arguments.
     ///
     /// # Errors
-    /// [`Refusal`]: which check failed.
+    /// [`Refused`]: which check failed, and on which certificate.
     pub fn verify(
         &self,
         presented: Presented<'_>,
         name: &Name<'_>,
         time: SystemTime,
-    ) -> Result<Verified, Refusal> {
+    ) -> Result<Verified, Refused> {
         match (presented.certificates.split_first(), presented.raw_key) {
             (Some((leaf, others)), _) => self.verify_certificate(leaf, others, name, time),
-            (None, Some(spki)) => self.verify_raw(spki),
+            (None, Some(spki)) => Ok(self.verify_raw(spki)?),
             (None, None) => self.known(name, time),
         }
     }
@@ -228,22 +227,22 @@ impl Trust {
         others: &[&[u8]],
         name: &Name<'_>,
         time: SystemTime,
-    ) -> Result<Verified, Refusal> {
+    ) -> Result<Verified, Refused> {
         if others.len() >= MAX_CERTIFICATES {
-            return Err(Refusal::TooMuch);
+            return Err(Refusal::TooMuch.into());
         }
-        let certificate = Certificate::from_der(leaf)?;
+        let certificate = read(leaf)?;
         // What costs least goes first.
         if !certificate.is_for(name) {
-            return Err(Refusal::Identity);
+            return Err(Refused::on(Refusal::Identity, &certificate));
         }
         if !certificate.may_sign() {
-            return Err(Refusal::KeyUsage);
+            return Err(Refused::on(Refusal::KeyUsage, &certificate));
         }
         if self.peers.iter().any(|peer| peer.as_der() == leaf) {
-            in_time(&certificate, time)?;
+            in_time(&certificate, time).map_err(|check| Refused::on(check, &certificate))?;
         } else {
-            self.verify_chain(leaf, others, time)?;
+            self.verify_chain(&certificate, others, time)?;
         }
         Ok(Verified::of(&certificate))
     }
@@ -258,21 +257,27 @@ impl Trust {
 
     /// A peer that sends nothing must have been configured; RFC 7296
     /// section 3.6 lets it leave out what the other side knows.
-    fn known(&self, name: &Name<'_>, time: SystemTime) -> Result<Verified, Refusal> {
+    fn known(&self, name: &Name<'_>, time: SystemTime) -> Result<Verified, Refused> {
         if let Some(certificate) = self.peers.iter().find(|peer| peer.is_for(name)) {
-            in_time(certificate, time)?;
+            in_time(certificate, time).map_err(|check| Refused::on(check, certificate))?;
             return Ok(Verified::of(certificate));
         }
         match self.keys.as_slice() {
             [key] => Ok(Verified { key: key.clone(), subject: None, expires: None }),
-            _ => Err(Refusal::Missing),
+            _ => Err(Refusal::Missing.into()),
         }
     }
 
-    fn verify_chain(&self, leaf: &[u8], others: &[&[u8]], time: SystemTime) -> Result<(), Refusal> {
-        let leaf = CertificateDer::from(leaf);
-        let leaf = EndEntityCert::try_from(&leaf).map_err(|error| refusal(&error))?;
-        let others: Vec<_> = others.iter().map(|&der| CertificateDer::from(der)).collect();
+    fn verify_chain(
+        &self,
+        certificate: &Certificate,
+        others: &[&[u8]],
+        time: SystemTime,
+    ) -> Result<(), Refused> {
+        let leaf = CertificateDer::from(certificate.as_der());
+        let leaf = EndEntityCert::try_from(&leaf)
+            .map_err(|error| Refused::on(refusal(&error), certificate))?;
+        let intermediates: Vec<_> = others.iter().map(|&der| CertificateDer::from(der)).collect();
         let authorities: Vec<_> = self
             .authorities
             .iter()
@@ -286,38 +291,41 @@ impl Trust {
         // The first of an authority counts.
         lists.sort_by_key(|list| Reverse(list.updates().0));
         let lists: Vec<_> = lists.into_iter().map(Crl::list).collect();
-        let why = Cell::new(None);
+        let why = RefCell::new(None);
         let accept = |path: &VerifiedPath<'_>| {
             self.accept_path(path, time).map_err(|refused| {
-                why.set(Some(refused));
+                why.replace(Some(refused));
                 Error::UnknownIssuer
             })
         };
         leaf.verify_for_usage(
             &signature_algorithms(),
             &anchors,
-            &others,
+            &intermediates,
             unix_time(time),
             self.extended_key_usage,
             revocation_options(&lists),
             Some(&accept),
         )
         .map(|_| ())
-        .map_err(|error| why.get().unwrap_or_else(|| refusal(&error)))
+        .map_err(|error| {
+            let refused = why.take();
+            refused.unwrap_or_else(|| self.blame(refusal(&error), certificate, others, time))
+        })
     }
 
     /// What the library does not check: that authorities may issue, and that
     /// there is a revocation list where the policy wants one.
-    fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<(), Refusal> {
+    fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<(), Refused> {
         let mut chain = Vec::new();
         for certificate in path.intermediate_certificates() {
-            let certificate = Certificate::from_der(&certificate.der())?;
+            let certificate = read(&certificate.der())?;
             if !certificate.may_issue() {
-                return Err(Refusal::KeyUsage);
+                return Err(Refused::on(Refusal::KeyUsage, &certificate));
             }
             chain.push(certificate);
         }
-        let leaf = Certificate::from_der(&path.end_entity().der())?;
+        let leaf = read(&path.end_entity().der())?;
         // Of a chain that leads to one of our authorities: nobody else has us
         // ask for anything.
         if let Some(ask) = self.fetched.ask.get() {
@@ -341,7 +349,16 @@ impl Trust {
         lists.values().cloned().collect()
     }
 
-    fn has_list(&self, certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
+    pub(crate) fn is_revoked(&self, certificate: &Certificate) -> bool {
+        self.crls.iter().any(|crl| crl.revokes(certificate))
+            || self.fetched().iter().any(|crl| crl.revokes(certificate))
+    }
+
+    pub(crate) fn usage_is_good(&self, certificate: &Certificate) -> bool {
+        certificate.usages().extended.is_none_or(|it| self.extended_key_usage.allows(&it))
+    }
+
+    fn has_list(&self, certificate: &Certificate, time: SystemTime) -> Result<(), Refused> {
         let is_needed = match self.revocation {
             Revocation::Strict => true,
             Revocation::IfUri => !certificate.crl_uris().is_empty(),
@@ -349,7 +366,10 @@ impl Trust {
         };
         let is_there = self.crls.iter().any(|crl| crl.is_current_for(certificate, time))
             || self.fetched().iter().any(|crl| crl.is_current_for(certificate, time));
-        if is_needed && !is_there { Err(Refusal::NoRevocationList) } else { Ok(()) }
+        if is_needed && !is_there {
+            return Err(Refused::on(Refusal::NoRevocationList, certificate));
+        }
+        Ok(())
     }
 }
 
@@ -378,7 +398,11 @@ fn revocation_options<'a>(
     )
 }
 
-fn in_time(certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
+fn read(der: &[u8]) -> Result<Certificate, Refused> {
+    Certificate::from_der(der).map_err(|bad| Refused::on_der(bad.into(), der))
+}
+
+pub(crate) fn in_time(certificate: &Certificate, time: SystemTime) -> Result<(), Refusal> {
     let (from, to) = certificate.validity();
     if time < from {
         return Err(Refusal::NotYetValid);

@@ -9,7 +9,8 @@ use pki::issue::{
     NameConstraints, Request, Revoked, Role, self_signed,
 };
 use pki::{
-    Certificate, Dn, ExtendedKeyUsage, Name, Presented, Refusal, Revocation, Trust, Verified,
+    Certificate, Dn, ExtendedKeyUsage, Name, Presented, Refusal, Refused, Revocation, Subject,
+    Trust, Verified,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -77,13 +78,27 @@ fn trusting(root: &Issued) -> Trust {
     trust
 }
 
-fn verify(trust: &Trust, chain: &[&Issued], name: &Name<'_>) -> Result<Verified, Refusal> {
+fn verify(trust: &Trust, chain: &[&Issued], name: &Name<'_>) -> Result<Verified, Refused> {
     let certificates: Vec<_> = chain.iter().map(|issued| issued.certificate.as_der()).collect();
     trust.verify(Presented { certificates: &certificates, raw_key: None }, name, now())
 }
 
 fn why(trust: &Trust, chain: &[&Issued]) -> Refusal {
-    verify(trust, chain, &GATEWAY).unwrap_err()
+    verify(trust, chain, &GATEWAY).unwrap_err().check
+}
+
+/// Which check has failed, and on which certificate.
+fn on(trust: &Trust, chain: &[&Issued]) -> (Refusal, Option<String>) {
+    let refused = verify(trust, chain, &GATEWAY).unwrap_err();
+    (refused.check, refused.subject.map(|subject| subject.to_string()))
+}
+
+fn check(result: Result<Verified, Refused>) -> Result<(), Refusal> {
+    result.map(|_| ()).map_err(|refused| refused.check)
+}
+
+fn subject(issued: &Issued) -> Option<String> {
+    Some(issued.certificate.subject().to_string())
 }
 
 #[test]
@@ -133,7 +148,11 @@ fn every_name_in_it_is_the_peers_and_no_other() {
         Name::Dn("C=CH, O=Example".parse().unwrap()),
         Name::KeyId(b"gateway"),
     ] {
-        assert_eq!(verify(&trust, &[&leaf], &name).unwrap_err(), Refusal::Identity, "{name:?}");
+        assert_eq!(
+            verify(&trust, &[&leaf], &name).unwrap_err().check,
+            Refusal::Identity,
+            "{name:?}"
+        );
     }
 }
 
@@ -178,7 +197,7 @@ fn an_authority_that_has_expired_vouches_for_nobody() {
         .issue(&Request { validity: (now() - DAY, now() + 9 * DAY), ..peer() }, KeyKind::EcdsaP256);
     let presented = Presented { certificates: &[leaf.certificate.as_der()], raw_key: None };
     let later = trusting(&root).verify(presented, &GATEWAY, now() + 2 * DAY);
-    assert_eq!(later.unwrap_err(), Refusal::UnknownIssuer);
+    assert_eq!(later.unwrap_err().check, Refusal::UnknownIssuer);
 }
 
 #[test]
@@ -189,7 +208,7 @@ fn key_usage_and_extended_key_usage_must_allow_it() {
     assert_eq!(why(&trust, &[&root.issue(&encipherment, KeyKind::Rsa)]), Refusal::KeyUsage);
     let with = |trust: &Trust, purpose: ExtendedKeyUsagePurpose| {
         let request = Request { extended_key_usages: vec![purpose], ..peer() };
-        verify(trust, &[&root.issue(&request, KeyKind::EcdsaP256)], &GATEWAY).map(|_| ())
+        check(verify(trust, &[&root.issue(&request, KeyKind::EcdsaP256)], &GATEWAY))
     };
     let tls = trusting(&root).with_extended_key_usage(ExtendedKeyUsage::Tls);
     let ipsec_ike = ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 17]);
@@ -279,13 +298,13 @@ fn the_policy_says_who_needs_a_list() {
         for (leaf, expected) in [(&plain, with_plain), (&uri, with_uri)] {
             let mut trust = Trust::new(policy);
             trust.add_authority(root.certificate.clone()).unwrap();
-            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), expected, "{policy:?}");
+            assert_eq!(check(verify(&trust, &[leaf], &GATEWAY)), expected, "{policy:?}");
             let old = root.authority().revoke(&[], (now() - DAY, now() - DAY / 2), 1).unwrap().0;
             trust.add_crl(old);
-            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), expected, "{policy:?}");
+            assert_eq!(check(verify(&trust, &[leaf], &GATEWAY)), expected, "{policy:?}");
             let new = root.authority().revoke(&[], (now() - DAY / 2, now() + DAY), 2).unwrap().0;
             trust.add_crl(new);
-            assert_eq!(verify(&trust, &[leaf], &GATEWAY).map(|_| ()), Ok(()), "{policy:?}");
+            assert_eq!(check(verify(&trust, &[leaf], &GATEWAY)), Ok(()), "{policy:?}");
         }
     }
 }
@@ -356,7 +375,7 @@ fn a_configured_certificate_needs_nobody_to_vouch_for_it() {
     assert_eq!(why(&trust, &[&root.issue(&peer(), KeyKind::EcdsaP256)]), Refusal::UnknownIssuer);
     let presented = Presented { certificates: &[leaf.certificate.as_der()], raw_key: None };
     let later = trust.verify(presented, &GATEWAY, now() + 2 * DAY);
-    assert_eq!(later.unwrap_err(), Refusal::Expired);
+    assert_eq!(later.unwrap_err().check, Refusal::Expired);
 }
 
 #[test]
@@ -366,7 +385,7 @@ fn a_raw_key_is_believed_if_it_is_configured() {
     trust.add_key(known.public_key().clone());
     let show = |spki: &[u8]| {
         let presented = Presented { certificates: &[], raw_key: Some(spki) };
-        trust.verify(presented, &GATEWAY, now()).map(|verified| verified.key)
+        trust.verify(presented, &GATEWAY, now()).map(|it| it.key).map_err(|it| it.check)
     };
     assert_eq!(show(&known.public_key().to_spki()).as_ref(), Ok(known.public_key()));
     assert_eq!(show(&unknown.public_key().to_spki()), Err(Refusal::UnknownKey));
@@ -382,7 +401,7 @@ fn a_peer_that_shows_nothing_or_too_much_is_refused() {
     assert_eq!(why(&trust, &[&leaf; 9]), Refusal::TooMuch);
     let large = vec![0; 17 * 1024];
     let presented = Presented { certificates: &[&large], raw_key: None };
-    assert_eq!(trust.verify(presented, &GATEWAY, now()).unwrap_err(), Refusal::TooMuch);
+    assert_eq!(trust.verify(presented, &GATEWAY, now()).unwrap_err().check, Refusal::TooMuch);
 }
 
 #[test]
@@ -398,4 +417,96 @@ fn one_changed_octet_is_noticed_wherever_it_is() {
         let presented = Presented { certificates: &[&bad], raw_key: None };
         assert!(trust.verify(presented, &GATEWAY, now()).is_err(), "octet {at}");
     }
+}
+
+/// An authority under the root, and a peer under that.
+fn chain(root: &Issued, middle: &Request, leaf: &Request) -> [Issued; 2] {
+    let middle = root.issue(middle, KeyKind::EcdsaP256);
+    let leaf = middle.issue(leaf, KeyKind::EcdsaP256);
+    [leaf, middle]
+}
+
+fn middle() -> Request {
+    request("O=Example, CN=Middle", Role::Authority(None))
+}
+
+#[test]
+fn a_refusal_names_the_certificate_that_failed_whatever_its_place() {
+    let root = root();
+    let trust = trusting(&root);
+    let past = (now() - DAY, now() - DAY / 2);
+    let future = (now() + DAY / 2, now() + DAY);
+    for (validity, expected) in [(past, Refusal::Expired), (future, Refusal::NotYetValid)] {
+        let [leaf, old] = chain(&root, &Request { validity, ..middle() }, &peer());
+        assert_eq!(on(&trust, &[&leaf, &old]), (expected, subject(&old)));
+        let [old, middle] = chain(&root, &middle(), &Request { validity, ..peer() });
+        assert_eq!(on(&trust, &[&old, &middle]), (expected, subject(&old)));
+    }
+
+    let code = vec![ExtendedKeyUsagePurpose::CodeSigning];
+    let purposes = Request { extended_key_usages: code, ..peer() };
+    let [leaf, authority] = chain(&root, &middle(), &purposes);
+    let refused = on(&trust, &[&leaf, &authority]);
+    assert_eq!(refused, (Refusal::ExtendedKeyUsage, subject(&leaf)));
+
+    let [leaf, unsigned] = chain(&root, &Request { role: Role::Peer, ..middle() }, &peer());
+    let refused = on(&trust, &[&leaf, &unsigned]);
+    assert_eq!(refused, (Refusal::BasicConstraints, subject(&unsigned)));
+
+    let encipherment = Request { role: Role::Encipherment, ..peer() };
+    let leaf = root.issue(&encipherment, KeyKind::Rsa);
+    assert_eq!(on(&trust, &[&leaf]), (Refusal::KeyUsage, subject(&leaf)));
+}
+
+#[test]
+fn a_refusal_names_what_was_revoked_or_has_no_list() {
+    let root = root();
+    let [leaf, authority] = chain(&root, &middle(), &peer());
+    let updates = (now() - DAY / 2, now() + DAY);
+    for revoked in [&leaf, &authority] {
+        let issuer = if std::ptr::eq(revoked, &leaf) { &authority } else { &root };
+        let mut trust = trusting(&root);
+        let (list, _) = issuer.authority().revoke(&[&revoked.certificate], updates, 1).unwrap();
+        trust.add_crl(list);
+        assert_eq!(on(&trust, &[&leaf, &authority]), (Refusal::Revoked, subject(revoked)));
+    }
+    let mut trust = Trust::new(Revocation::Strict);
+    trust.add_authority(root.certificate.clone()).unwrap();
+    trust.add_crl(root.authority().revoke(&[], updates, 1).unwrap().0);
+    let expected = (Refusal::NoRevocationList, subject(&leaf));
+    assert_eq!(on(&trust, &[&leaf, &authority]), expected);
+}
+
+#[test]
+fn a_refusal_names_where_a_chain_ends_that_leads_to_nobody() {
+    let [known, stranger] = [root(), root()];
+    let trust = trusting(&known);
+    let other = Request { subject: "CN=Elsewhere".parse().unwrap(), ..middle() };
+    let key = key(KeyKind::EcdsaP256);
+    let certificate = self_signed(&other, &key, &mut provider()).unwrap();
+    let elsewhere = Issued { certificate, key };
+    let [leaf, authority] = chain(&elsewhere, &middle(), &peer());
+    let ends = |chain: &[&Issued], at: &Issued| {
+        assert_eq!(on(&trust, chain), (Refusal::UnknownIssuer, subject(at)));
+    };
+    ends(&[&leaf], &leaf);
+    ends(&[&leaf, &authority], &authority);
+    ends(&[&leaf, &elsewhere, &authority], &elsewhere);
+    // It has the name of our authority, not its key.
+    let leaf = stranger.issue(&peer(), KeyKind::EcdsaP256);
+    assert_eq!(on(&trust, &[&leaf]).1, subject(&leaf));
+    // One of the two is forged, and nobody says which.
+    let [leaf, authority] = chain(&stranger, &middle(), &peer());
+    assert_eq!(on(&trust, &[&leaf, &authority]).1, None);
+}
+
+#[test]
+fn a_subject_is_one_bounded_line_whatever_is_in_it() {
+    let text = |name: &str| Subject::of(&name.parse().unwrap()).map(|it| it.to_string());
+    let hostile = "CN=a\\0d\\0a\\1b[2J\\e2\\80\\ae\\e2\\81\\a6";
+    assert_eq!(text(hostile).as_deref(), Some(hostile));
+    let long = format!("CN={}", "\u{fc}".repeat(500));
+    let shown = text(&long).unwrap();
+    assert_eq!(shown, format!("CN={}...", "\u{fc}".repeat(253)));
+    assert_eq!(Subject::of(&Dn::from_der(&[0x30, 0]).unwrap()), None);
 }

@@ -306,7 +306,7 @@ impl Run {
     fn check_reply(&self, act: Act, expected: &Expected, reply: Reply) {
         let reply = reply.at_once(&self.pair);
         if let Some(done) = expected.done {
-            assert_eq!(reply.map(|it| it.is_ok()), Some(done), "{reply:?} to {act:?}");
+            assert_eq!(reply.as_ref().map(|it| it.is_ok()), Some(done), "{reply:?} to {act:?}");
         }
     }
 
@@ -398,7 +398,7 @@ impl Reply {
     fn at_once(self, pair: &Pair) -> Option<Result<(), Refusal>> {
         match self {
             Self::None => None,
-            Self::To(id, request) => pair.world.node(id).replies.get(&request).copied(),
+            Self::To(id, request) => pair.world.node(id).replies.get(&request).cloned(),
         }
     }
 }

@@ -51,7 +51,7 @@ fn only(text: &str) -> Option<Addresses> {
 
 fn failures(pair: &Pair) -> Vec<Failure> {
     let why = |event: &Event| match event {
-        Event::Failed { why, .. } => Some(*why),
+        Event::Failed { why, .. } => Some(why.clone()),
         _ => None,
     };
     pair.client_events().filter_map(why).collect()

@@ -904,7 +904,7 @@ impl Gateway {
 
     fn failures(&self) -> Vec<Failure> {
         let why = |event: &Event| match event {
-            Event::Failed { why, .. } => Some(*why),
+            Event::Failed { why, .. } => Some(why.clone()),
             _ => None,
         };
         self.pair.gateway_events().filter_map(why).collect()

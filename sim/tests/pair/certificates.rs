@@ -17,6 +17,8 @@ use sim::{Arrival, Content, Pair, Scene, Sent};
 use crate::set_up;
 
 const SECOND: Duration = Duration::from_secs(1);
+const CLIENT: &str = "client.example";
+const MALLORY: &str = "mallory.example";
 const VALID: (Duration, Duration) = (YEAR, YEAR);
 
 /// What both ends need; each test spoils one thing.
@@ -61,14 +63,20 @@ fn failure(mut pair: Pair) -> (Failure, Option<Failure>) {
     why
 }
 
-/// The gateway refuses, and the client learns no more than that.
-fn gateway_says(why: pki::Refusal) -> (Failure, Option<Failure>) {
-    (Failure::RefusedByPeer, Some(Failure::Certificate(why)))
+/// The gateway refuses the certificate for this name, and the client learns no
+/// more than that it is refused.
+fn gateway_says(check: pki::Refusal, of: &str) -> (Failure, Option<Failure>) {
+    (Failure::RefusedByPeer, Some(refused(check, of)))
 }
 
-/// The client refuses: the gateway had let it in.
-fn client_says(why: pki::Refusal) -> (Failure, Option<Failure>) {
-    (Failure::Certificate(why), None)
+/// The client refuses the certificate for this name: the gateway had let it in.
+fn client_says(check: pki::Refusal, of: &str) -> (Failure, Option<Failure>) {
+    (refused(check, of), None)
+}
+
+pub(crate) fn refused(check: pki::Refusal, of: &str) -> Failure {
+    let subject = pki::Subject::of(&format!("O=Example, CN={of}").parse().unwrap());
+    Failure::Certificate(pki::Refused { check, subject })
 }
 
 #[test]
@@ -171,7 +179,8 @@ fn a_client_of_another_authority_is_refused() {
     assert_eq!(ours, Failure::RefusedByPeer);
     // The two authorities have one name: it is the signature that is wrong.
     let Some(Failure::Certificate(why)) = theirs else { panic!("{theirs:?}") };
-    assert!(matches!(why, pki::Refusal::Signature | pki::Refusal::UnknownIssuer));
+    assert!(matches!(why.check, pki::Refusal::Signature | pki::Refusal::UnknownIssuer));
+    assert_eq!(why.subject.unwrap().as_str(), "O=Example, CN=client.example");
 }
 
 #[test]
@@ -180,7 +189,7 @@ fn a_client_whose_certificate_has_expired_is_refused() {
     ends.client = ends.authority.issue("client.example", (YEAR, SECOND));
     let mut pair = ends.pair();
     pair.world.run_for(2 * SECOND);
-    assert_eq!(failure(pair), gateway_says(pki::Refusal::Expired));
+    assert_eq!(failure(pair), gateway_says(pki::Refusal::Expired, CLIENT));
 }
 
 #[test]
@@ -188,7 +197,7 @@ fn a_client_whose_certificate_is_not_valid_yet_is_refused() {
     let mut pair = Ends::new().pair();
     let gateway = pair.gateway;
     pair.world.node_mut(gateway).clock.jump_back(2 * YEAR);
-    assert_eq!(failure(pair), gateway_says(pki::Refusal::NotYetValid));
+    assert_eq!(failure(pair), gateway_says(pki::Refusal::NotYetValid, CLIENT));
 }
 
 #[test]
@@ -196,21 +205,21 @@ fn a_client_whose_certificate_is_revoked_is_refused() {
     let mut ends = Ends::new();
     let list = ends.authority.revoke(&[ends.client.leaf().unwrap()]);
     ends.gateway_trusts.add_crl(list);
-    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Revoked));
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Revoked, CLIENT));
 }
 
 #[test]
 fn a_strict_gateway_refuses_a_client_of_whose_authority_it_has_no_list() {
     let mut ends = Ends::new();
     ends.gateway_trusts = ends.authority.trust(Revocation::Strict);
-    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::NoRevocationList));
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::NoRevocationList, CLIENT));
 }
 
 #[test]
 fn a_client_that_takes_anothers_name_is_refused() {
     let mut ends = Ends::new();
     ends.client = ends.authority.issue("mallory.example", VALID);
-    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Identity));
+    assert_eq!(failure(ends.pair()), gateway_says(pki::Refusal::Identity, MALLORY));
 }
 
 #[test]
@@ -254,12 +263,12 @@ fn a_client_may_go_by_any_name_in_its_certificate_and_by_no_other() {
 fn a_gateway_with_a_wrong_certificate_is_told_so() {
     let mut ends = Ends::new();
     ends.gateway = ends.authority.issue("mallory.example", VALID);
-    assert_eq!(failure(ends.pair()), client_says(pki::Refusal::Identity));
+    assert_eq!(failure(ends.pair()), client_says(pki::Refusal::Identity, MALLORY));
     let mut ends = Ends::new();
     ends.gateway = ends.authority.issue("gateway.example", (YEAR, SECOND));
     let mut pair = ends.pair();
     pair.world.run_for(2 * SECOND);
-    assert_eq!(failure(pair), client_says(pki::Refusal::Expired));
+    assert_eq!(failure(pair), client_says(pki::Refusal::Expired, "gateway.example"));
 }
 
 /// Somebody else's certificate is no secret: it is the signature that counts.
@@ -274,7 +283,7 @@ fn a_certificate_without_its_key_is_of_no_use() {
     ends.gateway_trusts.add_peer(known.leaf().unwrap().clone());
     let (ours, theirs) = failure(ends.pair());
     assert_eq!(ours, Failure::RefusedByPeer);
-    let expected = Failure::Certificate(pki::Refusal::UnknownKey);
+    let expected = Failure::Certificate(pki::Refusal::UnknownKey.into());
     assert_eq!(theirs, Some(expected));
 }
 

@@ -11,6 +11,8 @@ use sim::certificates::{Authority, Certified, YEAR};
 use sim::pair::CLIENT;
 use sim::{Pair, Profile, Scene};
 
+use crate::certificates;
+
 /// A connection of the gateway.
 fn connection(name: &'static str, change: impl FnOnce(&mut Profile)) -> Profile {
     let mut profile = Profile { name, ..Profile::gateway() };
@@ -49,7 +51,7 @@ fn through(pair: &Pair) -> String {
 fn refused(mut pair: Pair) -> Failure {
     assert_eq!(pair.up(), Err(Refusal::Failed(Failure::RefusedByPeer)));
     let mut failures = pair.gateway_events().filter_map(|event| match event {
-        Event::Failed { role: Role::Responder, why, .. } => Some(*why),
+        Event::Failed { role: Role::Responder, why, .. } => Some(why.clone()),
         _ => None,
     });
     let why = failures.next().expect("the gateway has told why");
@@ -104,13 +106,13 @@ fn a_client_that_no_authority_vouches_for_is_told_why_by_the_one_that_knows_it()
         scene.client.certified = Some(Certified::both(expired, own.trust(Revocation::Relaxed)));
     });
     pair.world.run_for(std::time::Duration::from_secs(2));
-    assert_eq!(refused(pair), Failure::Certificate(pki::Refusal::Expired));
+    assert_eq!(refused(pair), certificates::refused(pki::Refusal::Expired, "client.example"));
     let pair = Pair::with(|scene| {
         let first = certified("first", &mut own, &[&Authority::named(2, "CN=First")]);
         serve(scene, [first]);
         scene.client.certified = Some(client_of(&mut client, &own));
     });
-    assert_eq!(refused(pair), Failure::Certificate(pki::Refusal::UnknownIssuer));
+    assert_eq!(refused(pair), certificates::refused(pki::Refusal::UnknownIssuer, "client.example"));
 }
 
 #[test]

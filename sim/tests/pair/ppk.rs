@@ -58,7 +58,7 @@ fn end(client: Has, gateway: Has) -> Result<(), (Failure, Option<Failure>)> {
         }
         Err(Refusal::Failed(ours)) => {
             let theirs = pair.gateway_events().find_map(|event| match event {
-                Event::Failed { role: Role::Responder, why, .. } => Some(*why),
+                Event::Failed { role: Role::Responder, why, .. } => Some(why.clone()),
                 _ => None,
             });
             pair.world.run_for(std::time::Duration::from_secs(120));
@@ -142,7 +142,7 @@ fn two_keys_of_one_name_do_not_fit() {
         });
         assert_eq!(pair.up(), Err(Refusal::Failed(Failure::RefusedByPeer)));
         let theirs = pair.gateway_events().find_map(|event| match event {
-            Event::Failed { why, .. } => Some(*why),
+            Event::Failed { why, .. } => Some(why.clone()),
             _ => None,
         });
         assert_eq!(theirs, Some(Failure::PeerNotAuthentic));

@@ -137,7 +137,7 @@ impl Fleet {
         let is_done = |world: &World| world.node(client).replies.contains_key(&request);
         assert!(self.world.drive_until(600 * SECOND, is_done), "{request:?} is not answered");
         self.world.drive();
-        self.world.node(client).replies[&request]
+        self.world.node(client).replies[&request].clone()
     }
 
     fn up(&mut self) -> Result<(), Refusal> {

@@ -491,7 +491,7 @@ fn a_peer_that_accepts_no_proposal_keeps_the_old_keys() {
     pair.world.drive();
     assert_eq!(keys(&pair), before);
     let failed = |event: &Event| match event {
-        Event::RekeyFailed { why, .. } => Some(*why),
+        Event::RekeyFailed { why, .. } => Some(why.clone()),
         _ => None,
     };
     assert_eq!(pair.client_events().find_map(failed), Some(Failure::NoEspProposal));

@@ -161,7 +161,7 @@ impl Scenario {
                 let gateway = pair.gateway;
                 let request = pair.world.command(gateway, Command::Down(name));
                 pair.world.run_for(Duration::from_secs(30));
-                pair.world.node(gateway).replies[&request]
+                pair.world.node(gateway).replies[&request].clone()
             }
         }
     }

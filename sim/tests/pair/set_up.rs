@@ -24,7 +24,7 @@ fn with_suite(ike: &'static str, esp: &'static str) -> Pair {
 pub(crate) fn failure(pair: &mut Pair) -> (Failure, Option<Failure>) {
     let Err(Refusal::Failed(ours)) = pair.up() else { panic!("it came up") };
     let theirs = pair.gateway_events().find_map(|event| match event {
-        Event::Failed { role: Role::Responder, why, .. } => Some(*why),
+        Event::Failed { role: Role::Responder, why, .. } => Some(why.clone()),
         _ => None,
     });
     pair.assert_apart();
@@ -333,7 +333,7 @@ fn commands_that_make_no_sense_are_refused() {
     pair.finish(up).unwrap();
     let gateway = pair.gateway;
     let request = pair.world.command(gateway, Command::Up("clients".into()));
-    let reply = pair.world.node(gateway).replies[&request];
+    let reply = pair.world.node(gateway).replies[&request].clone();
     assert_eq!(reply, Err(Refusal::CannotInitiate));
 }
 

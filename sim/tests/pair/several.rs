@@ -62,7 +62,7 @@ fn to_lab(pair: &mut Pair) -> Outgoing {
 
 fn has_failed(pair: &Pair) -> Vec<(String, Failure)> {
     let failed = |event: &Event| match event {
-        Event::ChildFailed { child, why, .. } => Some((child.to_string(), *why)),
+        Event::ChildFailed { child, why, .. } => Some((child.to_string(), why.clone())),
         _ => None,
     };
     pair.client_events().filter_map(failed).collect()
@@ -156,7 +156,7 @@ fn a_child_that_is_refused_harms_nobody_else_and_its_packets_wait() {
     assert!(pair.ping());
     assert_eq!(to_lab(&mut pair), Outgoing::Held);
     let failure = Failure::NoTrafficSelectors;
-    assert_eq!(has_failed(&pair), [("lab".to_owned(), failure)]);
+    assert_eq!(has_failed(&pair), [("lab".to_owned(), failure.clone())]);
     // Whoever asks again learns why not.
     assert_eq!(pair.up(), Err(Refusal::Failed(failure)));
     assert_eq!(pair.status().stage, Stage::Up);

@@ -70,7 +70,7 @@ fn is_up_in(event: &Event, wanted: Mode) -> bool {
 
 fn failure(pair: &Pair) -> Option<Failure> {
     pair.client_events().find_map(|event| match event {
-        Event::ChildFailed { why, .. } | Event::Failed { why, .. } => Some(*why),
+        Event::ChildFailed { why, .. } | Event::Failed { why, .. } => Some(why.clone()),
         _ => None,
     })
 }

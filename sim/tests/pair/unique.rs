@@ -62,7 +62,7 @@ impl Identity {
         let is_done = |world: &World| world.node(id).replies.contains_key(&request);
         assert!(self.world.drive_until(600 * SECOND, is_done));
         self.world.run_for(20 * SECOND);
-        self.world.node(id).replies[&request]
+        self.world.node(id).replies[&request].clone()
     }
 
     fn up(&mut self, machine: usize, name: &str) -> Result<(), Refusal> {
@@ -96,7 +96,7 @@ impl Identity {
     fn refusals(&self) -> Vec<Failure> {
         let events = self.world.node(self.gateway).events.iter();
         let why = |(_, event): &(_, Event)| match event {
-            Event::Failed { why, .. } => Some(*why),
+            Event::Failed { why, .. } => Some(why.clone()),
             _ => None,
         };
         events.filter_map(why).collect()

@@ -58,7 +58,7 @@ impl Look {
                 Ok(text)
             }
             Err(why) => {
-                line(&mut text, "convinces", &format!("no: {why}"));
+                line(&mut text, "convinces", &plain(&format!("no: {why}")));
                 // Lost words do not change the answer.
                 let _ = write(text.as_bytes());
                 Err(Problem::Unconvincing { path: self.file.clone(), why })
@@ -92,7 +92,7 @@ impl Look {
         &self,
         found: &[Certificate],
         now: SystemTime,
-    ) -> Result<Result<String, pki::Refusal>, Problem> {
+    ) -> Result<Result<String, pki::Refused>, Problem> {
         let mut trust = Trust::new(Revocation::Relaxed);
         for path in &self.ca {
             for authority in certificates(path)? {
@@ -105,7 +105,7 @@ impl Look {
         let name = match (&self.id, found.first()) {
             (Some(id), _) => wanted(id),
             (None, Some(first)) => first.first_name(),
-            (None, None) => return Ok(Err(pki::Refusal::Missing)),
+            (None, None) => return Ok(Err(pki::Refusal::Missing.into())),
         };
         let certificates: Vec<_> = found.iter().map(Certificate::as_der).collect();
         let presented = Presented { certificates: &certificates, raw_key: None };

@@ -76,13 +76,13 @@ pub(super) fn words(event: &core::Event) -> What {
             connection: text(connection),
             sa: text(sa),
             child: child.as_ref().map(text),
-            why: failure(*why),
+            why: failure(why),
         },
         E::ChildFailed { connection, sa, child, why } => What::ChildFailed {
             connection: text(connection),
             sa: text(sa),
             child: text(child),
-            why: failure(*why),
+            why: failure(why),
         },
         E::ChildDown { connection, sa, child, why } => What::ChildDown {
             connection: text(connection),
@@ -122,7 +122,7 @@ pub(super) fn words(event: &core::Event) -> What {
             peer: peer.as_ref().map(text),
             remote: text(remote),
             role: role(*side),
-            why: failure(*why),
+            why: failure(why),
         },
         E::AddressesReceived { connection, addresses, dns, domains } => What::AddressesReceived {
             connection: text(connection),
@@ -246,7 +246,7 @@ const fn redirect_fault(why: core::RedirectFault) -> control::RedirectFault {
     }
 }
 
-const fn failure(why: fault::Failure) -> control::Failure {
+fn failure(why: &fault::Failure) -> control::Failure {
     use control::Failure as F;
     match why {
         fault::Failure::Unanswered => F::Unanswered,
@@ -256,12 +256,12 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::RefusedByPeer => F::RefusedByPeer,
         fault::Failure::PeerNotAuthentic => F::PeerNotAuthentic,
         fault::Failure::OtherMethod => F::OtherMethod,
-        fault::Failure::Certificate(refusal) => F::Certificate(certificate_fault(refusal)),
+        fault::Failure::Certificate(refused) => F::Certificate(certificate_refused(refused)),
         fault::Failure::NoCommonSignature => F::NoCommonSignature,
         fault::Failure::WrongIdentity => F::WrongIdentity,
         fault::Failure::NoSecret => F::NoSecret,
         fault::Failure::NoPpk => F::NoPpk,
-        fault::Failure::Notify(notify) => F::Notify(notify),
+        fault::Failure::Notify(notify) => F::Notify(*notify),
         fault::Failure::Protocol => F::Protocol,
         fault::Failure::BadKeyExchange => F::BadKeyExchange,
         fault::Failure::NoAddress => F::NoAddress,
@@ -275,6 +275,11 @@ const fn failure(why: fault::Failure) -> control::Failure {
         fault::Failure::NoTransportMode => F::NoTransportMode,
         fault::Failure::Ended => F::Ended,
     }
+}
+
+fn certificate_refused(it: &pki::Refused) -> control::CertificateRefused {
+    let subject = it.subject.as_ref().map(text);
+    control::CertificateRefused { check: certificate_fault(it.check), subject }
 }
 
 const fn certificate_fault(why: pki::Refusal) -> control::CertificateFault {
@@ -532,9 +537,13 @@ mod tests {
             Refusal::Identity,
             Refusal::UnknownKey,
         ] {
-            let why = Failure::Certificate(refusal);
+            let why = Failure::Certificate(refusal.into());
             all.push(Event::Failed { connection: None, peer: None, remote, role, why });
         }
+        let subject: pki::Dn = "O=Example, CN=laptop".parse().unwrap();
+        let (check, subject) = (Refusal::Revoked, pki::Subject::of(&subject));
+        let why = Failure::Certificate(pki::Refused { check, subject });
+        all.push(Event::Failed { connection: None, peer: None, remote, role, why });
         all
     }
 

@@ -148,9 +148,10 @@ impl Endpoint {
                 }
             }
             Err((attempt, session, why)) => {
+                let ended = Ended::failed(&why);
                 let outcome = attempt.fail(&mut self.cx, path, why, session);
                 self.follow(now, None, outcome.then);
-                self.plan_return(now, index, Ended::Failed(Some(why)));
+                self.plan_return(now, index, ended);
                 self.settle(index);
             }
         }

@@ -46,8 +46,8 @@ impl Endpoint {
         let then = self.direct(now, then);
         self.remember_gateway(line, gateway, &then);
         let ended = match &then {
-            Then::Failed(why, _) => Ended::Failed(Some(*why)),
-            _ if was_young => Ended::Failed(None),
+            Then::Failed(why, _) => Ended::failed(why),
+            _ if was_young => Ended::Failed { is_refused: false },
             _ => Ended::Served,
         };
         let left = freed.and_then(|index| self.lines.get_mut(index));
@@ -131,7 +131,7 @@ impl Endpoint {
                 let has_one = self.lines.get(index).is_none_or(|line| line.coming.is_some());
                 if !has_one {
                     self.restart(now, *attempt, Start::Fresh { parked: None });
-                    self.plan_reauthentication(now, index, Ended::Failed(None));
+                    self.plan_reauthentication(now, index, Ended::Failed { is_refused: false });
                 }
             }
             Then::Arrived { peer, connection, supersedes, renews } => {

@@ -36,13 +36,18 @@ const REST_REFUSED: Duration = Duration::from_secs(300);
 pub(super) enum Ended {
     /// It was up.
     Served,
-    /// It did not come up, for this reason if one is known.
-    Failed(Option<Failure>),
+    /// It did not come up, perhaps because it was refused.
+    Failed { is_refused: bool },
 }
 
 impl Ended {
-    fn is_refused(self) -> bool {
-        matches!(self, Self::Failed(Some(why)) if why.is_refusal())
+    /// An attempt that has failed.
+    pub(super) const fn failed(why: &Failure) -> Self {
+        Self::Failed { is_refused: why.is_refusal() }
+    }
+
+    const fn is_refused(self) -> bool {
+        matches!(self, Self::Failed { is_refused: true })
     }
 }
 
@@ -61,7 +66,7 @@ impl Failures {
         let before = if are_refusals == self.are_refusals { self.count } else { 0 };
         let count = match ended {
             Ended::Served => 0,
-            Ended::Failed(_) => before.saturating_add(1),
+            Ended::Failed { .. } => before.saturating_add(1),
         };
         *self = Self { count, are_refusals };
     }
@@ -124,7 +129,7 @@ impl Endpoint {
             keeping.back_at = Some(now.instant + wait);
             rest = if ended.is_refused() { wait } else { rest };
         }
-        if matches!(ended, Ended::Failed(_)) && line.is_for_traffic() {
+        if matches!(ended, Ended::Failed { .. }) && line.is_for_traffic() {
             line.rests_until = Some(now.instant + rest);
         }
     }

@@ -157,7 +157,7 @@ impl PeerAuthenticated {
                 Ok((form, expires)) => return Ok((which, Self { id: claim.id, form, expires })),
                 Err(refused) => refused,
             };
-            let is_stranger = refused == Failure::Certificate(pki::Refusal::UnknownIssuer);
+            let is_stranger = is_stranger(&refused);
             chains += usize::from(!is_stranger && matches!(refused, Failure::Certificate(_)));
             // Who knows the peer's authority says best what is wrong.
             if why.is_none() || !is_stranger {
@@ -314,10 +314,10 @@ impl Signatures {
         if let Some((last, result)) = &self.0
             && *last == key
         {
-            return *result;
+            return result.clone();
         }
         let result = signature::verify(auth, &key, &octets());
-        self.0 = Some((key, result));
+        self.0 = Some((key, result.clone()));
         result
     }
 }
@@ -424,6 +424,11 @@ pub(crate) fn push_auth(builder: &mut MessageBuilder<Protected>, auth: &AuthData
         AuthData::Code(mac) => builder.auth(AuthMethod::SHARED_KEY_MIC, mac.as_bytes()),
         AuthData::Signature(signature) => builder.auth(signature.method, &signature.data),
     };
+}
+
+/// Whether no authority that is believed is of a name that the peer's chain ends in.
+fn is_stranger(why: &Failure) -> bool {
+    matches!(why, Failure::Certificate(refused) if refused.check == pki::Refusal::UnknownIssuer)
 }
 
 fn shared<'a>(keys: &'a PreShared, peer: Option<&Id>) -> Option<&'a Psk> {

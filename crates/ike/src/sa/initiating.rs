@@ -420,9 +420,10 @@ impl Initiating {
     }
 
     pub(crate) fn timeout(mut self: Box<Self>, cx: &mut Context, now: Now) -> Outcome {
-        if let Some((failure, until)) = self.doubt
-            && until <= now.instant
+        if let Some((failure, until)) = &self.doubt
+            && *until <= now.instant
         {
+            let failure = failure.clone();
             return self.fail(cx, failure);
         }
         let is_due = self.flight.due() <= now.instant;
@@ -537,8 +538,9 @@ impl Attempt {
         cx.counters.failed += 1;
         let connection = Some(Arc::clone(&self.connection.name));
         let role = Role::Initiator;
-        cx.emit(Event::Failed { connection, peer: None, remote: path.remote, role, why });
-        cx.reply(self.waiting, Err(Refusal::Failed(why)));
+        let event = why.clone();
+        cx.emit(Event::Failed { connection, peer: None, remote: path.remote, role, why: event });
+        cx.reply(self.waiting, Err(Refusal::Failed(why.clone())));
         Outcome::gone().then(Then::Failed(why, session.map(Box::new)))
     }
 }

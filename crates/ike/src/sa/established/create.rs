@@ -344,7 +344,7 @@ impl Established {
             cx.emit(Event::RekeyFailed { connection, sa, child: Some(child), why });
         } else {
             let waiting = std::mem::take(&mut self.waiting);
-            cx.reply(waiting, Err(Refusal::Failed(why)));
+            cx.reply(waiting, Err(Refusal::Failed(why.clone())));
             cx.emit(Event::ChildFailed { connection, sa, child, why });
         }
     }

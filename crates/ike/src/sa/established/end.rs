@@ -301,7 +301,7 @@ impl Established {
         let why = failure_of(why);
         let (remote, role) = (self.base.channel.path.remote, self.role());
         let (connection, peer) = (Some(self.name()), Some(Shown(self.peer.clone())));
-        cx.emit(Event::Failed { connection, peer, remote, role, why });
+        cx.emit(Event::Failed { connection, peer, remote, role, why: why.clone() });
         cx.reply(waiting, Err(Refusal::Failed(why)));
     }
 }
