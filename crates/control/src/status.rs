@@ -96,6 +96,10 @@ pub struct Connection {
     /// The IKE suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
+    /// The name (PPK_ID) of the post-quantum pre-shared key that its keys rest on,
+    /// since this set-up or that of the session which it has resumed (RFC 8784).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ppk: Option<String>,
     /// How it came up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub how: Option<How>,

@@ -123,6 +123,7 @@ fn facts(connection: &Connection) -> Vec<(String, String)> {
     add("remote", end(connection.remote_id.as_deref(), connection.remote.as_deref()));
     add("IKE SA", sa(connection));
     add("", connection.rekey_in.map(new_keys));
+    add("PPK", connection.ppk.as_ref().map(|name| format!("\"{name}\"")));
     add("set up", how(connection));
     add(
         "ticket",
@@ -210,6 +211,7 @@ mod tests {
             local_id: Some("@dut".into()),
             remote_id: Some("@peer".into()),
             suite: Some("aes256gcm16-prfsha384-x25519".into()),
+            ppk: Some("office-2026".into()),
             how: Some(How::Resumed),
             round_trips: Some(2),
             milliseconds: Some(12.34),
@@ -272,6 +274,7 @@ office: up
   remote     @peer at 10.77.0.2:4500
   IKE SA     0123456789abcdef, begun by us, aes256gcm16-prfsha384-x25519
              new keys in 41m 40s
+  PPK        \"office-2026\"
   set up     resumed in 2 round trips, 12.3 ms, 3h 12m ago, no public-key operation
   ticket     312 octets, good for 23h 59m
   child      net: 10.91.0.0/24 = 10.92.0.0/24

@@ -166,6 +166,7 @@ fn snapshot() -> StatusSnapshot {
         local_id: "@dut".into(),
         remote_id: Some("@peer".into()),
         suite: Some("aes256gcm16-prfsha384-x25519".into()),
+        ppk: Some("office-2026".into()),
         set_up: Some(SetUp {
             how: How::Resumed,
             round_trips: 2,

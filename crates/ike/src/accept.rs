@@ -329,6 +329,7 @@ impl Request<'_> {
                 && connection.local_id == state.responder
                 && connection.auth.remote.method() == state.method
                 && connection.proposals.iter().any(|p| p.allows(state.suite))
+                && (state.ppk.is_some() || !connection.ppk.required)
                 && age < connection.oldest_resumable()
         };
         let connection = self.candidates(endpoint).into_iter().find(allows);

@@ -295,7 +295,7 @@ impl PreShared {
 /// A post-quantum pre-shared key and its name (RFC 8784 section 5.1).
 pub struct NamedPpk {
     /// Its PPK_ID, without the type.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     /// The key.
     pub key: Ppk,
 }

@@ -58,6 +58,8 @@ pub struct SaStatus {
     pub remote_id: Option<String>,
     /// The IKE suite in strongSwan's spelling; none before it is agreed.
     pub suite: Option<String>,
+    /// The PPK_ID of the PPK that its keys rest on (RFC 8784).
+    pub ppk: Option<Arc<str>>,
     /// How it came up; none while it has not.
     pub set_up: Option<SetUp>,
     /// Since when it is up.

@@ -6,6 +6,7 @@ use ike::wire::{Message, NotifyType};
 use sim::{Pair, Scene};
 
 use crate::certificates::certified;
+use crate::reconfigure::reconfigure;
 use crate::rekey::{BOTH, check, rekey, told};
 
 /// What one side has of the PPK "one".
@@ -54,6 +55,10 @@ fn end(client: Has, gateway: Has) -> Result<(), (Failure, Option<Failure>)> {
     match pair.up() {
         Ok(()) => {
             pair.assert_joined();
+            let is_used =
+                [client, gateway].iter().all(|it| [Has::Optional, Has::Required].contains(it));
+            let expected = is_used.then(|| "one".to_owned());
+            assert_eq!(in_use(&pair), [expected.clone(), expected]);
             Ok(())
         }
         Err(Refusal::Failed(ours)) => {
@@ -198,11 +203,13 @@ fn a_ppk_goes_with_all_else_that_a_set_up_may_have() {
 #[test]
 fn rekeys_and_a_resumption_go_on_from_keys_with_a_ppk() {
     let mut pair = Pair::joined(with(Has::Required, Has::Required));
+    assert_eq!(in_use(&pair), [Some("one".into()), Some("one".into())]);
     for what in BOTH {
         for id in [pair.client, pair.gateway] {
             rekey(&mut pair, id, what);
             pair.world.run_for(std::time::Duration::from_secs(1));
             assert!(pair.ping());
+            assert_eq!(in_use(&pair), [Some("one".into()), Some("one".into())]);
         }
     }
     let client = pair.client;
@@ -212,6 +219,35 @@ fn rekeys_and_a_resumption_go_on_from_keys_with_a_ppk() {
     pair.resume().unwrap();
     pair.assert_up_by(How::Resumed);
     assert!(!says_so(&pair, 0) && !says_so(&pair, 1));
+    assert_eq!(in_use(&pair), [Some("one".into()), Some("one".into())]);
     pair.forget_past();
     check(pair);
+}
+
+/// A ticket says what its keys rest on: one without a PPK is worth nothing where
+/// one is required now.
+#[test]
+fn a_session_without_a_ppk_is_not_resumed_where_one_is_required_now() {
+    let optional = |has| with(has, Has::Optional);
+    for (had, is_resumed) in [(Has::Nothing, false), (Has::Optional, true)] {
+        let mut pair = Pair::suspended(optional(had));
+        equip(&mut pair.scene().gateway, Has::Required, false);
+        pair.reconfigure_gateway();
+        assert_eq!(pair.resume().is_ok(), is_resumed, "the gateway, {had:?}");
+    }
+    for (had, how) in [(Has::Nothing, How::Full), (Has::Optional, How::Resumed)] {
+        let mut pair = Pair::suspended(optional(had));
+        equip(&mut pair.scene().client, Has::Required, true);
+        let (client, config) = (pair.client, pair.scene().client.config());
+        let _ = reconfigure(&mut pair, client, config);
+        pair.up().unwrap();
+        pair.assert_up_by(how);
+        assert_eq!(in_use(&pair), [Some("one".into()), Some("one".into())]);
+    }
+}
+
+/// The PPK that the SA of each side rests on.
+fn in_use(pair: &Pair) -> [Option<String>; 2] {
+    let [served] = &pair.served()[..] else { panic!("one SA") };
+    [&pair.status(), served].map(|it| it.sa.as_ref()?.ppk.as_deref().map(str::to_owned))
 }

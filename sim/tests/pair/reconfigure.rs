@@ -17,7 +17,7 @@ use crate::rekey::keys;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn reconfigure(pair: &mut Pair, id: NodeId, config: Config) -> Changes {
+pub(crate) fn reconfigure(pair: &mut Pair, id: NodeId, config: Config) -> Changes {
     let now = pair.world.node(id).clock.at(pair.world.now());
     let changes = pair.world.node_mut(id).endpoint.reconfigure(now, config);
     pair.settle();

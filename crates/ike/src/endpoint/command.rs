@@ -106,6 +106,7 @@ impl Endpoint {
         let fits = connection.resumption.enabled
             && session.state.initiator == connection.local_id
             && session.state.method == connection.auth.local.method()
+            && (session.state.ppk.is_some() || !connection.ppk.required)
             && connection.remote_id.accepts(&session.state.responder);
         fits.then_some(session)
     }
@@ -147,7 +148,8 @@ impl Endpoint {
                     line.enter(spi, beside);
                 }
             }
-            Err((attempt, session, why)) => {
+            Err(failed) => {
+                let (attempt, session, why) = *failed;
                 let ended = Ended::failed(&why);
                 let outcome = attempt.fail(&mut self.cx, path, why, session);
                 self.follow(now, None, outcome.then);

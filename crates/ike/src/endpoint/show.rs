@@ -81,6 +81,7 @@ impl Endpoint {
             local_id: line.connection.local_id.to_string(),
             remote_id: None,
             suite: suite.map(|suite| suite.to_string()),
+            ppk: None,
             set_up: None,
             since: None,
             rekey_at: None,

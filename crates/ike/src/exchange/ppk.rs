@@ -8,9 +8,11 @@
 //! ```
 //! AUTH is made with the key mixed in, NO_PPK_AUTH without it.
 
+use std::sync::Arc;
+
 use crypto::Ppk;
 
-use crate::config::PpkUse;
+use crate::config::{NamedPpk, PpkUse};
 use crate::exchange::auth::AuthData;
 use crate::sa::protection::Keys;
 use crate::wire::{MessageBuilder, Notify, NotifyType, Payloads, Protected};
@@ -53,9 +55,9 @@ pub(crate) fn push_identity(
 
 impl PpkUse {
     /// The key with this PPK_ID.
-    pub(crate) fn named(&self, id: &[u8]) -> Option<&Ppk> {
+    pub(crate) fn named(&self, id: &[u8]) -> Option<&Arc<NamedPpk>> {
         let id = id.strip_prefix(&[FIXED])?;
-        self.keys.iter().find(|ppk| ppk.id.as_bytes() == id).map(|ppk| &ppk.key)
+        self.keys.iter().find(|ppk| ppk.id.as_bytes() == id)
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Basis {
     /// have answered our first request without it.
     pub(crate) hinted: bool,
     pub(crate) expectation: Expectation,
-    /// The PPK to mix in, if the peer says that it uses PPKs.
+    /// The PPK to mix in, if the peer says that it uses PPKs; then, that which is.
     pub(crate) ppk: Option<Arc<NamedPpk>>,
     /// Whether there is to be no child yet (RFC 6023).
     pub(crate) childless: bool,
@@ -229,7 +229,7 @@ impl Authenticating {
             (Some(_), None) if self.attempt.connection.ppk.required => {
                 return Err(Denial::Us(Failure::NoPpk));
             }
-            (Some(_), None) | (None, _) => {}
+            (Some(_), None) | (None, _) => self.basis.ppk = None,
         }
         let with = (self.suite.prf, &self.keys.their_p);
         PeerAuthenticated::verify(with, &self.transcript, Role::Responder, claim, demand)
@@ -267,17 +267,18 @@ impl Authenticating {
         let Self { attempt, basis, suite, keys, transcript, spi_in, told, .. } = *self;
         let Way { path, nat, encapsulation } = basis.way;
         let wanted = lifetime::wanted(payloads, now);
-        let (how, authenticated_at, method, prove_by) = match basis.origin {
+        let (how, authenticated_at, method, ppk, prove_by) = match basis.origin {
             Origin::Fresh { parked } => {
                 if parked.is_some() {
                     attempt.session_lost(cx, SessionEnd::Replaced);
                 }
-                (How::Full, now.wall, connection.auth.local.method(), wanted)
+                let ppk = basis.ppk.map(|ppk| Arc::clone(&ppk.id));
+                (How::Full, now.wall, connection.auth.local.method(), ppk, wanted)
             }
             Origin::Resumed(resume) => {
                 let prove_by = wanted.or(resume.session().prove_by);
-                let (method, authenticated_at) = resume.established();
-                (How::Resumed, authenticated_at, method, prove_by)
+                let (method, authenticated_at, ppk) = resume.established();
+                (How::Resumed, authenticated_at, method, ppk, prove_by)
             }
         };
         let founded = Founded {
@@ -294,6 +295,7 @@ impl Authenticating {
             authenticated_at,
             proof_expires: None,
             method,
+            ppk,
             how,
             started: attempt.started,
             round_trips: attempt.round_trips,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ptr;
 use std::sync::Arc;
 
 use crypto::{Group, IkeSuite, IntAuth, KeyAnswer, Skeyseed};
@@ -85,9 +84,12 @@ struct Admitted {
     supersedes: Supersedes,
     /// The SA that must end, since there is no room for both.
     renews: Option<IkeSpi>,
-    /// Whether a PPK is mixed in.
-    ppk: bool,
+    /// The PPK_ID of the PPK that is mixed in.
+    ppk: Option<Arc<str>>,
 }
+
+/// Those that a peer may be of.
+type Connections<'c> = Vec<&'c Arc<Connection>>;
 
 /// Why somebody is not let in.
 struct Denied {
@@ -334,17 +336,17 @@ impl Asked {
     fn mix_ppk<'a, 'c>(
         &self,
         keys: &mut Keys,
-        mut connections: Vec<&'c Arc<Connection>>,
+        mut connections: Connections<'c>,
         payloads: &Payloads<'a>,
         mut claim: Claim<'a>,
-    ) -> Result<(Claim<'a>, Vec<&'c Arc<Connection>>, bool), Failure> {
+    ) -> Result<(Claim<'a>, Connections<'c>, Option<Arc<str>>), Failure> {
         if self.ppk {
             let id = ppk::identity(payloads).ok_or(Failure::NoPpk)?;
-            if let Some(key) = connections.iter().find_map(|it| it.ppk.named(id)) {
-                keys.mix(key);
-                let has_it = |it: &PpkUse| it.named(id).is_some_and(|own| ptr::eq(own, key));
+            if let Some(ppk) = connections.iter().find_map(|it| it.ppk.named(id)) {
+                keys.mix(&ppk.key);
+                let has_it = |it: &PpkUse| it.named(id).is_some_and(|own| Arc::ptr_eq(own, ppk));
                 connections.retain(|it| has_it(&it.ppk));
-                return Ok((claim, connections, true));
+                return Ok((claim, connections, Some(Arc::clone(&ppk.id))));
             }
             claim.auth.data = ppk::auth_without(payloads).ok_or(Failure::NoPpk)?;
         }
@@ -352,7 +354,7 @@ impl Asked {
         if connections.is_empty() {
             return Err(Failure::NoPpk);
         }
-        Ok((claim, connections, false))
+        Ok((claim, connections, None))
     }
 
     /// The holder of a ticket, and of the session's SK_d.
@@ -388,8 +390,9 @@ impl Asked {
         }
         let supersedes = Supersedes::Resumed(presented.origin.spi);
         // Its SK_d has a PPK mixed in, or not, since the set-up: not again here.
+        let ppk = state.ppk.clone();
         let connection = Arc::clone(connection);
-        Ok(Admitted { connection, peer, supersedes, renews: None, ppk: false })
+        Ok(Admitted { connection, peer, supersedes, renews: None, ppk })
     }
 
     fn verify(
@@ -470,6 +473,7 @@ impl Asked {
             authenticated_at,
             proof_expires,
             method,
+            ppk: ppk.clone(),
             how,
             started,
             round_trips: 1 + transcript.auth_id,
@@ -503,7 +507,7 @@ impl Asked {
             ticket,
             credential,
             auth,
-            ppk,
+            ppk: ppk.is_some() && how == How::Full,
             token,
             granted,
             given,

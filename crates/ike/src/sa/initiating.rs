@@ -88,11 +88,15 @@ impl Bootstrap {
     }
 }
 
+/// An attempt that could not begin, the session that was to be resumed or was
+/// parked, and why.
+type NotBegun = Box<(Attempt, Option<SuspendedSession>, Failure)>;
+
 impl Initiating {
     /// Sends the first request of an attempt from `local`.
     ///
     /// # Errors
-    /// The attempt, the session that was to be resumed or was parked, and why.
+    /// [`NotBegun`].
     pub(crate) fn start(
         cx: &mut Context,
         now: Now,
@@ -100,18 +104,18 @@ impl Initiating {
         path: Path,
         attempt: Attempt,
         start: Start,
-    ) -> Result<Box<Self>, (Attempt, Option<SuspendedSession>, Failure)> {
+    ) -> Result<Box<Self>, NotBegun> {
         let (how, bootstrap) = match start {
             Start::Resume(resume) => (How::Resumed, Bootstrap::Resumed(resume)),
             Start::Fresh { parked } => match key_exchange(cx, &attempt, None) {
                 Some(key_exchange) => (How::Full, Bootstrap::Fresh { key_exchange, parked }),
-                None => return Err((attempt, parked, Failure::BadKeyExchange)),
+                None => return Err(Box::new((attempt, parked, Failure::BadKeyExchange))),
             },
         };
         let nonce = cx.provider.array();
         let first = FirstRequest { attempt: &attempt, spi, path, nonce: &nonce, cookie: None };
         let Ok(request) = first.build(cx, &bootstrap) else {
-            return Err((attempt, bootstrap.into_session(), Failure::Protocol));
+            return Err(Box::new((attempt, bootstrap.into_session(), Failure::Protocol)));
         };
         let connection = Arc::clone(&attempt.connection.name);
         cx.emit(Event::Started { connection, how, remote: path.remote });

@@ -1,10 +1,11 @@
 //! One attempt to come back with a ticket, from its first datagram to its end.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::ResumeAuth;
 
-use super::record::AuthMethod;
+use super::record::{AuthMethod, Resumable};
 use super::suspended::SuspendedSession;
 
 /// Which octets AUTH covers after a resume.
@@ -75,8 +76,9 @@ impl ResumeAttempt {
     /// An SA stands: the ticket is used up (B3). What the SA takes over from
     /// the session's past is all that remains of it.
     #[must_use]
-    pub fn established(self) -> (AuthMethod, SystemTime) {
-        (self.session.state.method, self.session.state.authenticated_at)
+    pub fn established(self) -> (AuthMethod, SystemTime, Option<Arc<str>>) {
+        let Resumable { method, authenticated_at, ppk, .. } = self.session.state;
+        (method, authenticated_at, ppk)
     }
 
     /// The gateway refused under protection: the session is over.

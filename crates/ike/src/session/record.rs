@@ -3,6 +3,7 @@
 //! The gateway's ticket and the client's record hold the same [`Resumable`], so
 //! both ends agree by construction on what a resumed SA starts from.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crypto::{AdditionalGroups, CbcIntegrity, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
@@ -36,6 +37,8 @@ pub struct Resumable {
     /// When the certificate expires by which it was, in whole seconds. Known to
     /// the responder only, which gives no ticket for longer.
     pub proof_expires: Option<SystemTime>,
+    /// The PPK_ID of the PPK that SK_d rests on (RFC 8784), up to 65535 octets.
+    pub ppk: Option<Arc<str>>,
     /// The IKE algorithms.
     pub suite: IkeSuite,
     /// The inner addresses that the initiator had, to ask for and to give again (C5).
@@ -83,6 +86,9 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
     if let Some(expires) = state.proof_expires {
         out.extend_from_slice(&unix_seconds(expires).to_be_bytes());
     }
+    if let Some(id) = &state.ppk {
+        encode_text(id, out);
+    }
 }
 
 /// Which optional parts follow.
@@ -90,6 +96,9 @@ const HAS_AUTHENTICATED: u8 = 1;
 const HAS_V4: u8 = 2;
 const HAS_V6: u8 = 4;
 const HAS_EXPIRY: u8 = 8;
+const HAS_PPK: u8 = 16;
+/// All of them.
+const PARTS: u8 = HAS_AUTHENTICATED | HAS_V4 | HAS_V6 | HAS_EXPIRY | HAS_PPK;
 
 fn presence(state: &Resumable) -> u8 {
     let bit = |is_there, bit| if is_there { bit } else { 0 };
@@ -97,6 +106,7 @@ fn presence(state: &Resumable) -> u8 {
         | bit(state.inner.v4.is_some(), HAS_V4)
         | bit(state.inner.v6.is_some(), HAS_V6)
         | bit(state.proof_expires.is_some(), HAS_EXPIRY)
+        | bit(state.ppk.is_some(), HAS_PPK)
 }
 
 /// Octets of the encoding.
@@ -107,7 +117,9 @@ pub fn encoded_len(state: &Resumable) -> usize {
     let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
     let inner: usize = state.inner.iter().map(|a| if a.is_ipv4() { 4 } else { 16 }).sum();
     let expiry = if state.proof_expires.is_some() { 8 } else { 0 };
-    5 + (1 + state.suite.additional.len()) + 8 + state.suite.prf.output_len() + ids + inner + expiry
+    let ppk = state.ppk.as_ref().map_or(0, |id| 2 + id.len());
+    let suite = 5 + (1 + state.suite.additional.len());
+    suite + 8 + state.suite.prf.output_len() + ids + inner + expiry + ppk
 }
 
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
@@ -116,6 +128,12 @@ fn encode_id(id: &Id, out: &mut Vec<u8>) {
     out.push(id.kind().code());
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(id.data());
+}
+
+fn encode_text(text: &str, out: &mut Vec<u8>) {
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// Room for the encoding, so that no secret is left behind by a growing buffer.
@@ -143,7 +161,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         SkD::from_ticket(suite.prf, take(input, suite.prf.output_len())?).map_err(|_| Malformed)?;
     let initiator = decode_id(input)?;
     let responder = decode_id(input)?;
-    if presence & !(HAS_AUTHENTICATED | HAS_V4 | HAS_V6 | HAS_EXPIRY) != 0 {
+    if presence & !PARTS != 0 {
         return Err(Malformed);
     }
     let has = |bit| presence & bit != 0;
@@ -156,6 +174,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
     } else {
         None
     };
+    let ppk = if has(HAS_PPK) { Some(decode_text(input)?.into()) } else { None };
     Ok(Resumable {
         initiator,
         responder,
@@ -163,6 +182,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         method,
         authenticated_at,
         proof_expires,
+        ppk,
         suite,
         inner,
         sk_d,
@@ -194,6 +214,11 @@ fn decode_id(input: &mut &[u8]) -> Result<Id, Malformed> {
     let &[kind] = take_array(input)?;
     let len = usize::from(u16::from_be_bytes(*take_array(input)?));
     Id::from_wire(kind, take(input, len)?).map_err(|_| Malformed)
+}
+
+fn decode_text<'a>(input: &mut &'a [u8]) -> Result<&'a str, Malformed> {
+    let len = usize::from(u16::from_be_bytes(*take_array(input)?));
+    std::str::from_utf8(take(input, len)?).map_err(|_| Malformed)
 }
 
 /// The time `seconds` after 1970, if the clock can show it.

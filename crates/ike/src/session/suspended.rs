@@ -145,6 +145,7 @@ mod tests {
             method: AuthMethod::PreShared,
             authenticated_at: at(0),
             proof_expires: None,
+            ppk: None,
             suite: IkeSuite {
                 cipher: IkeCipher::AesGcm16(KeyLen::L128),
                 prf,

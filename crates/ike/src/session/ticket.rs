@@ -20,7 +20,7 @@ use super::record::{self, Resumable};
 use super::suspended::Ticket;
 
 /// The only version of the encoding. A change of it needs new keys (E3).
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 const KEY_ID_LEN: usize = 4;
 const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
 const PADDING: usize = 64;
@@ -246,6 +246,7 @@ mod tests {
             method: AuthMethod::PreShared,
             authenticated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
             proof_expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(6)),
+            ppk: None,
             suite: IkeSuite {
                 cipher: IkeCipher::AesGcm16(KeyLen::L256),
                 prf,
@@ -272,6 +273,7 @@ mod tests {
         let (issuer, mut provider) = issuer();
         let mut sealed = state(PrfAlg::HmacSha384, "client.example.org");
         sealed.authenticated = Some("someone@example.org".parse().unwrap());
+        sealed.ppk = Some("office-2026".into());
         let ticket = issuer.issue(&mut provider, &sealed, of(99), now_at(50).wall).unwrap();
         let opened = issuer.open(ticket.octets(), now_at(49).wall).unwrap();
         assert_eq!(opened.expires, now_at(50).wall);
@@ -281,6 +283,7 @@ mod tests {
         assert_eq!(opened.state.authenticated, sealed.authenticated);
         assert_eq!(opened.state.authenticated_at, sealed.authenticated_at);
         assert_eq!(opened.state.proof_expires, sealed.proof_expires);
+        assert_eq!(opened.state.ppk, sealed.ppk);
         assert_eq!(opened.state.suite, sealed.suite);
         assert_eq!(opened.state.inner, both());
         assert_eq!(opened.state.sk_d.export_to_ticket(), sealed.sk_d.export_to_ticket());

@@ -59,6 +59,7 @@ impl Established {
             responder: peer,
             authenticated: None,
             method: base.method,
+            ppk: base.ppk,
             authenticated_at: base.authenticated_at,
             proof_expires: base.proof_expires,
             suite: base.suite,

@@ -65,6 +65,8 @@ pub(crate) struct Founded {
     /// authenticated.
     pub(crate) proof_expires: Option<SystemTime>,
     pub(crate) method: AuthMethod,
+    /// The PPK_ID of the PPK that is mixed into its keys, or those that they came from.
+    pub(crate) ppk: Option<Arc<str>>,
     pub(crate) how: How,
     pub(crate) started: Instant,
     pub(crate) round_trips: u32,

@@ -46,7 +46,7 @@ pub(crate) struct Answer {
     /// The certificates that go with it.
     pub(crate) credential: Option<Arc<Credential>>,
     pub(crate) auth: AuthData,
-    /// Whether a PPK is mixed in.
+    /// Whether a PPK is mixed in here, and not in the session before.
     pub(crate) ppk: bool,
     pub(crate) token: Option<[u8; TOKEN_LEN]>,
     pub(crate) granted: TicketAnswer,

@@ -21,6 +21,7 @@ impl Established {
             local_id: self.base.connection.local_id.to_string(),
             remote_id: Some(self.peer.to_string()),
             suite: Some(self.base.suite.to_string()),
+            ppk: self.base.ppk.clone(),
             set_up: self.up.map(|(set_up, _)| set_up),
             since: self.up.map(|(_, since)| since),
             rekey_at: self.deadlines.rekey_at,

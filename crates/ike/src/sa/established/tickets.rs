@@ -140,6 +140,7 @@ impl Established {
             responder: self.base.connection.local_id.clone(),
             authenticated: self.base.authenticated.clone(),
             method: self.base.method,
+            ppk: self.base.ppk.clone(),
             authenticated_at: self.base.authenticated_at,
             proof_expires: self.base.proof_expires,
             suite: self.base.suite,
