@@ -98,8 +98,12 @@ fn a_configuration_is_read_again_and_changes_only_what_is_different_in_it() -> R
         assert!(answer.complaint.contains("did you mean \"remote_addrs\"?"), "{answer:?}");
         assert_eq!(client.status()?.connections.len(), 1);
 
+        // Nobody was waited for, so that nobody could come by TCP.
+        let by_tcp = || peer.run("ss", "-tlnH sport = :4500");
+        assert_eq!(by_tcp()?, "");
         let answer = gateway.reload_with(&format!("{theirs}{FOR_SECOND}{SECRET}"))?;
         assert_eq!(answer.printed.trim(), "added for-second", "{answer:?}");
+        assert_ne!(by_tcp()?, "");
         let answer = client.reload_with(&format!("{ours}{SECOND}{SECRET}"))?;
         assert_eq!(answer.printed.trim(), "added second", "{answer:?}");
         client.wait_for_event("the second connection", |event| match event {

@@ -211,7 +211,10 @@ fn open_sockets(
 
 /// The port on which TCP connections are accepted: by default only where peers
 /// are waited for.
-fn tcp_port(daemon: &DaemonSettings, connections: &[Arc<ike::config::Connection>]) -> Option<u16> {
+pub fn tcp_port(
+    daemon: &DaemonSettings,
+    connections: &[Arc<ike::config::Connection>],
+) -> Option<u16> {
     let waits = |it: &Arc<ike::config::Connection>| {
         it.remote_addrs.is_empty() && it.tcp != ike::config::TcpUse::Never
     };

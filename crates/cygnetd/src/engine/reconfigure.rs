@@ -10,6 +10,7 @@ use ike::config::Connection;
 use super::Engine;
 use crate::clock;
 use crate::config::{ConnectionSettings, DaemonConfig, DaemonSettings, InnerAddress, Start};
+use crate::daemon::tcp_port;
 use crate::leases::LeaseStore;
 
 /// What is in force, as far as the endpoint does not know it.
@@ -40,6 +41,7 @@ impl Engine {
         if daemon != self.running.daemon {
             return Err("what is in [daemon] has changed: that takes a restart".to_owned());
         }
+        self.listen(tcp_port(&daemon, &ike.connections))?;
         let leases = self.open_leases(!ike.pools.is_empty())?;
         let new_addresses = inner_addresses(&connections);
         self.add_addresses(&new_addresses)?;
@@ -80,6 +82,14 @@ impl Engine {
                 Start::OnTraffic => self.endpoint.arm(name),
             }
         }
+    }
+
+    /// The first connection that waits for peers opens the TCP port for them. It
+    /// stays open: whoever comes to nobody is sent away.
+    fn listen(&self, tcp_port: Option<u16>) -> Result<(), String> {
+        let Some(port) = tcp_port else { return Ok(()) };
+        let opened = self.net.streams().listen(port);
+        opened.map_err(|error| format!("cannot open TCP port {port}: {error}"))
     }
 
     /// A gateway that gives addresses from now on keeps their leases.

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use esp::spec::StreamId;
@@ -59,8 +59,10 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// The TCP connections of a daemon, and where it listens for more.
 pub struct Streams {
     config: NetConfig,
+    addresses: Vec<IpAddr>,
     epoll: OwnedFd,
-    listeners: Vec<Socket>,
+    /// One for each address, once there is anybody to listen for.
+    listeners: OnceLock<Vec<Socket>>,
     table: RwLock<BTreeMap<StreamId, Arc<Stream>>>,
     /// Until when those may stay that no SA uses.
     guests: Mutex<BTreeMap<StreamId, Guest>>,
@@ -100,17 +102,11 @@ impl Streams {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let alarm = Alarm::new()?;
         epoll::add(&epoll, &alarm, Key::Alarm.data(), EventFlags::IN)?;
-        let mut listeners = Vec::new();
-        for &address in addresses.iter().filter(|_| config.tcp_port.is_some()) {
-            let port = config.tcp_port.unwrap_or_default();
-            let listener = listen(config, SocketAddr::new(address, port))?;
-            epoll::add(&epoll, &listener, Key::Listener(listeners.len()).data(), EventFlags::IN)?;
-            listeners.push(listener);
-        }
-        Ok(Self {
+        let streams = Self {
             config: config.clone(),
+            addresses: addresses.to_vec(),
             epoll,
-            listeners,
+            listeners: OnceLock::new(),
             table: RwLock::default(),
             guests: Mutex::default(),
             alarm,
@@ -118,12 +114,39 @@ impl Streams {
             ready: Wake::new()?,
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-        })
+        };
+        config.tcp_port.map_or(Ok(()), |port| streams.listen(port))?;
+        Ok(streams)
+    }
+
+    /// Listens on this port from now on, at each address. Who listens already
+    /// goes on as before.
+    ///
+    /// # Errors
+    /// A port that cannot be had: nobody listens then.
+    pub fn listen(&self, port: u16) -> io::Result<()> {
+        if self.listeners.get().is_some() {
+            return Ok(());
+        }
+        let mut listeners = Vec::new();
+        for &address in &self.addresses {
+            let listener = listener(&self.config, SocketAddr::new(address, port))?;
+            let key = Key::Listener(listeners.len());
+            epoll::add(&self.epoll, &listener, key.data(), EventFlags::IN)?;
+            listeners.push(listener);
+        }
+        // Only the engine comes here.
+        let _ = self.listeners.set(listeners);
+        Ok(())
     }
 
     /// The ports that are listened on, one for each address.
     pub fn listening(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()?.as_socket())
+        self.listeners().iter().filter_map(|listener| listener.local_addr().ok()?.as_socket())
+    }
+
+    fn listeners(&self) -> &[Socket] {
+        self.listeners.get().map_or(&[], Vec::as_slice)
     }
 
     /// Begins to open a connection; the end of it is among the news.
@@ -349,7 +372,7 @@ impl Key {
     }
 }
 
-fn listen(config: &NetConfig, address: SocketAddr) -> io::Result<Socket> {
+fn listener(config: &NetConfig, address: SocketAddr) -> io::Result<Socket> {
     let socket = open(config, address)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

@@ -97,7 +97,7 @@ impl Channel {
         task: Task,
         fill: impl FnOnce(&Task, &mut MessageBuilder<Protected>),
     ) -> Result<(), Unsendable> {
-        let id = self.window.take_id();
+        let id = self.window.take_id()?;
         let exchange = task.exchange();
         let datagram =
             self.protection.request(&mut cx.provider, &self.path, exchange, id, |builder| {

@@ -19,7 +19,7 @@ use crate::fault::Discard;
 use crate::sa::datagram::Datagram;
 use crate::sa::fragments::Datagrams;
 use crate::sa::initiating::NONCE_LEN;
-use crate::sa::protection::Protection;
+use crate::sa::protection::{Protection, Unsendable};
 use crate::time::Instant;
 use crate::wire::{ExchangeType, Header, IkeSpi};
 
@@ -359,10 +359,12 @@ pub(crate) enum Place {
 
 /// Both windows of an SA.
 pub(crate) struct Window {
-    next_id: u32,
+    /// `None` when all are used: none is used again (RFC 7296 section 2.2).
+    next_id: Option<u32>,
     pub(crate) in_flight: Option<InFlight>,
     queue: VecDeque<Intent>,
-    expected: u32,
+    /// As `next_id`, of the peer.
+    expected: Option<u32>,
     pub(crate) answered: Option<Answered>,
 }
 
@@ -370,6 +372,7 @@ impl Window {
     /// After the initial exchanges: our next request has the id `next_id`, and
     /// the peer's next is expected to have `expected`.
     pub(crate) const fn new(next_id: u32, expected: u32) -> Self {
+        let (next_id, expected) = (Some(next_id), Some(expected));
         Self { next_id, in_flight: None, queue: VecDeque::new(), expected, answered: None }
     }
 
@@ -407,10 +410,13 @@ impl Window {
     }
 
     /// The message id of the next request.
-    pub(crate) const fn take_id(&mut self) -> u32 {
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
-        id
+    ///
+    /// # Errors
+    /// When there is none left: the SA is over (RFC 7296 section 2.2).
+    pub(crate) fn take_id(&mut self) -> Result<u32, Unsendable> {
+        let id = self.next_id.ok_or(Unsendable)?;
+        self.next_id = id.checked_add(1);
+        Ok(id)
     }
 
     /// What was asked and is not answered yet.
@@ -437,10 +443,10 @@ impl Window {
     }
 
     /// Where a request of the peer stands.
-    pub(crate) const fn place(&self, id: u32) -> Place {
-        if id == self.expected {
+    pub(crate) fn place(&self, id: u32) -> Place {
+        if self.expected == Some(id) {
             Place::Next
-        } else if id.wrapping_add(1) == self.expected {
+        } else if id.checked_add(1) == self.expected {
             Place::Before
         } else {
             Place::Outside
@@ -448,8 +454,8 @@ impl Window {
     }
 
     /// The peer's expected request has come.
-    pub(crate) const fn accept(&mut self) {
-        self.expected = self.expected.wrapping_add(1);
+    pub(crate) fn accept(&mut self) {
+        self.expected = self.expected.and_then(|id| id.checked_add(1));
     }
 }
 
@@ -471,12 +477,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_of_requests_go_round() {
+    fn no_id_is_used_twice_and_the_last_answer_is_still_repeated() {
         let mut window = Window::new(u32::MAX, u32::MAX);
+        assert_eq!(window.place(u32::MAX), Place::Next);
         window.accept();
         assert_eq!(window.place(u32::MAX), Place::Before);
-        assert_eq!(window.place(0), Place::Next);
-        assert_eq!((window.take_id(), window.take_id()), (u32::MAX, 0));
+        assert_eq!(window.place(0), Place::Outside);
+        assert_eq!(window.take_id().ok(), Some(u32::MAX));
+        assert!(window.take_id().is_err() && window.take_id().is_err());
     }
 
     #[test]

@@ -163,14 +163,14 @@ impl Streams {
     }
 
     fn listen_to_all(&self, flags: EventFlags) {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, listener) in self.listeners().iter().enumerate() {
             let _ = epoll::modify(&self.epoll, listener, Key::Listener(index).data(), flags);
         }
     }
 }
 
 fn accept(streams: &Streams, index: usize) {
-    let Some(listener) = streams.listeners.get(index) else { return };
+    let Some(listener) = streams.listeners().get(index) else { return };
     for _ in 0..EVENTS {
         match listener.accept() {
             Ok((socket, from)) => {
