@@ -1,5 +1,11 @@
 //! Two children of one IKE SA with strongSwan 5.9, in both roles.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a panic is how a story ends badly"
+)]
+
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
@@ -124,6 +130,33 @@ fn strongswan_asks_for_both_children_in_any_order() -> Result<()> {
             }
             use_both(&cygnet, &dut)?;
             strongswan.wait_for_established(1)
+        })?;
+    }
+    Ok(())
+}
+
+/// cygnet wants one child for what is two at strongSwan.
+#[test]
+fn strongswan_takes_the_child_that_the_first_packet_is_for() -> Result<()> {
+    for (server, network) in SERVERS.into_iter().zip(["10.92.0.0/24", "10.93.0.0/24"]) {
+        story(|world| {
+            let (dut, peer) = world.pair()?;
+            for server in SERVERS {
+                peer.address("lo", &format!("{server}/32"))?;
+            }
+            let both_take = |conf: &str| conf.replace("chacha20poly1305-x25519", "aes256gcm16");
+            let _strongswan = StrongSwan::start_with(&peer, &both_take(STRONGSWAN))?;
+            let (one, _) = CYGNET.split_once("[connections.dut.children.lab]").expect("a child");
+            let (_, secrets) = CYGNET.split_once("[secrets.psk]").expect("a secret");
+            let config = format!("{one}[secrets.psk]{secrets}")
+                .replace("[\"10.92.0.0/24\"]", "[\"10.92.0.0/15\"]")
+                .replace("inner_addrs", "start = \"on-traffic\"\ninner_addrs");
+            let cygnet = Cygnet::start_with(&dut, "dut", &config)?;
+            dut.ping(CLIENT, server)?;
+            let children = cygnet.connection()?.children;
+            assert_eq!(children.len(), 1);
+            assert_eq!(children[0].remote_ts, [network]);
+            Ok(())
         })?;
     }
     Ok(())

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::Result;
 use control::{Failure, Gone, How, State, What};
@@ -249,8 +249,19 @@ fn the_first_packet_starts_what_is_for_traffic_and_nothing_what_is_manual() -> R
             }
             // One packet, which waits for the SA and is answered.
             dut.run("ping", &format!("-n -q -c 1 -w 10 -I {from} {to}"))?;
-            cygnet.wait_for_state(State::Up)?;
-            strongswan.wait_for_established(1)
+            let connection = cygnet.wait_for_state(State::Up)?;
+            strongswan.wait_for_established(1)?;
+            // It had named the echo request first, and the tunnel is for all the same.
+            let child = &connection.children[0];
+            assert_eq!(child.local_ts, [tunnel.local.network()]);
+            assert_eq!(child.remote_ts, [tunnel.remote.network()]);
+            let theirs = strongswan.child()?;
+            assert_eq!(theirs.value("local-ts"), Some(&*tunnel.remote.network()));
+            assert_eq!(theirs.value("remote-ts"), Some(&*tunnel.local.network()));
+            peer.ping(to, from)?;
+            exchange_words((&dut, from), (&peer, to))?;
+            cygnet.rekey_child()?;
+            exchange_words((&dut, from), (&peer, to))
         })?;
     }
     Ok(())
@@ -335,6 +346,31 @@ fn without_a_ticket_there_is_nothing_to_suspend() -> Result<()> {
         assert_eq!(cygnet.connection()?.state, State::Up);
         dut.ping(tunnel.local.inner, tunnel.remote.inner)
     })
+}
+
+/// A UDP datagram each way.
+fn exchange_words(
+    (dut, from): (&Namespace, Ipv4Addr),
+    (peer, to): (&Namespace, Ipv4Addr),
+) -> Result<()> {
+    let (asker, server) = (socket(dut, from)?, socket(peer, to)?);
+    asker.send_to(b"question", server.local_addr()?)?;
+    let mut word = [0; 16];
+    let (len, from) = server.recv_from(&mut word)?;
+    assert_eq!(word.get(..len), Some(&b"question"[..]));
+    server.send_to(b"answer", from)?;
+    let len = asker.recv(&mut word)?;
+    assert_eq!(word.get(..len), Some(&b"answer"[..]));
+    Ok(())
+}
+
+fn socket(namespace: &Namespace, address: Ipv4Addr) -> Result<UdpSocket> {
+    let bind = move || {
+        let socket = UdpSocket::bind((address, 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket)
+    };
+    namespace.enter(bind)?.join().expect("no panic")
 }
 
 /// Brings the tunnel up from cygnet.

@@ -194,7 +194,7 @@ impl ModelPlane {
             }
             Decision::Held(held) => {
                 if held.wait(inner).acquire {
-                    self.events.push_back(PlaneEvent::Acquire(held.group()));
+                    self.events.push_back(held.acquire());
                 }
                 Outgoing::Held
             }
@@ -248,8 +248,8 @@ impl ModelPlane {
                 }
                 let group = hold.group;
                 self.groups.insert(group);
-                if self.policies.hold(hold)? {
-                    self.events.push_back(PlaneEvent::Acquire(group));
+                if let Some(flow) = self.policies.hold(hold)? {
+                    self.events.push_back(PlaneEvent::Acquire(group, flow));
                 }
                 Ok(())
             }

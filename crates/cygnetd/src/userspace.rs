@@ -164,8 +164,8 @@ impl Userspace {
 
     fn hold(&mut self, hold: Hold) -> Result<(), Fault> {
         let group = hold.group;
-        if self.shared.tables.hold(hold)? {
-            self.shared.events.push(PlaneEvent::Acquire(group));
+        if let Some(flow) = self.shared.tables.hold(hold)? {
+            self.shared.events.push(PlaneEvent::Acquire(group, flow));
         }
         Ok(())
     }

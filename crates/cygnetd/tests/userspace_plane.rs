@@ -11,7 +11,7 @@
 mod world;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -188,6 +188,14 @@ fn datagram_socket(node: &Node, address: &str) -> UdpSocket {
     socket
 }
 
+/// Whether a packet to this address and port asks for a child.
+fn asks_for(event: &PlaneEvent, destination: &str) -> bool {
+    let PlaneEvent::Acquire(GroupId(1), flow) = event else { return false };
+    let port = flow.destination_port().unwrap();
+    assert_eq!(flow.source, IpAddr::from([10, 1, 0, 1]));
+    SocketAddr::new(flow.destination, port) == destination.parse().unwrap()
+}
+
 #[test]
 fn packets_of_a_held_group_wait_for_its_child_and_ask_for_it_once() {
     let (mut left, mut right) = nodes();
@@ -198,7 +206,7 @@ fn packets_of_a_held_group_wait_for_its_child_and_ask_for_it_once() {
     for n in 0..20u8 {
         sender.send_to(&[n; 100], "10.2.0.1:7002").unwrap();
     }
-    left.wait_for(|event| *event == PlaneEvent::Acquire(GroupId(1)));
+    left.wait_for(|event| asks_for(event, "10.2.0.1:7002"));
     Pair::new(1).install(&mut left, &mut right);
     let mut received = [0; 100];
     for n in 0..20u8 {
@@ -303,7 +311,7 @@ fn a_suspended_stream_goes_on_with_the_next_child() {
             }
             stream
         });
-        left.wait_for(|event| *event == PlaneEvent::Acquire(GroupId(1)));
+        left.wait_for(|event| asks_for(event, "10.2.0.1:7006"));
         Pair::new(2).install(&mut left, &mut right);
         reader.join().unwrap();
         drop(writer.join().unwrap());

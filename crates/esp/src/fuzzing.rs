@@ -16,6 +16,9 @@ use crate::stream::{Content, Corrupt, Decoder, LENGTH_LEN};
 pub fn packet(octets: &[u8]) {
     let Ok(inner) = packet::parse(octets) else { return };
     assert!(inner.total_len <= octets.len(), "a packet is longer than it is");
+    let [source, destination] = inner.flow.selectors();
+    let own = Selectors::new(vec![source], vec![destination]);
+    assert!(own.select(&inner.flow), "a packet is not among those like it");
     let mut copy = octets.to_vec();
     let clamped = crate::mss::clamp(&mut copy, &inner, 1400);
     assert!(clamped || copy == octets, "a packet was changed and nobody told");

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::spec::Selector;
+
 /// Extension headers of one IPv6 packet that are walked before giving up.
 /// Real packets have at most three or four.
 const MAX_EXTENSION_HEADERS: usize = 8;
@@ -54,6 +56,18 @@ impl Flow {
     #[must_use]
     pub fn destination_port(&self) -> Option<u16> {
         self.ports.map(|(_, destination)| destination)
+    }
+
+    /// The narrowest traffic selectors of a packet, for its source and its
+    /// destination. Any port will do where it shows none, and type and code of
+    /// ICMP are in both (RFC 7296 sections 2.9 and 3.13.1).
+    #[must_use]
+    pub fn selectors(&self) -> [Selector; 2] {
+        let Self { source, destination, protocol, .. } = *self;
+        [
+            Selector::of_packet(source, protocol, self.source_port()),
+            Selector::of_packet(destination, protocol, self.destination_port()),
+        ]
     }
 
     /// Whether the packet is meant for the link it was sent on: a tunnel is

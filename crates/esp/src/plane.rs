@@ -1,6 +1,7 @@
 //! The contract between negotiation and whatever carries packets.
 
 use crate::limits::Volume;
+use crate::packet::Flow;
 use crate::spec::{ChildId, ChildSpec, GroupId, OuterPath, Selector};
 
 /// Names one command, so that its completion can be told from others.
@@ -50,8 +51,8 @@ pub struct Hold {
 pub enum PlaneEvent {
     /// A command has been carried out, or has failed and left no trace.
     Completed(CommandId, Result<(), Fault>),
-    /// A packet waits for a child of this group. Raised once per `Hold`.
-    Acquire(GroupId),
+    /// This packet waits for a child of this group. Raised once per `Hold`.
+    Acquire(GroupId, Flow),
     /// A child must be replaced soon, or is at its end.
     Expired(ChildId, Limit),
     /// An authentic packet of this child came from another outer source.

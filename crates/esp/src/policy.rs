@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::packet::Flow;
-use crate::plane::{Fault, Hold};
+use crate::plane::{Fault, Hold, PlaneEvent};
 use crate::range_index::RangeIndex;
 use crate::spec::{ChildId, GroupId, Selector};
 use crate::waiting::{Queued, Waiting};
@@ -91,6 +91,7 @@ pub enum Decision<'a, C> {
 /// A group without a child that holds its packets.
 pub struct Held<'a> {
     group: GroupId,
+    flow: Flow,
     waiting: &'a Mutex<Waiting>,
 }
 
@@ -101,10 +102,16 @@ impl Held<'_> {
         self.group
     }
 
-    /// Keeps a packet for the next child of the group.
+    /// Keeps the packet that was looked up for the next child of the group.
     #[must_use]
     pub fn wait(&self, packet: &[u8]) -> Queued {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(packet)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(self.flow, packet)
+    }
+
+    /// What asks for a child, if [`Queued::acquire`] says that one must be asked for.
+    #[must_use]
+    pub const fn acquire(&self) -> PlaneEvent {
+        PlaneEvent::Acquire(self.group, self.flow)
     }
 }
 
@@ -180,7 +187,7 @@ impl<C> Policies<C> {
         }
         self.group_of.insert(id, group);
         entry.children.push(Member { id, selectors, child });
-        let waiting = entry.waiting_mut().take().into();
+        let waiting = entry.waiting_mut().take().collect();
         self.put_behind(slot, false);
         Ok(waiting)
     }
@@ -262,11 +269,11 @@ impl<C> Policies<C> {
     }
 
     /// Sets what a group holds; the group may be new. Packets that wait go on
-    /// waiting. `true` if one waits and a child must be asked for now.
+    /// waiting. If one does and a child must be asked for now, this is its flow.
     ///
     /// # Errors
     /// [`Fault::Full`] when there are too many groups.
-    pub fn hold(&mut self, hold: Hold) -> Result<bool, Fault> {
+    pub fn hold(&mut self, hold: Hold) -> Result<Option<Flow>, Fault> {
         let Hold { group, local_ts, remote_ts, acquire } = hold;
         let selectors = Selectors::new(local_ts, remote_ts);
         let slot = self.slot_or_new(group)?;
@@ -357,7 +364,11 @@ impl<C> Group<C> {
         }
         let is_held = self.children.is_empty()
             && self.hold.as_ref().is_some_and(|selectors| selectors.select(flow));
-        is_held.then_some(Decision::Held(Held { group: self.id, waiting: &self.waiting }))
+        is_held.then_some(Decision::Held(Held {
+            group: self.id,
+            flow: *flow,
+            waiting: &self.waiting,
+        }))
     }
 
     fn waiting_mut(&mut self) -> &mut Waiting {

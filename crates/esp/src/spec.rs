@@ -155,6 +155,17 @@ impl Selector {
         Ok(Self { start, end, protocol, start_port: ports.0, end_port: ports.1 })
     }
 
+    /// Just the packets that have this address, protocol and port on one side: all
+    /// ports where the packet shows none.
+    #[must_use]
+    pub const fn of_packet(address: IpAddr, protocol: u8, port: Option<u16>) -> Self {
+        let (start_port, end_port) = match port {
+            Some(port) => (port, port),
+            None => (0, u16::MAX),
+        };
+        Self { start: address, end: address, protocol, start_port, end_port }
+    }
+
     /// The same protocol and ports of one address.
     #[must_use]
     pub const fn at(self, address: IpAddr) -> Self {
@@ -226,6 +237,12 @@ impl Selector {
             next = if end < last { end.checked_add(1) } else { None };
             Some(prefix)
         })
+    }
+
+    /// Whether this selects all that `other` does.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        self.intersection(other) == Some(*other)
     }
 
     /// What both select, if anything: the narrowing of RFC 7296 section 2.9.
@@ -405,6 +422,29 @@ mod tests {
         );
         assert_eq!(prefixes(&range("255.255.255.255", "255.255.255.255")).len(), 1);
         assert_eq!(prefixes(&range("0.0.0.1", "255.255.255.254")).len(), 62);
+    }
+
+    #[test]
+    fn a_selector_includes_what_is_narrower_in_everything() {
+        let of = |start: &str, end: &str, protocol, ports| {
+            Selector::new(start.parse().unwrap(), end.parse().unwrap(), protocol, ports).unwrap()
+        };
+        let any = (0, u16::MAX);
+        let https = of("10.0.0.1", "10.0.0.1", 6, (443, 443));
+        for wider in
+            [https, of("10.0.0.0", "10.0.0.9", 0, any), of("10.0.0.1", "10.0.0.1", 6, (1, 1023))]
+        {
+            assert!(wider.includes(&https));
+            assert_eq!(https.includes(&wider), wider == https);
+        }
+        for other in [
+            of("10.0.0.2", "10.0.0.9", 0, any),
+            of("10.0.0.0", "10.0.0.9", 17, any),
+            of("10.0.0.0", "10.0.0.9", 6, (1, 442)),
+            of("::", "ffff::", 0, any),
+        ] {
+            assert!(!other.includes(&https) && !https.includes(&other));
+        }
     }
 
     proptest! {

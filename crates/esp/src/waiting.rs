@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::packet::Flow;
+
 /// Packets that one group keeps at most.
 pub const MAX_PACKETS: usize = 256;
 /// Octets that one group keeps at most.
@@ -11,7 +13,7 @@ pub const MAX_OCTETS: usize = 512 * 1024;
 /// one is more likely to be wanted still.
 #[derive(Default)]
 pub struct Waiting {
-    packets: VecDeque<Box<[u8]>>,
+    packets: VecDeque<(Flow, Box<[u8]>)>,
     octets: usize,
     acquire: bool,
 }
@@ -26,33 +28,34 @@ pub struct Queued {
 }
 
 impl Waiting {
-    /// Sets whether the next packet asks for a child. `true` if one waits already.
-    pub fn arm(&mut self, acquire: bool) -> bool {
-        let is_due = acquire && !self.packets.is_empty();
-        self.acquire = acquire && !is_due;
-        is_due
+    /// Sets whether the next packet asks for a child. If packets wait already,
+    /// this is what the oldest of them asks for one for.
+    pub fn arm(&mut self, acquire: bool) -> Option<Flow> {
+        let due = self.packets.front().map(|(flow, _)| *flow).filter(|_| acquire);
+        self.acquire = acquire && due.is_none();
+        due
     }
 
-    /// Keeps a packet.
-    pub fn push(&mut self, packet: &[u8]) -> Queued {
+    /// Keeps a packet of this flow.
+    pub fn push(&mut self, flow: Flow, packet: &[u8]) -> Queued {
         if packet.len() > MAX_OCTETS {
             return Queued { dropped: 1, acquire: false };
         }
         let mut dropped = 0;
         while self.packets.len() >= MAX_PACKETS || self.octets + packet.len() > MAX_OCTETS {
-            let Some(oldest) = self.packets.pop_front() else { break };
+            let Some((_, oldest)) = self.packets.pop_front() else { break };
             self.octets = self.octets.saturating_sub(oldest.len());
             dropped += 1;
         }
         self.octets += packet.len();
-        self.packets.push_back(packet.into());
+        self.packets.push_back((flow, packet.into()));
         Queued { dropped, acquire: std::mem::take(&mut self.acquire) }
     }
 
     /// Takes all packets, oldest first.
-    pub fn take(&mut self) -> VecDeque<Box<[u8]>> {
+    pub fn take(&mut self) -> impl ExactSizeIterator<Item = Box<[u8]>> + use<> {
         self.octets = 0;
-        std::mem::take(&mut self.packets)
+        std::mem::take(&mut self.packets).into_iter().map(|(_, packet)| packet)
     }
 
     /// How many packets wait.
@@ -74,30 +77,36 @@ mod tests {
 
     use super::*;
 
+    fn flow(port: u16) -> Flow {
+        let host = std::net::IpAddr::from([10, 0, 0, 1]);
+        Flow { source: host, destination: host, protocol: 17, ports: Some((port, port)) }
+    }
+
     #[test]
     fn the_first_packet_asks_for_a_child_and_no_other() {
         let mut waiting = Waiting::default();
-        assert!(!waiting.arm(true));
-        assert!(waiting.push(b"one").acquire);
-        assert!(!waiting.push(b"two").acquire);
+        assert_eq!(waiting.arm(true), None);
+        assert!(waiting.push(flow(1), b"one").acquire);
+        assert!(!waiting.push(flow(2), b"two").acquire);
     }
 
     #[test]
     fn a_hold_that_finds_packets_asks_at_once_and_only_then() {
         let mut waiting = Waiting::default();
         waiting.arm(false);
-        assert!(!waiting.push(b"one").acquire);
-        assert!(waiting.arm(true));
-        assert!(!waiting.push(b"two").acquire);
+        assert!(!waiting.push(flow(1), b"one").acquire);
+        assert!(!waiting.push(flow(2), b"two").acquire);
+        assert_eq!(waiting.arm(true), Some(flow(1)));
+        assert!(!waiting.push(flow(3), b"three").acquire);
     }
 
     #[test]
     fn the_oldest_packet_gives_way() {
         let mut waiting = Waiting::default();
         for n in 0..MAX_PACKETS + 2 {
-            waiting.push(&n.to_be_bytes());
+            waiting.push(flow(1), &n.to_be_bytes());
         }
-        let kept = waiting.take();
+        let kept: Vec<_> = waiting.take().collect();
         assert_eq!(kept.len(), MAX_PACKETS);
         assert_eq!(*kept[0], 2usize.to_be_bytes());
     }
@@ -105,8 +114,8 @@ mod tests {
     #[test]
     fn what_could_never_fit_drops_nothing_else() {
         let mut waiting = Waiting::default();
-        waiting.push(b"kept");
-        let queued = waiting.push(&vec![0; MAX_OCTETS + 1]);
+        waiting.push(flow(1), b"kept");
+        let queued = waiting.push(flow(1), &vec![0; MAX_OCTETS + 1]);
         assert_eq!((queued.dropped, waiting.len()), (1, 1));
     }
 
@@ -116,9 +125,9 @@ mod tests {
             let mut waiting = Waiting::default();
             let mut dropped = 0;
             for size in &sizes {
-                dropped += waiting.push(&vec![0; *size]).dropped;
+                dropped += waiting.push(flow(1), &vec![0; *size]).dropped;
                 prop_assert!(waiting.packets.len() <= MAX_PACKETS && waiting.octets <= MAX_OCTETS);
-                prop_assert_eq!(waiting.octets, waiting.packets.iter().map(|p| p.len()).sum::<usize>());
+                prop_assert_eq!(waiting.octets, waiting.packets.iter().map(|(_, p)| p.len()).sum::<usize>());
             }
             prop_assert_eq!(waiting.take().len() as u64 + dropped, sizes.len() as u64);
         }

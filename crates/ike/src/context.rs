@@ -75,10 +75,11 @@ impl Groups {
         GroupId(first.0 + which.0 as u64)
     }
 
-    /// Whether this is one of them.
-    pub(crate) const fn contain(self, group: GroupId) -> bool {
+    /// The child that this is the group of, if it is one of them.
+    pub(crate) fn which(self, group: GroupId) -> Option<ChildIndex> {
         let Self(first) = self;
-        group.0 >= first.0 && group.0 - first.0 < Children::MOST as u64
+        let index = u8::try_from(group.0.checked_sub(first.0)?).ok()?;
+        (usize::from(index) < Children::MOST).then_some(ChildIndex(index))
     }
 }
 

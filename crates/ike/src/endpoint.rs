@@ -188,12 +188,7 @@ impl Endpoint {
                 let Some(&spi) = child.and_then(|child| self.cx.owners.get(&child)) else { return };
                 self.change_established(now, spi, |sa, cx| sa.installed(cx, now, command, result));
             }
-            PlaneEvent::Acquire(group) => {
-                let line = self.lines.iter().position(|line| line.groups.contain(group));
-                if let Some(index) = line {
-                    self.up(now, index, Vec::new());
-                }
-            }
+            PlaneEvent::Acquire(group, packet) => self.acquire(now, group, packet),
             PlaneEvent::Expired(child, Limit::Hard) => {
                 let Some(&spi) = self.cx.owners.get(&child) else { return };
                 self.change_established(now, spi, |sa, cx| sa.child_expired(cx, now, child));

@@ -1,7 +1,6 @@
 //! Peers with all keys that do what they should not, or seldom do.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Group, Provider, SkD};
@@ -16,6 +15,7 @@ use ike::wire::{
     NotifyType, PayloadType, Protected, Protocol,
 };
 use sim::pair::CLIENT;
+use sim::plane::Outgoing;
 use sim::profile::{GATEWAY, subnet};
 use sim::script::{Opened, Opening, Scripted, push_esp, push_identity};
 use sim::{Arrival, Content, Datagram, Pair, Profile};
@@ -29,7 +29,7 @@ fn id(text: &str) -> Id {
 }
 
 /// Sends to a machine of a pair and returns what it sends back, if it does.
-fn tell(pair: &mut Pair, to_client: bool, octets: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn tell(pair: &mut Pair, to_client: bool, octets: &[u8]) -> Option<Vec<u8>> {
     let [client, gateway] = [CLIENT, GATEWAY].map(|address| SocketAddr::new(address, 500));
     let way = if to_client { [gateway, client] } else { [client, gateway] };
     deliver(pair, way, octets)
@@ -53,7 +53,7 @@ fn child(builder: &mut MessageBuilder<Protected>) {
 /// A client whose gateway is written line by line.
 pub(crate) struct Client {
     pub(crate) pair: Pair,
-    gateway: Scripted,
+    pub(crate) gateway: Scripted,
     request: RequestId,
 }
 
@@ -65,24 +65,35 @@ impl Client {
 
     pub(crate) fn of(pair: Pair) -> (Self, Opened) {
         let name = pair.name();
-        Self::beginning(pair, name)
+        Self::beginning(pair, |pair| pair.begin(Command::Up(name)))
     }
 
-    /// One of its connections.
-    fn beginning(pair: Pair, name: Arc<str>) -> (Self, Opened) {
-        Self::answered_with(pair, name, |_| {})
+    /// As [`Self::of`], by reason of a packet that wants to leave.
+    pub(crate) fn of_packet(pair: Pair, inner: &[u8]) -> (Self, Opened) {
+        Self::beginning(pair, |pair| {
+            let (client, name) = (pair.client, pair.name());
+            pair.client_endpoint().arm(&name);
+            pair.settle();
+            assert_eq!(pair.world.send_inner(client, inner), Outgoing::Held);
+            pair.world.drive();
+            pair.begin(Command::Up(name))
+        })
+    }
+
+    fn beginning(pair: Pair, begin: impl FnOnce(&mut Pair) -> RequestId) -> (Self, Opened) {
+        Self::answered_with(pair, begin, |_| {})
     }
 
     /// The answer to its IKE_SA_INIT has this, too.
     fn answered_with(
         mut pair: Pair,
-        name: Arc<str>,
+        begin: impl FnOnce(&mut Pair) -> RequestId,
         more: impl FnOnce(&mut MessageBuilder),
     ) -> (Self, Opened) {
         let gateway = pair.gateway;
         pair.world.node_mut(gateway).offline = true;
         let said = pair.world.trace.len();
-        let request = pair.begin(Command::Up(name));
+        let request = begin(&mut pair);
         let first = pair.world.trace[said].datagram.ike().unwrap().clone();
         let (gateway, response) = Scripted::answering_with(&first, more);
         let mut client = Self { pair, gateway, request };
@@ -91,7 +102,7 @@ impl Client {
         (client, auth)
     }
 
-    fn hear(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn hear(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
         tell(&mut self.pair, true, octets)
     }
 
@@ -547,7 +558,7 @@ fn a_child_that_the_gateway_deletes_is_gone_and_up_asks_for_another() {
     assert!(deleted);
     assert_eq!(client.pair.status().stage, Stage::Up);
     assert!(client.pair.status().sa.unwrap().children.is_empty());
-    assert_eq!(client.pair.outgoing(), sim::plane::Outgoing::Held);
+    assert_eq!(client.pair.outgoing(), Outgoing::Held);
     client.pair.forget_past();
     let up = client.pair.begin(Command::Up(client.pair.name()));
     assert_eq!(client.pair.exchanges(), [(ExchangeType::CREATE_CHILD_SA, false)]);
@@ -564,7 +575,7 @@ fn an_sa_beside_another_one_does_not_claim_to_be_the_first() {
     assert!(has(&first, NotifyType::INITIAL_CONTACT));
     client.accept(child);
     assert_eq!(client.end(), Ok(()));
-    let (_, auth) = Client::beginning(client.pair, "other".into());
+    let (_, auth) = Client::beginning(client.pair, |pair| pair.begin(Command::Up("other".into())));
     assert!(!has(&auth, NotifyType::INITIAL_CONTACT));
 }
 
@@ -969,9 +980,13 @@ fn who_says_that_it_uses_a_ppk_and_then_names_none_is_refused() {
             scene.client.ppk_required = required;
         });
         let name = pair.name();
-        let (mut client, auth) = Client::answered_with(pair, name, |builder| {
-            builder.notify(NotifyType::USE_PPK, &[]);
-        });
+        let (mut client, auth) = Client::answered_with(
+            pair,
+            |pair| pair.begin(Command::Up(name)),
+            |builder| {
+                builder.notify(NotifyType::USE_PPK, &[]);
+            },
+        );
         assert!(has(&auth, NotifyType::PPK_IDENTITY));
         assert_eq!(has(&auth, NotifyType::NO_PPK_AUTH), !required);
         let said = client.accept(child);

@@ -39,4 +39,5 @@ mod tcp;
 mod traffic;
 mod transport;
 mod transports;
+mod triggers;
 mod unique;

@@ -34,7 +34,7 @@ impl Events {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let is_from_network = match event {
             PlaneEvent::MappingChanged(..) | PlaneEvent::StreamChanged(..) => true,
-            PlaneEvent::Completed(..) | PlaneEvent::Acquire(_) | PlaneEvent::Expired(..) => false,
+            PlaneEvent::Completed(..) | PlaneEvent::Acquire(..) | PlaneEvent::Expired(..) => false,
         };
         if is_from_network && queue.events.len() >= MAX_FROM_NETWORK {
             return;

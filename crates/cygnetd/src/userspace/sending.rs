@@ -163,7 +163,7 @@ impl Sender<'_> {
         let queued = held.wait(packet);
         self.shared.discards.count_many(Discard::WaitedInVain, queued.dropped);
         if queued.acquire {
-            self.shared.events.push(PlaneEvent::Acquire(held.group()));
+            self.shared.events.push(held.acquire());
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use esp::packet::Flow;
 use esp::plane::{Fault, Hold};
 use esp::policy::Policies;
 use esp::spec::{ChildId, GroupId};
@@ -67,7 +68,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn hold(&self, hold: Hold) -> Result<bool, Fault> {
+    pub(super) fn hold(&self, hold: Hold) -> Result<Option<Flow>, Fault> {
         self.write().policies.hold(hold)
     }
 

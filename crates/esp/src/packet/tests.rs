@@ -59,6 +59,28 @@ fn icmp_type_and_code_stand_for_the_port() {
 }
 
 #[test]
+fn the_selectors_of_a_packet_have_just_what_it_shows() {
+    let udp = [0, 53, 0x12, 0x34, 0, 8, 0, 0];
+    for (packet, source, destination) in [
+        (v4(17, 0x2000, 0, &udp), "10.0.0.1/32[17/53]", "10.0.0.2/32[17/4660]"),
+        (v4(17, 0x2001, 0, &udp), "10.0.0.1/32[17]", "10.0.0.2/32[17]"),
+        (v4(17, 0, 0, &[0, 53]), "10.0.0.1/32[17]", "10.0.0.2/32[17]"),
+        (v4(47, 0, 0, &udp), "10.0.0.1/32[47]", "10.0.0.2/32[47]"),
+        (v4(1, 0, 0, &[8, 0, 0, 0]), "10.0.0.1/32[1/2048]", "10.0.0.2/32[1/2048]"),
+        (v6(58, &[128, 0, 0, 0]), "fd00::1/128[58/32768]", "fd00::2/128[58/32768]"),
+        (v6(44, &[6, 0, 0, 8, 0, 0, 0, 0]), "fd00::1/128[6]", "fd00::2/128[6]"),
+        (v6(59, &[]), "fd00::1/128[59]", "fd00::2/128[59]"),
+    ] {
+        let flow = parse(&packet).unwrap().flow;
+        let selectors = flow.selectors();
+        assert_eq!(selectors.map(|it| it.to_string()), [source, destination]);
+        let [from, to] = selectors;
+        assert!(from.contains(flow.source, flow.protocol, flow.source_port()));
+        assert!(to.contains(flow.destination, flow.protocol, flow.destination_port()));
+    }
+}
+
+#[test]
 fn extension_headers_are_skipped() {
     // Hop-by-hop of 8 octets, destination options of 16, then TCP.
     let mut body = vec![60, 0, 0, 0, 0, 0, 0, 0];

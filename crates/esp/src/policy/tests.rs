@@ -156,7 +156,10 @@ fn packets_wait_in_order_for_the_next_child() {
     let mut plane = Plane::default();
     plane.0.hold(hold(1, "10.0.0.0/8", true)).unwrap();
     let wait = |packet: &[u8]| match plane.0.lookup(&to("10.0.0.1")) {
-        Decision::Held(held) => held.wait(packet),
+        Decision::Held(held) => {
+            assert_eq!(held.acquire(), PlaneEvent::Acquire(GroupId(1), to("10.0.0.1")));
+            held.wait(packet)
+        }
         _ => panic!("not held"),
     };
     assert!(wait(b"first").acquire);
@@ -184,7 +187,8 @@ fn a_new_hold_replaces_the_former_and_keeps_the_packets() {
     plane.0.hold(hold(1, "10.0.0.0/8", false)).unwrap();
     let Decision::Held(held) = plane.0.lookup(&to("10.0.0.1")) else { panic!("not held") };
     assert!(!held.wait(b"packet").acquire);
-    assert!(plane.0.hold(hold(1, "11.0.0.0/8", true)).unwrap(), "a packet waits already");
+    let waits = plane.0.hold(hold(1, "11.0.0.0/8", true)).unwrap();
+    assert_eq!(waits, Some(to("10.0.0.1")));
     assert_eq!(plane.held(&to("10.0.0.1")), None);
     assert_eq!(plane.held(&to("11.0.0.1")), Some(GroupId(1)));
     assert_eq!(plane.0.release(GroupId(1)), Ok(1));
@@ -200,7 +204,7 @@ fn what_is_discarded_does_not_ask_for_a_child_but_the_next_packet_does() {
     plane.0.hold(hold(1, "10.0.0.0/8", false)).unwrap();
     assert!(!push(&plane));
     assert_eq!(plane.0.discard(GroupId(1)), Ok(1));
-    assert!(!plane.0.hold(hold(1, "10.0.0.0/8", true)).unwrap(), "nothing waits");
+    assert_eq!(plane.0.hold(hold(1, "10.0.0.0/8", true)), Ok(None), "nothing waits");
     assert!(push(&plane));
     assert_eq!(plane.0.discard(GroupId(2)), Err(Fault::Unknown));
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use esp::packet::Flow;
 use esp::plane::Command as PlaneCommand;
+use esp::spec::GroupId;
 
 use super::Endpoint;
 use super::keep::Ended;
 use super::line::Line;
 use crate::config::Connection;
 use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
+use crate::exchange::child::Trigger;
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
 use crate::inner::Addresses;
@@ -33,12 +36,33 @@ impl Endpoint {
     }
 
     pub(super) fn up(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
+        self.bring_up(now, index, waiting, None);
+    }
+
+    /// A packet waits for a child of this group.
+    pub(super) fn acquire(&mut self, now: Now, group: GroupId, packet: Flow) {
+        let mut groups = self.lines.iter().map(|line| line.groups.which(group)).enumerate();
+        if let Some((index, which)) = groups.find_map(|(index, which)| Some((index, which?))) {
+            self.bring_up(now, index, Vec::new(), Some(Box::new(Trigger { which, packet })));
+        }
+    }
+
+    fn bring_up(
+        &mut self,
+        now: Now,
+        index: usize,
+        waiting: Vec<RequestId>,
+        trigger: Option<Box<Trigger>>,
+    ) {
         self.want(index, true);
         match self.line_sa(index) {
-            None => self.begin(now, index, waiting),
+            None => self.begin(now, index, waiting, trigger),
             // The peer has taken a child away, or has not let us have it.
             Some((spi, IkeSa::Established(sa))) if sa.is_up() && sa.is_incomplete() => {
-                self.change_established(now, spi, |sa, cx| sa.ask_for_all(cx, now, waiting));
+                self.change_established(now, spi, |mut sa, cx| {
+                    sa.note_trigger(trigger);
+                    sa.ask_for_all(cx, now, waiting)
+                });
             }
             Some((spi, _)) => self.join(now, spi, waiting),
         }
@@ -60,7 +84,13 @@ impl Endpoint {
 
     /// Starts an attempt, with the suspended session if there is one: with the
     /// gateway that its ticket is of.
-    fn begin(&mut self, now: Now, index: usize, waiting: Vec<RequestId>) {
+    fn begin(
+        &mut self,
+        now: Now,
+        index: usize,
+        waiting: Vec<RequestId>,
+        trigger: Option<Box<Trigger>>,
+    ) {
         let Some(line) = self.lines.get_mut(index) else { return };
         line.rests_until = None;
         let (connection, groups) = (Arc::clone(&line.connection), line.groups);
@@ -86,6 +116,7 @@ impl Endpoint {
             initial_contact: self.is_only_contact(&connection),
             connection,
             beside: false,
+            trigger,
             waiting,
             started: now.instant,
             round_trips: 0,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crypto::{AdditionalGroups, EspSuite, Group, Nonces, SharedSecrets, SkD};
 use esp::limits::Limits;
+use esp::packet::Flow;
 use esp::spec::{ChildId, ChildSpec, GroupId, HalfSpec, Mode, Original, OuterPath, Selector, Spi};
 
 use crate::config::{ChildConfig, ChildIndex, Children, narrowed, narrowed_to};
@@ -77,9 +78,18 @@ impl Terms {
     /// Whether they are for all the traffic that a request is for.
     fn suffice(&self, asked: &Selected) -> bool {
         let has_all = |ours: &[Selector], theirs: &[Selector]| {
-            theirs.iter().all(|theirs| ours.contains(theirs))
+            theirs.iter().all(|theirs| include(ours, theirs))
         };
         has_all(&self.remote_ts, &asked.remote) && has_all(&self.local_ts, &asked.local)
+    }
+
+    /// Whether they are for what the initiator has named first on both sides:
+    /// the packet that it has, perhaps (RFC 7296 section 2.9).
+    fn have_first(&self, asked: &Selected) -> bool {
+        let has_first = |ours: &[Selector], theirs: &[Selector]| {
+            theirs.first().is_some_and(|first| include(ours, first))
+        };
+        has_first(&self.remote_ts, &asked.remote) && has_first(&self.local_ts, &asked.local)
     }
 }
 
@@ -177,6 +187,39 @@ pub(crate) fn first_traffic(
     }
 }
 
+/// A packet by reason of which a child is asked for.
+pub(crate) struct Trigger {
+    /// The child that is to carry it.
+    pub(crate) which: ChildIndex,
+    pub(crate) packet: Flow,
+}
+
+impl Trigger {
+    /// The packet, if it is for this child.
+    pub(crate) fn of(&self, which: ChildIndex) -> Option<Flow> {
+        (self.which == which).then_some(self.packet)
+    }
+}
+
+/// Names that packet first in what is asked for, so that a responder that cannot
+/// take all takes this (RFC 7296 sections 2.9 and 2.23.1). What a plane has held
+/// may be more than what is asked for: then it is left out.
+pub(crate) fn led_by(packet: Option<Flow>, traffic: [Vec<Selector>; 2]) -> [Vec<Selector>; 2] {
+    let Some(first) = packet.map(|packet| packet.selectors()) else { return traffic };
+    let can_lead = |(first, side): (&Selector, &Vec<Selector>)| {
+        include(side, first) && (side.len() < MAX_SELECTORS || side.contains(first))
+    };
+    if !first.iter().zip(&traffic).all(can_lead) {
+        return traffic;
+    }
+    let lead = |first: Selector, side: Vec<Selector>| {
+        let others = side.into_iter().filter(|it| *it != first);
+        std::iter::once(first).chain(others).collect()
+    };
+    let ([source, destination], [local, remote]) = (first, traffic);
+    [lead(source, local), lead(destination, remote)]
+}
+
 /// What may be asked for; an empty payload may not.
 pub(crate) fn askable(
     traffic: [Vec<Selector>; 2],
@@ -250,8 +293,9 @@ pub(crate) fn choose_again(
 }
 
 /// Which of the children it is to be: one for all the traffic that is asked for,
-/// or else the first that may carry some of it. If there is none in transport
-/// mode for who asks for that, one in tunnel mode (RFC 7296 section 2.23.1).
+/// or else one for what is named first, or else the first that may carry some of
+/// it (RFC 7296 section 2.9). If there is none in transport mode for who asks for
+/// that, one in tunnel mode (section 2.23.1).
 fn choose_by(
     children: &Children,
     scope: Scope,
@@ -262,12 +306,16 @@ fn choose_by(
     let written = Selected::written(payloads, Role::Responder);
     let mut chosen = Err(NotifyType::TS_UNACCEPTABLE);
     for asked in between.into_iter().chain([written]) {
+        let is_better = |terms: &Terms, chosen: &Result<Terms, NotifyType>| match chosen {
+            Ok(chosen) => terms.have_first(&asked) && !chosen.have_first(&asked),
+            Err(_) => true,
+        };
         for (which, config) in children.iter() {
             let [local_ts, remote_ts] = &traffic(config, scope);
             let wish = Wish { local_ts, remote_ts, ..Wish::further(children, which) };
             match answer(wish, &asked) {
                 Ok(terms) if terms.suffice(&asked) => return Ok(terms),
-                Ok(terms) if chosen.is_err() => chosen = Ok(terms),
+                Ok(terms) if is_better(&terms, &chosen) => chosen = Ok(terms),
                 // The traffic would do.
                 Err(NotifyType::NO_PROPOSAL_CHOSEN) if chosen.is_err() => {
                     chosen = Err(NotifyType::NO_PROPOSAL_CHOSEN);
@@ -450,12 +498,21 @@ fn initiators(side: &[Selector], config: &ChildConfig, inner: Addresses) -> Vec<
     if config.dynamic { narrowed(side, inner) } else { side.to_vec() }
 }
 
-/// Every non-empty intersection of ours and theirs.
+/// Every non-empty intersection of ours and theirs, but for what is within
+/// another: a packet that is named first is no entry of its own. In the order of
+/// theirs, so that what is cut off is not what they name first.
 fn narrow(ours: &[Selector], theirs: &[Selector]) -> Box<[Selector]> {
     let mut seen = BTreeSet::new();
     let theirs = theirs.iter();
     let both = theirs.flat_map(|theirs| ours.iter().filter_map(|it| it.intersection(theirs)));
-    both.filter(|both| seen.insert(*both)).take(MAX_SELECTORS).collect()
+    let both: Vec<_> = both.filter(|both| seen.insert(*both)).take(MAX_SELECTORS).collect();
+    let is_within_another = |it: &Selector| both.iter().any(|by| by != it && by.includes(it));
+    both.iter().filter(|it| !is_within_another(it)).copied().collect()
+}
+
+/// Whether one of these selects all that `one` does.
+fn include(side: &[Selector], one: &Selector) -> bool {
+    side.iter().any(|it| it.includes(one))
 }
 
 /// What the keys of a child are made of, besides SK_d.

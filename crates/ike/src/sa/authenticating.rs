@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crypto::{IkeSuite, PrfAlg};
+use esp::packet::Flow;
 use esp::spec::Spi;
 
-use crate::config::{Connection, NamedPpk};
+use crate::config::{ChildIndex, Connection, NamedPpk};
 use crate::context::Context;
 use crate::crash::PeerToken;
 use crate::event::{Event, FallBack, How, Path, Role, SessionEnd};
@@ -314,6 +315,7 @@ impl Authenticating {
         }
         let mut established = Established::new(founded, &peer, grant, now.instant);
         established.keep_crash_token(PeerToken::of(payloads));
+        established.note_trigger(attempt.trigger);
         established.begin_proof(cx, now);
         established.obey(cx, now, prove_by);
         if later {
@@ -519,7 +521,7 @@ fn request(
     let without = is_optional.then(|| make(&keys.our_p)).transpose()?;
     let ends = way.ends(cx);
     let traffic = (!basis.childless).then(|| child::first_traffic(&connection.children, ends));
-    let traffic = traffic.transpose()?;
+    let traffic = traffic.transpose()?.map(|traffic| child::led_by(first_packet(attempt), traffic));
     let is_first =
         attempt.initial_contact && matches!(expectation.basis, auth::Basis::Credentials(_));
     let (exchange, id) = (ExchangeType::AUTH, transcript.auth_id);
@@ -554,6 +556,17 @@ fn request(
         }
     });
     sealed.map_err(|Unsendable| Failure::Protocol)
+}
+
+/// The packet that the first child is asked for by reason of. Where our side of
+/// the traffic is what we are given, it may have no other address than the one
+/// that we ask for.
+fn first_packet(attempt: &Attempt) -> Option<Flow> {
+    let packet = attempt.trigger.as_ref()?.of(ChildIndex::FIRST)?;
+    let is_known = |address: &IpAddr| !address.is_unspecified();
+    let mut ours = attempt.wanted.iter().filter(is_known);
+    let is_any = !attempt.connection.children.first.dynamic;
+    (is_any || ours.any(|it| it == packet.source)).then_some(packet)
 }
 
 /// Tells what came of the request for a ticket.

@@ -32,6 +32,7 @@ use esp::spec::{ChildId, StreamId};
 use crate::config::Connection;
 use crate::context::{Context, Groups};
 use crate::event::{Gone, Path, RequestId};
+use crate::exchange::child::Trigger;
 use crate::fault::{Discard, Failure};
 use crate::identity::Id;
 use crate::inner::Addresses;
@@ -85,6 +86,8 @@ pub(crate) struct Attempt {
     /// Whether it is to take the place of the SA that serves its line, which
     /// goes on until then.
     pub(crate) beside: bool,
+    /// The packet that it was begun for, if it was.
+    pub(crate) trigger: Option<Box<Trigger>>,
     /// Who wants to know how it ends.
     pub(crate) waiting: Vec<RequestId>,
     pub(crate) started: Instant,

@@ -130,9 +130,11 @@ impl Established {
         let children = &self.base.connection.children;
         let (config, scope) = (children.get(which), self.scope(cx));
         let further = Wish::further(children, which);
+        let packet = self.trigger.as_ref().and_then(|trigger| trigger.of(which));
         let traffic = match old {
             Some(_) => Ok(Default::default()),
-            None => child::askable(child::traffic(config, scope), config.mode, scope.ends),
+            None => child::askable(child::traffic(config, scope), config.mode, scope.ends)
+                .map(|traffic| child::led_by(packet, traffic)),
         };
         let [local_ts, remote_ts] = &match traffic {
             Ok(traffic) => traffic,

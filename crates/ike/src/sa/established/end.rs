@@ -180,6 +180,7 @@ impl Established {
             groups,
             connection: Arc::clone(&self.base.connection),
             beside: false,
+            trigger: None,
             waiting: Vec::new(),
             started: now.instant,
             round_trips: 0,

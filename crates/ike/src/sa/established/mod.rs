@@ -28,7 +28,7 @@ use crate::context::{Context, Groups};
 use crate::crash::PeerToken;
 use crate::event::{Gone, How, Path, RequestId, Role, SaId, SetUp};
 use crate::exchange::auth::PeerAuthenticated;
-use crate::exchange::child::Scope;
+use crate::exchange::child::{Scope, Trigger};
 use crate::exchange::nat::Nat;
 use crate::exchange::transport::Ends;
 use crate::identity::Id;
@@ -152,6 +152,9 @@ pub(crate) struct Established {
     complete_at: Option<Instant>,
     /// Who waits for these.
     waiting: Vec<RequestId>,
+    /// The packet that waits for one of these, if a child is asked for by reason
+    /// of it.
+    trigger: Option<Box<Trigger>>,
     ways: Ways,
     /// The groups that the peer has asked for (INVALID_KE_PAYLOAD), of a child
     /// and of the IKE SA.
@@ -197,6 +200,7 @@ impl Established {
             ends: None,
             complete_at: None,
             waiting: Vec::new(),
+            trigger: None,
             ways,
             wanted: [None; 2],
             pending: None,
@@ -213,6 +217,14 @@ impl Established {
     /// Remembers how the peer will prove that it has lost the SA.
     pub(crate) fn keep_crash_token(&mut self, token: Option<PeerToken>) {
         self.crash_token = token;
+    }
+
+    /// Remembers the packet that a child is asked for by reason of, until that
+    /// child is there.
+    pub(crate) fn note_trigger(&mut self, trigger: Option<Box<Trigger>>) {
+        if trigger.is_some() {
+            self.trigger = trigger;
+        }
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {

@@ -155,6 +155,7 @@ impl Established {
             self.forget_failed(cx, id, &purpose);
         } else {
             self.base.note_installed(which);
+            self.trigger.take_if(|trigger| trigger.which == which);
         }
         self.begin_life(cx, now.instant, id);
         self.reply_if_complete(cx);
