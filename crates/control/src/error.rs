@@ -62,8 +62,8 @@ impl fmt::Display for Error {
                 write!(f, "connection \"{name}\" has no suspended session")
             }
             Self::NoTicket { name } => {
-                write!(f, "the gateway gave no ticket for \"{name}\": ")?;
-                f.write_str("its session could not be resumed (use down instead)")
+                write!(f, "the gateway gave no ticket for \"{name}\", or none yet for new keys: ")?;
+                f.write_str("its session could not be resumed (try again, or use down instead)")
             }
             Self::Busy { name } => write!(f, "connection \"{name}\" is being set up"),
             Self::Failed { reason } => f.write_str(reason),

@@ -208,7 +208,7 @@ pub enum Refusal {
     #[error("the connection has no suspended session")]
     NotSuspended,
     /// The SA holds no ticket, so it could not be resumed.
-    #[error("the gateway gave no ticket: the session could not be resumed (use down instead)")]
+    #[error("the gateway gave no ticket, or none yet for new keys: no session could be resumed")]
     NoTicket,
     /// The set-up is still under way.
     #[error("the connection is being set up")]

@@ -255,7 +255,7 @@ fn a_client_may_go_by_any_name_in_its_certificate_and_by_no_other() {
         pair.assert_up_by(How::Resumed);
     }
     for id in ["O=Example, CN=desktop", "example", "root@client.example", "192.0.2.11"] {
-        assert_eq!(failure(go_by(id)), gateway_says(pki::Refusal::Identity), "{id}");
+        assert_eq!(failure(go_by(id)), gateway_says(pki::Refusal::Identity, "laptop"), "{id}");
     }
 }
 

@@ -300,6 +300,65 @@ fn a_session_whose_new_ticket_has_not_come_yet_cannot_sleep() {
     check(pair);
 }
 
+/// A suspend half a way after half a way of a rekey of the IKE SA, with one
+/// datagram lost: how the session comes back, if it could sleep. Whatever became
+/// of the rekey, both sides have one SA then.
+fn suspend_after(
+    [by_client, by_gateway]: [bool; 2],
+    halves: u32,
+    lost: Option<usize>,
+) -> Option<How> {
+    let mut pair = Pair::joined(|it| {
+        // What the gateway has left would go by itself.
+        (it.client.liveness, it.gateway.liveness) = (None, None);
+    });
+    let (client, gateway) = (pair.client, pair.gateway);
+    pair.world.meddler = lost.map(|lost| meddle::nth(lost, |_| Vec::new()));
+    for (id, _) in [(client, by_client), (gateway, by_gateway)].into_iter().filter(|it| it.1) {
+        rekey(&mut pair, id, RekeyWhat::IkeSa);
+    }
+    pair.world.run_for(DELAY / 4 + DELAY / 2 * halves);
+    let request = pair.begin(Command::Suspend(pair.name()));
+    if let Err(why) = &pair.world.node(client).replies[&request] {
+        assert_eq!(*why, Refusal::NoTicket);
+        check(pair);
+        return None;
+    }
+    pair.resume().unwrap();
+    let how = pair.set_up().how;
+    pair.forget_past();
+    check(pair);
+    Some(how)
+}
+
+/// Who was asked for a successor and has answered holds the ticket for void; who
+/// has asked, as soon as it is answered.
+#[test]
+fn a_suspend_in_the_middle_of_a_rekey_costs_a_full_exchange_at_the_most() {
+    let (full, resumed, none) = (Some(How::Full), Some(How::Resumed), None);
+    for (by, expected) in [
+        ([true, false], [full, full, none, none, resumed]),
+        ([false, true], [resumed, none, none, resumed, resumed]),
+        ([true, true], [resumed, full, none, none, resumed]),
+    ] {
+        for (ways, expected) in (0..).zip(expected) {
+            for half in 0..2 {
+                assert_eq!(suspend_after(by, 2 * ways + half, None), expected, "{by:?} {ways}");
+            }
+        }
+        for lost in 0..6 {
+            for halves in 0..10 {
+                let end = suspend_after(by, halves, Some(lost));
+                assert!([full, resumed, none].contains(&end), "{end:?}");
+            }
+        }
+    }
+    // What was not asked leaves the ticket as it was.
+    assert_eq!(suspend_after([true, false], 9, Some(0)), resumed);
+    assert_eq!(suspend_after([false, true], 9, Some(0)), resumed);
+    assert_eq!(suspend_after([true, false], 9, Some(1)), full);
+}
+
 #[test]
 fn every_lost_datagram_is_made_up_for() {
     lose_each(plain, 8);
