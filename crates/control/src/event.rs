@@ -525,6 +525,8 @@ pub enum Failure {
     NoSecret,
     /// The peer does not use a post-quantum pre-shared key that we have, and one is required.
     NoPpk,
+    /// The peer sets up no SA without a child, and there is to be no other.
+    NoChildless,
     /// The peer answered with this error notify.
     Notify(u16),
     /// The peer broke the protocol.
@@ -874,6 +876,10 @@ impl fmt::Display for Failure {
             Self::NoPpk => {
                 "the peer uses no post-quantum pre-shared key (PPK) that we have, and one is \
                  required"
+            }
+            Self::NoChildless => {
+                "the peer does not set up an SA without a child, which is demanded (childless = \
+                 \"force\")"
             }
             Self::Notify(notify) => {
                 return write!(f, "the peer answered with error notify {notify}");

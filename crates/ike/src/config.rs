@@ -327,6 +327,8 @@ pub enum Childless {
     Allow,
     /// The same, and as an initiator whenever the responder lets us.
     Prefer,
+    /// In no other way; as an initiator, not at all if the responder does not let us.
+    Force,
     /// No.
     Never,
 }

@@ -119,6 +119,11 @@ pub enum Failure {
     /// is required.
     #[error("the peer uses no post-quantum pre-shared key (PPK) that we have, and one is required")]
     NoPpk,
+    /// The peer sets up no SA without a child, and there is to be no other.
+    #[error(
+        "the peer does not set up an SA without a child, which is demanded (childless = \"force\")"
+    )]
+    NoChildless,
     /// The peer answered with this error notify.
     #[error("the peer answered with error notify {0}")]
     Notify(u16),
@@ -175,6 +180,7 @@ impl Failure {
             | Self::WrongIdentity
             | Self::NoSecret
             | Self::NoPpk
+            | Self::NoChildless
             | Self::TooManySas
             | Self::Full
             | Self::NotUnique

@@ -4,18 +4,29 @@ use std::time::Duration;
 
 use ike::config::Childless;
 use ike::event::{Event, How};
-use ike::wire::ExchangeType;
+use ike::fault::Failure;
+use ike::wire::{ExchangeType, NotifyType};
 use sim::meddle::{self, DELAY, arrival};
 use sim::world::Meddler;
-use sim::{Pair, Scene};
+use sim::{Arrival, Content, Datagram, Pair, Scene};
 
 use crate::addresses::dynamic;
+use crate::set_up::failure;
 use crate::several::with_lab;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn prefers(scene: &mut Scene) {
     scene.client.childless = Childless::Prefer;
+}
+
+fn insists(scene: &mut Scene) {
+    scene.client.childless = Childless::Force;
+}
+
+fn both_insist(scene: &mut Scene) {
+    insists(scene);
+    scene.gateway.childless = Childless::Force;
 }
 
 /// The requests of a set-up.
@@ -98,11 +109,66 @@ fn an_inner_address_comes_with_the_sa_and_the_child_is_narrowed_to_it() {
 /// What a ticket saves is worth more than what comes of this.
 #[test]
 fn a_resumption_has_a_child() {
-    let mut pair = Pair::suspended(prefers);
-    pair.resume().unwrap();
-    assert_eq!(requests(&pair), [ExchangeType::SESSION_RESUME, AUTH]);
-    pair.assert_up_by(How::Resumed);
+    for scene in [prefers as fn(&mut Scene), both_insist] {
+        let mut pair = Pair::suspended(scene);
+        pair.resume().unwrap();
+        assert_eq!(requests(&pair), [ExchangeType::SESSION_RESUME, AUTH]);
+        pair.assert_up_by(How::Resumed);
+        check(pair);
+    }
+}
+
+#[test]
+fn who_insists_asks_for_the_child_when_the_sa_is_up_whatever_the_gateway_prefers() {
+    for gateway in [Childless::Allow, Childless::Prefer, Childless::Force] {
+        let mut pair = Pair::with(|scene| {
+            insists(scene);
+            scene.gateway.childless = gateway;
+        });
+        pair.up().unwrap();
+        assert_eq!(requests(&pair), [INIT, AUTH, CHILD]);
+        check(pair);
+    }
+}
+
+#[test]
+fn who_insists_gets_no_sa_where_it_is_not_offered() {
+    let mut pair = Pair::with(|scene| {
+        insists(scene);
+        scene.gateway.childless = Childless::Never;
+    });
+    assert_eq!(failure(&mut pair), (Failure::NoChildless, None));
+    assert!(requests(&pair).iter().all(|request| *request == INIT));
+    pair.world.run_for(120 * SECOND);
+    pair.assert_empty();
+}
+
+/// Anybody can leave out what the gateway has said.
+#[test]
+fn an_answer_without_the_offer_is_not_believed_while_a_better_one_may_come() {
+    let mut pair = Pair::with(both_insist);
+    pair.world.meddler = Some(meddle::nth(1, |sent| {
+        let mut octets = sent.datagram.ike().unwrap().to_vec();
+        let kind = NotifyType::CHILDLESS_IKEV2_SUPPORTED.0.to_be_bytes();
+        let at = octets.windows(2).rposition(|two| two == kind).unwrap();
+        octets[at..at + 2].copy_from_slice(&NotifyType(40959).0.to_be_bytes());
+        let datagram = Datagram { content: Content::Ike(octets.into()), ..sent.datagram.clone() };
+        let early = Arrival { after: DELAY / 2, datagram };
+        vec![early, arrival(DELAY, sent)]
+    }));
+    pair.up().unwrap();
+    assert_eq!(requests(&pair), [INIT, AUTH, CHILD]);
     check(pair);
+}
+
+#[test]
+fn a_gateway_that_insists_refuses_a_child_in_ike_auth() {
+    let mut pair = Pair::with(|scene| scene.gateway.childless = Childless::Force);
+    let refused = Failure::Notify(NotifyType::INVALID_SYNTAX.0);
+    assert_eq!(failure(&mut pair), (refused, None));
+    pair.world.run_for(120 * SECOND);
+    pair.assert_apart();
+    pair.assert_empty();
 }
 
 #[test]
@@ -114,8 +180,10 @@ fn any_lost_doubled_or_late_datagram_is_made_up_for() {
         |n| meddle::nth(n, |sent| vec![arrival(3 * SECOND, sent)]),
     ];
     for meddler in meddlers {
-        for position in 0..6 {
-            let mut pair = Pair::with(prefers);
+        for (position, scene) in
+            (0..6).flat_map(|n| [(n, prefers as fn(&mut Scene)), (n, both_insist)])
+        {
+            let mut pair = Pair::with(scene);
             pair.world.meddler = Some(meddler(position));
             assert_eq!(pair.up(), Ok(()));
             check(pair);

@@ -135,8 +135,12 @@ const UNIQUE: [(&str, Unique); 4] = [
     ("replace", Unique::Replace),
     ("keep", Unique::Keep),
 ];
-const CHILDLESS: [(&str, Childless); 3] =
-    [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
+const CHILDLESS: [(&str, Childless); 4] = [
+    ("allow", Childless::Allow),
+    ("prefer", Childless::Prefer),
+    ("force", Childless::Force),
+    ("never", Childless::Never),
+];
 const TCP_USES: [(&str, TcpUse); 3] =
     [("auto", TcpUse::Auto), ("never", TcpUse::Never), ("always", TcpUse::Always)];
 

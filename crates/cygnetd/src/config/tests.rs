@@ -528,6 +528,7 @@ fn a_connection_may_come_up_without_a_child() {
     let read = |lines: &str| good(&with("connections.office", lines)).ike.connections[0].childless;
     assert_eq!(read(""), Childless::Allow);
     assert_eq!(read("childless = \"prefer\""), Childless::Prefer);
+    assert_eq!(read("childless = \"force\""), Childless::Force);
     assert_eq!(read("childless = \"never\""), Childless::Never);
     let error = errors(&with("connections.office", "childless = \"perhaps\""));
     assert!(error.contains("perhaps"), "{error}");

@@ -495,7 +495,7 @@ impl Asked {
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some() && !is_redirected;
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
-        let refused = refused.or_else(|| established.connection().refusal_of_childless(payloads));
+        let refused = refused.or_else(|| established.connection().refusal_of_child(how, payloads));
         let terms = match refused {
             None => {
                 let children = &established.connection().children;
@@ -526,14 +526,20 @@ impl Asked {
 }
 
 impl Connection {
-    /// What a request without a child gets instead of one (RFC 6023 section 3).
-    fn refusal_of_childless(&self, payloads: &Payloads<'_>) -> Option<NoChild> {
+    /// What a request gets instead of a child (RFC 6023 section 3): nothing if it
+    /// asks for none, and a refusal "for policy reasons" (RFC 7296 section 3.10.1)
+    /// if it is of the kind that there must not be. A resumption has a child.
+    fn refusal_of_child(&self, how: How, payloads: &Payloads<'_>) -> Option<NoChild> {
         let wants_child =
             payloads.sa().is_some() || payloads.ts_i().is_some() || payloads.ts_r().is_some();
-        match self.childless {
-            _ if wants_child => None,
-            Childless::Allow | Childless::Prefer => Some(NoChild::Unwanted),
-            Childless::Never => Some(NoChild::Refused(NotifyType::INVALID_SYNTAX)),
+        let refusal = NoChild::Refused(NotifyType::INVALID_SYNTAX);
+        match (self.childless, wants_child) {
+            (Childless::Allow | Childless::Prefer | Childless::Force, false) => {
+                Some(NoChild::Unwanted)
+            }
+            (Childless::Never, false) => Some(refusal),
+            (Childless::Force, true) => (how == How::Full).then_some(refusal),
+            (Childless::Allow | Childless::Prefer | Childless::Never, true) => None,
         }
     }
 }

@@ -237,6 +237,12 @@ impl Initiating {
         if *required && ppk.is_none() {
             return self.doubt(cx, now, Failure::NoPpk);
         }
+        let allows = payloads.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some();
+        let childless = match self.attempt.connection.childless {
+            Childless::Force if !allows => return self.doubt(cx, now, Failure::NoChildless),
+            Childless::Force | Childless::Prefer => allows,
+            Childless::Allow | Childless::Never => false,
+        };
         let (Some((group, public)), Some(nonce)) = (sa_init::key_share(payloads), payloads.nonce())
         else {
             return self.doubt(cx, now, Failure::Protocol);
@@ -268,8 +274,6 @@ impl Initiating {
         let mut attempt = self.attempt;
         attempt.round_trips += 1;
         let origin = Origin::Fresh { parked };
-        let childless = attempt.connection.childless == Childless::Prefer
-            && payloads.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some();
         let hinted = self.cookie.is_some();
         let basis = Basis { origin, way, hinted, expectation, ppk, childless };
         Intermediate::begin(cx, now, attempt, basis, spis, (keys, transcript))
