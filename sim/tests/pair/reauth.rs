@@ -12,6 +12,8 @@ use sim::meddle::{self, DELAY, arrival};
 use sim::world::Meddler;
 use sim::{NodeId, Pair, Scene, packet};
 
+use crate::reconfigure::reconfigure;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const TEN: Duration = Duration::from_secs(600);
@@ -322,4 +324,118 @@ fn the_sa_that_was_coming_serves_if_the_other_is_lost() {
     pair.world.run_for(MINUTE);
     assert_eq!(set_ups(&pair), [How::Full]);
     check(pair);
+}
+
+/// A reload at one end, after which full authentications are good for this.
+fn limit_to(pair: &mut Pair, id: NodeId, reauth: Lifetime<Duration>) {
+    let scene = pair.scene();
+    let mut profile = scene.client.clone();
+    if id != pair.client {
+        profile = pair.scene().gateway.clone();
+    }
+    profile.reauth = reauth;
+    let _ = reconfigure(pair, id, profile.config());
+}
+
+/// An hour, and joined.
+fn for_an_hour(told: fn(&mut Scene, Lifetime<Duration>)) -> Pair {
+    Pair::joined(|scene| told(scene, Lifetime::of(6 * TEN)))
+}
+
+const ENDS: [fn(&mut Scene, Lifetime<Duration>); 2] =
+    [|scene, reauth| scene.client.reauth = reauth, |scene, reauth| scene.gateway.reauth = reauth];
+
+#[test]
+fn a_shorter_time_counts_for_sas_that_are_up() {
+    for (told, is_client) in ENDS.into_iter().zip([true, false]) {
+        for before in [Lifetime::of(6 * TEN), Lifetime::endless()] {
+            let mut pair = Pair::joined(|scene| told(scene, before));
+            pair.world.run_for(MINUTE);
+            pair.forget_past();
+            let id = if is_client { pair.client } else { pair.gateway };
+            limit_to(&mut pair, id, Lifetime::of(TEN));
+            pair.world.run_for(SECOND);
+            // Who began it need not tell anybody.
+            let said = if is_client { 0 } else { 2 };
+            assert_eq!(pair.exchanges().len(), said);
+            assert!(wait_for_attempt(&mut pair, TEN - MINUTE), "in time");
+            check(pair);
+        }
+    }
+}
+
+/// What the SA has behind it is more than it may have now.
+#[test]
+fn who_is_late_by_a_shorter_time_still_has_some() {
+    for (told, is_client) in ENDS.into_iter().zip([true, false]) {
+        let mut pair = for_an_hour(told);
+        pair.world.run_for(2 * TEN);
+        let id = if is_client { pair.client } else { pair.gateway };
+        limit_to(&mut pair, id, Lifetime::of(TEN));
+        // A gateway leaves the tenth that it leaves after every deadline.
+        let patience = if is_client { SECOND } else { MINUTE };
+        assert!(wait_for_attempt(&mut pair, patience));
+        assert_eq!(stream(&mut pair, 400), [400, 400]);
+        pair.world.run_for(30 * SECOND);
+        assert_eq!(ends(&pair, pair.client), [Gone::Replaced]);
+        check(pair);
+    }
+}
+
+#[test]
+fn the_word_of_a_shorter_time_may_be_lost_doubled_or_late() {
+    let meddlers: [fn(usize) -> Meddler; 3] = [
+        |n| meddle::nth(n, |_| Vec::new()),
+        |n| meddle::nth(n, |sent| vec![arrival(DELAY, sent), arrival(20 * SECOND, sent)]),
+        |n| meddle::nth(n, |sent| vec![arrival(3 * SECOND, sent)]),
+    ];
+    for meddler in meddlers {
+        for position in 0..4 {
+            for age in [MINUTE, 2 * TEN] {
+                let mut pair = for_an_hour(ENDS[1]);
+                pair.world.run_for(age);
+                pair.world.meddler = Some(meddler(position));
+                let gateway = pair.gateway;
+                limit_to(&mut pair, gateway, Lifetime::of(TEN));
+                assert!(wait_for_attempt(&mut pair, TEN), "datagram {position}, {age:?}");
+                pair.world.run_for(MINUTE);
+                assert_eq!(ends(&pair, pair.client), [Gone::Replaced]);
+                check(pair);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_longer_time_counts_from_the_next_sa_on() {
+    for (told, is_client) in ENDS.into_iter().zip([true, false]) {
+        for after in [Lifetime::of(12 * TEN), Lifetime::endless()] {
+            let mut pair = for_an_hour(told);
+            pair.forget_past();
+            let id = if is_client { pair.client } else { pair.gateway };
+            limit_to(&mut pair, id, after);
+            pair.world.run_for(SECOND);
+            assert_eq!(pair.exchanges(), []);
+            assert!(wait_for_attempt(&mut pair, 6 * TEN), "as it was told");
+            pair.world.run_for(MINUTE);
+            pair.forget_past();
+            assert!(!wait_for_attempt(&mut pair, 7 * TEN));
+            check(pair);
+        }
+    }
+}
+
+/// A client that does not come in time is sent away, as after any other deadline.
+#[test]
+fn without_another_proof_the_shorter_time_ends_the_sa() {
+    let mut pair = for_an_hour(ENDS[1]);
+    pair.world.run_for(2 * TEN);
+    let mut profile = pair.scene().gateway.clone();
+    (profile.reauth, profile.secrets) = (Lifetime::of(TEN), vec![("", "another")]);
+    let gateway = pair.gateway;
+    let _ = reconfigure(&mut pair, gateway, profile.config());
+    pair.world.run_for(MINUTE - SECOND);
+    assert!(pair.ping(), "there is a tenth of the time");
+    pair.world.run_for(3 * SECOND);
+    assert_eq!(ends(&pair, gateway), [Gone::AuthExpired]);
 }

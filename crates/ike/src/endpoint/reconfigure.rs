@@ -1,5 +1,6 @@
 //! Another configuration: it changes what is different in it, and nothing else.
 
+use std::mem;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use super::Endpoint;
 use super::line::Line;
 use crate::config::{Config, Connection};
 use crate::event::Event;
+use crate::sa::IkeSa;
 use crate::time::Now;
 
 /// What a configuration has changed: the names of connections.
@@ -26,8 +28,9 @@ impl Endpoint {
     /// both is not touched; but if it is down and waits, it is tried again now,
     /// since what stood in its way may be mended elsewhere. One that is not there any more is taken down, with
     /// what its peers began. Of one that was altered, the SAs that are there go
-    /// on as they were made, and each that follows is made anew; its session is
-    /// kept if it still fits. Ports, the shard and the key of crash tokens stay
+    /// on as they were made, but for a shorter time in which identities are to be
+    /// proved again, and each that follows is made anew; its session is kept if
+    /// it still fits. Ports, the shard and the key of crash tokens stay
     /// what they were.
     pub fn reconfigure(&mut self, now: Now, config: Config) -> Changes {
         let Config { connections, pools, retransmission, limits, .. } = config;
@@ -119,9 +122,23 @@ impl Endpoint {
         if line.connection.remote_addrs != connection.remote_addrs {
             line.gateway = None;
         }
-        line.connection = connection;
+        let before = mem::replace(&mut line.connection, Arc::clone(&connection));
         line.rests_until = None;
+        if before.reauth != connection.reauth {
+            self.hasten_proofs(now, &connection);
+        }
         self.settle(index);
         self.return_at_once(now, index);
+    }
+    /// For the SAs that are there, a proof is good no longer than for those that
+    /// follow (RFC 4478 section 2).
+    fn hasten_proofs(&mut self, now: Now, connection: &Connection) {
+        let is_of =
+            |sa: &IkeSa| sa.established().is_some_and(|sa| sa.connection().name == connection.name);
+        let sas: Vec<_> =
+            self.table.iter().filter(|(_, sa)| is_of(sa)).map(|(spi, _)| spi).collect();
+        for spi in sas {
+            self.change_established(now, spi, |sa, cx| sa.hasten_proof(cx, now, connection.reauth));
+        }
     }
 }

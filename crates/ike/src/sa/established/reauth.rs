@@ -11,10 +11,10 @@ use super::children::State;
 use crate::context::Context;
 use crate::event::{Gone, Role};
 use crate::exchange::lifetime;
-use crate::lifetime::Deadlines;
+use crate::lifetime::{Deadlines, Lifetime};
 use crate::sa::protection::Unsendable;
 use crate::sa::window::{Intent, Task};
-use crate::sa::{Attempt, Outcome, Start};
+use crate::sa::{Attempt, IkeSa, Outcome, Start};
 use crate::time::{Instant, Now};
 
 /// No sooner after an SA came up is another proof begun, whatever the responder
@@ -39,6 +39,45 @@ impl Established {
             Role::Responder => rekey_at,
         };
         self.ends = ends_at.map(|at| (at, Gone::AuthExpired));
+    }
+
+    /// A proof is good for another time from now on. If that is less, it counts
+    /// for this SA, too, and the initiator is told; if it is more, the next SA
+    /// has it.
+    pub(crate) fn hasten_proof(
+        mut self: Box<Self>,
+        cx: &mut Context,
+        now: Now,
+        reauth: Lifetime<Duration>,
+    ) -> Outcome {
+        let age = now.wall.duration_since(self.base.authenticated_at).unwrap_or_default();
+        let Deadlines { rekey_at, ends_at } = reauth.since(cx, now.instant, age);
+        let (Some(prove_at), Some(ends_at)) = (rekey_at, ends_at) else {
+            return Outcome::keep(IkeSa::Established(self));
+        };
+        // Whoever is late at once has as long as after any other deadline.
+        let grace =
+            reauth.life.unwrap_or_default().saturating_sub(reauth.rekey.unwrap_or_default());
+        let ends_at = ends_at.max(now.instant + grace);
+        if self.ends.is_some_and(|(at, _)| at <= ends_at) {
+            return Outcome::keep(IkeSa::Established(self));
+        }
+        self.ends = Some((ends_at, Gone::AuthExpired));
+        let soonest = match self.role() {
+            Role::Initiator => self.up.map_or(now.instant, |(_, since)| since) + SOONEST,
+            Role::Responder => now.instant,
+        };
+        let prove_at = prove_at.max(soonest);
+        self.reauth_at = Some(self.reauth_at.map_or(prove_at, |own| own.min(prove_at)));
+        // When that is over, it is told what is left, as ever.
+        if self.role() == Role::Responder && prove_at > now.instant {
+            self.base.channel.window.push(Intent::TellLifetime);
+        }
+        if self.up.is_none() {
+            // Its IKE_AUTH is not answered yet.
+            return Outcome::keep(IkeSa::Established(self));
+        }
+        self.go_on(cx, now)
     }
 
     pub(super) fn proof_due(&self) -> Option<Instant> {
@@ -109,15 +148,16 @@ impl Established {
 
 /// Of a responder.
 impl Established {
-    /// How long until the initiator should prove itself again, for the answer
-    /// to its IKE_AUTH.
+    /// How long until the initiator should prove itself again.
     pub(crate) fn auth_lifetime(&self, now: Now) -> Option<Duration> {
         self.reauth_at.map(|at| at.since(now.instant))
     }
 
-    /// Tells the initiator how much time is left: what it was told before is over.
+    /// Tells the initiator how much time is left: until it should prove itself,
+    /// or, when that is over, until the end.
     pub(super) fn tell_lifetime(&mut self, cx: &mut Context, now: Now) -> Result<(), Unsendable> {
-        let left = self.ends.map_or(Duration::ZERO, |(at, _)| at.since(now.instant));
+        let end = self.ends.map_or(Duration::ZERO, |(at, _)| at.since(now.instant));
+        let left = self.auth_lifetime(now).unwrap_or(end);
         let tries = cx.retransmission.tries;
         self.base.channel.ask(cx, now.instant, tries, Task::TellLifetime, |_, builder| {
             lifetime::push(builder, left);
