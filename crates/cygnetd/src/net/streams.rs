@@ -27,12 +27,14 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+mod flow;
 pub(super) mod reader;
 mod writer;
 
 use super::{NetConfig, NotSent};
 use crate::clock::{self, Alarm};
 use crate::wake::Wake;
+use flow::Labels;
 use writer::{Stage, Unwritten, Writer};
 
 /// Connections that were accepted, in all.
@@ -72,6 +74,7 @@ pub struct Streams {
     ready: Wake,
     accepted: AtomicU64,
     refused: AtomicU64,
+    labels: Labels,
 }
 
 /// One connection.
@@ -114,6 +117,7 @@ impl Streams {
             ready: Wake::new()?,
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            labels: Labels::new(),
         };
         config.tcp_port.map_or(Ok(()), |port| streams.listen(port))?;
         Ok(streams)
@@ -161,7 +165,7 @@ impl Streams {
         if !local.ip().is_unspecified() {
             socket.bind(&local.into())?;
         }
-        match socket.connect(&remote.into()) {
+        match self.labels.connect(&socket, id, remote) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 
 use esp::spec::{Encapsulation, OuterPath};
 use esp::stream::PREFIX;
@@ -33,8 +34,12 @@ impl EspSink for Collected {
 
 impl Side {
     fn new(tcp_port: Option<u16>) -> Self {
+        Self::at(LOCALHOST, tcp_port)
+    }
+
+    fn at(address: IpAddr, tcp_port: Option<u16>) -> Self {
         let config = NetConfig {
-            listen: vec![LOCALHOST],
+            listen: vec![address],
             port: 0,
             nat_port: 0,
             tcp_port,
@@ -140,7 +145,7 @@ fn packets_are_lost_and_messages_wait_when_the_peer_does_not_read() {
 fn nobody_there_is_told() {
     let mut client = Side::new(None);
     let nobody = {
-        let listener = std::net::TcpListener::bind((LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((LOCALHOST, 0)).unwrap();
         listener.local_addr().unwrap()
     };
     client.net.streams().dial(OURS, SocketAddr::new(LOCALHOST, 0), nobody);
@@ -229,4 +234,42 @@ fn whoever_stays_too_long_without_an_sa_is_sent_away() {
     }
     streams.alarm.set(Some(now)).unwrap();
     until(&mut [&mut gateway], |sides| (sides[0].connections() == 0).then_some(()));
+}
+
+/// The flow label of the first segment of a connection that was accepted.
+fn flow_label(socket: &TcpStream) -> u32 {
+    // struct in6_flowlabel_req: an address, the label, two octets, flags.
+    const REMOTE: u16 = 8;
+    let mut request = [0u8; 32];
+    request[22..24].copy_from_slice(&REMOTE.to_ne_bytes());
+    let mut len = 32;
+    // SAFETY: the system reads and writes the 32 octets that it is told of.
+    let asked = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_FLOWLABEL_MGR,
+            request.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(asked, 0, "{}", io::Error::last_os_error());
+    u32::from_be_bytes([request[16], request[17], request[18], request[19]])
+}
+
+/// RFC 9329 section 6.1.
+#[test]
+fn a_connection_that_is_opened_anew_keeps_its_flow_label() {
+    let here = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let gateway = TcpListener::bind((here, 0)).unwrap();
+    let client = Side::at(here, None);
+    let label = |id| {
+        let remote = gateway.local_addr().unwrap();
+        client.net.streams().dial(id, SocketAddr::new(here, 0), remote);
+        flow_label(&gateway.accept().unwrap().0)
+    };
+    let first = label(OURS);
+    assert!((0x8_0000..=0xf_ffff).contains(&first), "{first:x}");
+    assert_eq!(label(OURS), first);
+    assert_ne!(label(StreamId::Ours(2)), first);
 }
