@@ -80,7 +80,7 @@ impl Number {
         Ok(Connection {
             name: self.name(),
             local_addrs: vec![self.outer().into()],
-            remote_addrs: vec![GATEWAY.into()],
+            remote_addrs: vec![IpAddr::from(GATEWAY).into()],
             remote_ranges: Vec::new(),
             local_id: format!("{}.bench.example", self.name()).parse()?,
             remote_id: IdPattern::Exact(GATEWAY_ID.parse()?),

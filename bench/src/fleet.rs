@@ -197,6 +197,7 @@ impl Fleet {
                 Output::Event(event) => self.hear(n, &event)?,
                 Output::Keepalive(_)
                 | Output::Stream(..)
+                | Output::Lookup(..)
                 | Output::Inner(..)
                 | Output::Lease(_) => {}
             }

@@ -140,6 +140,7 @@ impl Scene {
                 Output::Event(event) => self.hear(&event),
                 Output::Keepalive(_)
                 | Output::Stream(..)
+                | Output::Lookup(..)
                 | Output::Inner(..)
                 | Output::Lease(_) => {}
             }
@@ -212,6 +213,7 @@ impl Gateway {
                     | Output::Event(_)
                     | Output::Keepalive(_)
                     | Output::Stream(..)
+                    | Output::Lookup(..)
                     | Output::Inner(..)
                     | Output::Lease(_) => {}
                 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use esp::spec::StreamId;
 use ike::Endpoint;
-use ike::event::{Command, Event, Output, Path, Port, RequestId, StreamCommand};
+use ike::event::{Command, Event, LookupId, Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
-use ike::inner::Assignment;
+use ike::inner::{Assignment, Domain};
 use ike::pool::{Lease, LeaseChange};
 use ike::time::Now;
 
@@ -59,6 +59,8 @@ pub(crate) enum Outbound {
     Message { stream: StreamId, path: Path, content: Content },
     /// A change to a TCP connection.
     Stream(StreamId, StreamCommand),
+    /// A question to the name server.
+    Lookup(LookupId, Domain),
 }
 
 impl Node {
@@ -112,6 +114,7 @@ impl Node {
                 }
                 Output::Keepalive(path) => sent.extend(self.outbound(path, Content::Keepalive)),
                 Output::Stream(id, command) => sent.push(Outbound::Stream(id, command)),
+                Output::Lookup(id, name) => sent.push(Outbound::Lookup(id, name)),
                 Output::Plane(id, command) => self.plane.submit(id, command),
                 Output::Reply(id, result) => {
                     let earlier = self.replies.insert(id, result);

@@ -219,7 +219,7 @@ impl Pair {
 
     fn start_gateway(&mut self, seed: u64) {
         let now = self.world.now();
-        self.world.forget_tcp_of(self.gateway);
+        self.world.forget_process_of(self.gateway);
         let node = self.world.node_mut(self.gateway);
         let mut endpoint = self.scene.gateway.endpoint(seed, node.clock.at(now));
         endpoint.restore_leases(node.leases.values());
@@ -233,7 +233,7 @@ impl Pair {
         self.restarts += 1;
         let seed = self.scene.seed * 1000 + 1 + 10 * self.restarts;
         let now = self.world.now();
-        self.world.forget_tcp_of(self.client);
+        self.world.forget_process_of(self.client);
         let node = self.world.node_mut(self.client);
         let endpoint = self.scene.client.endpoint(seed, node.clock.at(now));
         node.plane = ModelPlane::new(self.scene.client.capabilities());
@@ -447,7 +447,7 @@ pub fn machine(profile: &Profile, address: IpAddr, seed: u64, uptime: u64) -> No
     let clock = Clock::new(Duration::from_secs(uptime));
     let endpoint = profile.endpoint(seed, clock.at(Duration::ZERO));
     let mut plane = ModelPlane::new(profile.capabilities());
-    plane.holds_first = profile.remote.is_some();
+    plane.holds_first = profile.begins();
     Node::new(address, endpoint, plane, clock)
 }
 

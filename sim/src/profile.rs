@@ -9,7 +9,7 @@ use esp::plane::Capabilities;
 use esp::spec::{Mode, Selector};
 use ike::Endpoint;
 use ike::config::{
-    Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation,
+    Auth, ChildConfig, ChildLifetime, Childless, Children, Config, Connection, Fragmentation, Host,
     Lifetime, Limits, NamedPpk, PpkUse, PreShared, PreSharedKey, Redirect, Resumption,
     Retransmission, Shard, TcpUse, Unique,
 };
@@ -50,6 +50,8 @@ pub struct Profile {
     pub local_addrs: Vec<IpAddr>,
     /// Where the peer is, if it can be asked.
     pub remote: Option<IpAddr>,
+    /// Where else, after that: addresses and names.
+    pub remotes: Vec<&'static str>,
     /// Where a peer may come from; empty: anywhere.
     pub remote_ranges: Vec<AddressRange>,
     /// Pretend a NAT.
@@ -170,6 +172,7 @@ impl Profile {
             remote_ts: vec!["10.1.0.0/16"],
             local_addrs: Vec::new(),
             remote: None,
+            remotes: Vec::new(),
             remote_ranges: Vec::new(),
             force_encapsulation: false,
             tcp: TcpUse::Never,
@@ -242,6 +245,20 @@ impl Profile {
         }
     }
 
+    /// Whether it can begin.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        !self.remote_addrs().is_empty()
+    }
+
+    fn remote_addrs(&self) -> Vec<Host> {
+        let host = |text: &&str| match text.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) => Host::Name(text.parse().unwrap()),
+        };
+        self.remote.map(Host::Address).into_iter().chain(self.remotes.iter().map(host)).collect()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.more)
     }
@@ -252,7 +269,7 @@ impl Profile {
         Connection {
             name: self.name.into(),
             local_addrs: self.local_addrs.clone(),
-            remote_addrs: self.remote.into_iter().collect(),
+            remote_addrs: self.remote_addrs(),
             remote_ranges: self.remote_ranges.clone(),
             remote_port: 500,
             remote_nat_port: 4500,

@@ -7,11 +7,13 @@ use std::time::Duration;
 use esp::plane::Dataplane;
 use esp::spec::{ChildId, Encapsulation, OuterPath, StreamId};
 use esp::stream::{self, Decoder, LENGTH_LEN};
-use ike::event::{Command, Path, Port, RequestId, StreamCommand, StreamEvent};
+use ike::event::{Command, LookupId, Path, Port, RequestId, StreamCommand, StreamEvent};
+use ike::inner::Domain;
 
 use crate::chance::Chance;
 use crate::clock::Time;
 use crate::link::Link;
+use crate::names::Names;
 use crate::nat::Nat;
 use crate::node::{Node, NodeId, Outbound};
 use crate::plane::Outgoing;
@@ -28,6 +30,8 @@ enum Arriving {
     Segment(u64, usize, Segment),
     /// A connection is gone that a machine calls so.
     Closed(NodeId, StreamId),
+    /// The addresses of a name that a machine has asked for.
+    Addresses(NodeId, LookupId, Vec<IpAddr>),
 }
 
 /// More steps than this without time going on: somebody wants to be woken for nothing.
@@ -47,6 +51,8 @@ pub struct World {
     pub only_tcp: bool,
     /// The TCP connections.
     pub tcp: Tcp,
+    /// The name server.
+    pub names: Names,
     /// Every IKE message that was sent by TCP, in the form of a datagram.
     pub tcp_trace: Vec<Sent>,
     /// Ways on which everything is lost, from an address to another one.
@@ -71,6 +77,7 @@ impl World {
             meddler: None,
             only_tcp: false,
             tcp: Tcp::default(),
+            names: Names::answering_in(link.delay * 2),
             tcp_trace: Vec::new(),
             broken: BTreeSet::new(),
             now: Time::ZERO,
@@ -212,14 +219,14 @@ impl World {
     }
 
     /// The connections of a machine end with the process that had them, and only
-    /// the other ends learn of it.
-    pub(crate) fn forget_tcp_of(&mut self, id: NodeId) {
+    /// the other ends learn of it. What it had asked for is told to nobody.
+    pub(crate) fn forget_process_of(&mut self, id: NodeId) {
         let is_its = |connection: &Connection| connection.ends.iter().any(|end| end.node == id);
         let all = self.tcp.connections.iter();
         let own: Vec<_> = all.filter(|(_, it)| is_its(it)).map(|(&number, _)| number).collect();
         own.into_iter().for_each(|number| self.break_connection(number));
         let is_told = |arriving: &Arriving| match arriving {
-            Arriving::Closed(node, _) => *node == id,
+            Arriving::Closed(node, _) | Arriving::Addresses(node, ..) => *node == id,
             Arriving::Datagram(_) | Arriving::Segment(..) => false,
         };
         self.on_the_way.retain(|_, arriving| !is_told(arriving));
@@ -229,7 +236,7 @@ impl World {
     fn break_connection(&mut self, number: u64) {
         let is_of_it = |arriving: &Arriving| match arriving {
             Arriving::Segment(of, ..) => *of == number,
-            Arriving::Datagram(_) | Arriving::Closed(..) => false,
+            Arriving::Datagram(_) | Arriving::Closed(..) | Arriving::Addresses(..) => false,
         };
         self.on_the_way.retain(|_, arriving| !is_of_it(arriving));
         let Some(connection) = self.tcp.connections.remove(&number) else { return };
@@ -295,6 +302,7 @@ impl World {
                 Arriving::Datagram(datagram) => self.arrive(datagram),
                 Arriving::Segment(number, end, segment) => self.reach(number, end, segment),
                 Arriving::Closed(node, id) => self.tell(node, id, StreamEvent::Closed),
+                Arriving::Addresses(node, id, found) => self.tell_addresses(node, id, found),
             }
             return true;
         }
@@ -345,6 +353,7 @@ impl World {
                 return self.write(by, stream, path, content);
             }
             Outbound::Stream(id, command) => return self.change_stream(by, id, command),
+            Outbound::Lookup(id, name) => return self.look_up(by, id, name),
         };
         if let Some(nat) = self.node(by).behind {
             if matches!(content, Content::PlainEsp(_)) {
@@ -399,6 +408,25 @@ impl World {
                 node.delivered.extend(inner);
             }
         }
+        self.settle(id);
+    }
+
+    /// A machine that is on no network learns at once that there is no answer.
+    fn look_up(&mut self, by: NodeId, id: LookupId, name: Domain) {
+        let found = match self.names.ask(self.now, by, name) {
+            _ if self.node(by).offline => Vec::new(),
+            Some(found) => found,
+            None => return,
+        };
+        self.arrive_at(self.now + self.names.delay, Arriving::Addresses(by, id, found));
+    }
+
+    /// A machine learns the addresses of a name.
+    fn tell_addresses(&mut self, id: NodeId, lookup: LookupId, found: Vec<IpAddr>) {
+        let time = self.now;
+        let node = self.node_mut(id);
+        let now = node.clock.at(time);
+        node.endpoint.handle_lookup(now, lookup, found);
         self.settle(id);
     }
 

@@ -41,6 +41,13 @@ pub enum Error {
         /// The connection's name.
         name: String,
     },
+    /// No usable address was found of a name in remote_addrs.
+    Unresolved {
+        /// The connection's name.
+        name: String,
+        /// The name in remote_addrs.
+        host: String,
+    },
     /// It was tried and has failed.
     Failed {
         /// Why, in words.
@@ -66,6 +73,9 @@ impl fmt::Display for Error {
                 f.write_str("its session could not be resumed (try again, or use down instead)")
             }
             Self::Busy { name } => write!(f, "connection \"{name}\" is being set up"),
+            Self::Unresolved { name, host } => {
+                write!(f, "connection \"{name}\": no usable address of {host} was found")
+            }
             Self::Failed { reason } => f.write_str(reason),
         }
     }

@@ -209,12 +209,32 @@ pub enum What {
         /// Who the peer has proven to be, if it has.
         #[serde(default)]
         peer: Option<String>,
-        /// The peer's address.
-        remote: String,
+        /// The peer's address; none when it was not found.
+        remote: Option<String>,
         /// Who began.
         role: Role,
         /// Why.
         why: Failure,
+    },
+    /// Nothing has come of asking at an address of the peer; the next one follows.
+    TriedInVain {
+        /// The connection's name.
+        connection: String,
+        /// The address.
+        remote: String,
+        /// Why.
+        why: Failure,
+    },
+    /// The addresses of a peer's name were not found.
+    Unresolved {
+        /// The connection's name.
+        connection: String,
+        /// The peer's.
+        name: String,
+        /// Why.
+        why: LookupFault,
+        /// Those that it had before, which are taken instead.
+        known: Vec<String>,
     },
     /// The gateway gave us inner addresses.
     AddressesReceived {
@@ -420,6 +440,19 @@ pub enum TicketFault {
     Unknown,
 }
 
+/// Why the addresses of a name were not found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LookupFault {
+    /// There is no such name, it has no address, or nobody could be asked.
+    NoAddress,
+    /// There was no answer in time.
+    NoAnswer,
+    /// A reason that this version of the crate has no word for.
+    #[serde(other)]
+    Unknown,
+}
+
 /// Why a redirect is not followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -501,6 +534,8 @@ pub struct CertificateRefused {
 pub enum Failure {
     /// Nobody answered.
     Unanswered,
+    /// No address of the peer was found by its name.
+    Unresolved,
     /// No common algorithms for the IKE SA.
     NoIkeProposal,
     /// No common algorithms for the child.
@@ -640,6 +675,7 @@ impl fmt::Display for What {
                 if let Some(connection) = connection {
                     write!(f, "{connection}: ")?;
                 }
+                let Some(remote) = remote else { return write!(f, "set-up failed: {why}") };
                 let whose = match role {
                     Role::Initiator => "set-up with",
                     Role::Responder => "set-up by",
@@ -649,6 +685,16 @@ impl fmt::Display for What {
                     write!(f, "{peer} at ")?;
                 }
                 write!(f, "{remote} failed: {why}")
+            }
+            Self::TriedInVain { connection, remote, why } => {
+                write!(f, "{connection}: not at {remote}: {why}; the next address is tried")
+            }
+            Self::Unresolved { connection, name, why, known } => {
+                write!(f, "{connection}: no address of {name} was found: {why}")?;
+                match known.as_slice() {
+                    [] => Ok(()),
+                    known => write!(f, "; as before, it is {}", known.join(", ")),
+                }
             }
             Self::AddressesReceived { connection, addresses, dns, domains } => {
                 write!(f, "{connection}: inner address {}", addresses.join(", "))?;
@@ -791,6 +837,16 @@ impl fmt::Display for TicketFault {
     }
 }
 
+impl fmt::Display for LookupFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAddress => "it has none, or nobody could be asked",
+            Self::NoAnswer => "the name server does not answer",
+            Self::Unknown => "for a reason that this version does not know",
+        })
+    }
+}
+
 impl fmt::Display for RedirectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -858,6 +914,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unanswered => "the peer does not answer",
+            Self::Unresolved => "no usable address of the peer was found by its name",
             Self::NoIkeProposal => "no common IKE proposal",
             Self::NoEspProposal => "no common ESP proposal",
             Self::NoTrafficSelectors => "no common traffic selectors",

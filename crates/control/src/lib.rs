@@ -21,8 +21,8 @@ pub use client::{Client, ClientError, Monitor};
 pub use description::{INTERFACE, description};
 pub use error::Error;
 pub use event::{
-    CertificateFault, CertificateRefused, Event, Failure, FallBack, Gone, How, RedirectFault, Role,
-    SessionEnd, SetUp, TicketFault, What,
+    CertificateFault, CertificateRefused, Event, Failure, FallBack, Gone, How, LookupFault,
+    RedirectFault, Role, SessionEnd, SetUp, TicketFault, What,
 };
 pub use method::{
     Changes, ConnectionName, Method, MonitorReply, Nothing, RedirectOf, Redirected, RekeyOf,

@@ -6,6 +6,7 @@
 //! plane   --PlaneEvent--->          --Command---> Userspace, and routes with it
 //! control --Request------>          --Reply-----> whoever asked
 //! alarm   ---------------->         --Event-----> logs, monitors
+//! lookups --addresses----->         --Lookup----> the system's resolver
 //! ```
 //! It waits in one `poll`; nothing it does blocks on a peer.
 
@@ -20,7 +21,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
-use ike::event::{Command, Output, Path, Port, RequestId, StreamCommand};
+use ike::event::{Command, LookupId, Output, Path, Port, RequestId, StreamCommand};
 use ike::fault::Refusal;
 use ike::redirect::Gateway;
 use ike::status::EndpointStatus;
@@ -35,6 +36,7 @@ use crate::config::DaemonConfig;
 use crate::inner::Inner;
 use crate::leases::LeaseStore;
 use crate::log::EventLog;
+use crate::lookups::Lookups;
 use crate::net::{EspRun, EspSink, IkeDatagram, Lane, Net, Receiver};
 use crate::reload;
 use crate::routes::Routes;
@@ -57,6 +59,7 @@ pub struct Engine {
     routes: Routes,
     inner: Inner,
     leases: Option<LeaseStore>,
+    lookups: Lookups,
     running: Running,
     alarm: Alarm,
     /// What it is set to.
@@ -96,6 +99,8 @@ enum Request {
     Redirect(Option<String>, Option<Gateway>, oneshot::Sender<Result<Redirected, Refusal>>),
     Reconfigure(Box<DaemonConfig>, oneshot::Sender<Result<Changes, String>>),
     Addresses(Vec<IpAddr>),
+    /// The end of a lookup.
+    Found(LookupId, Vec<IpAddr>),
     ShutDown,
 }
 
@@ -168,6 +173,9 @@ impl Engine {
         let (sender, requests) = mpsc::channel();
         let wake = Arc::new(Wake::new()?);
         let remote = Remote { requests: sender, wake: Arc::clone(&wake) };
+        let engine_of_lookups = remote.clone();
+        let lookups =
+            Lookups::new(move |id, found| engine_of_lookups.post(Request::Found(id, found)));
         let engine = Self {
             endpoint,
             receiver: Receiver::new(Arc::clone(&net), Lane::Ike),
@@ -177,6 +185,7 @@ impl Engine {
             routes,
             inner,
             leases,
+            lookups,
             running,
             alarm: Alarm::new()?,
             alarm_at: None,
@@ -304,6 +313,9 @@ impl Engine {
                     let _ = answer.send(self.reconfigure(*config));
                 }
                 Request::Addresses(addresses) => self.roam(addresses),
+                Request::Found(id, found) => {
+                    self.endpoint.handle_lookup(clock::now(), id, found);
+                }
                 Request::ShutDown => leave = true,
             }
         }
@@ -349,6 +361,7 @@ impl Engine {
                         StreamCommand::Leave => streams.leave(id),
                     }
                 }
+                Output::Lookup(id, name) => self.lookups.begin(id, name),
                 Output::Plane(id, command) => self.submit(id, command),
                 Output::Reply(id, result) => {
                     if let Some(answer) = self.asked.remove(&id) {

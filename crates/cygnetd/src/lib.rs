@@ -10,6 +10,7 @@ pub mod inner;
 pub mod leases;
 pub mod links;
 pub mod log;
+pub mod lookups;
 pub mod names;
 pub mod net;
 pub mod reload;

@@ -101,6 +101,8 @@ fn by_journal() -> bool {
 const fn level(event: &Event) -> Level {
     match event {
         Event::Failed { .. }
+        | Event::TriedInVain { .. }
+        | Event::Unresolved { .. }
         | Event::FellBack { .. }
         | Event::RekeyFailed { .. }
         | Event::ChildFailed { .. }

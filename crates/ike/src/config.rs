@@ -1,7 +1,7 @@
 //! What an endpoint is told to do. Values that cannot be wrong: whoever reads a
 //! file has already refused what does not make sense.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pki::{Credential, Trust};
 
 use crate::event::Path;
 use crate::identity::{Id, IdPattern};
-use crate::inner::Addresses;
+use crate::inner::{Addresses, Domain};
 use crate::pool::{AddressRange, PoolConfig};
 use crate::proposal::{EspProposal, IkeProposal};
 use crate::redirect::Gateway;
@@ -50,10 +50,11 @@ pub struct Config {
 pub struct Connection {
     /// Its name, unique in a [`Config`].
     pub name: Arc<str>,
-    /// Our addresses; empty means any. An initiator uses the first.
+    /// Our addresses; empty means any. An initiator uses the first of the family.
     pub local_addrs: Vec<IpAddr>,
-    /// Where the peer is; an initiator begins with the first.
-    pub remote_addrs: Vec<IpAddr>,
+    /// Where the peer is; an initiator begins with the first, and goes on to the
+    /// next where that does not answer. By a name in it, a peer may come from anywhere.
+    pub remote_addrs: Vec<Host>,
     /// Where else a peer may come from. If this and `remote_addrs` are empty:
     /// anywhere, for a pure responder.
     pub remote_ranges: Vec<AddressRange>,
@@ -107,6 +108,21 @@ pub struct Connection {
     pub pools: Vec<Arc<str>>,
     /// Redirects.
     pub redirect: Redirect,
+}
+
+/// Where a peer is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// At this address.
+    Address(IpAddr),
+    /// At the addresses of this name, which are looked up for each attempt.
+    Name(Domain),
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
 }
 
 /// Redirects to other gateways (RFC 5685).
@@ -587,22 +603,30 @@ impl Connection {
         match child.mode {
             Mode::Tunnel => [child.side_with(inner), remote_ts.clone()],
             Mode::Transport if self.local_addrs.is_empty() => {
-                [local_ts.clone(), narrowed_to(remote_ts, &self.remote_addrs)]
+                [local_ts.clone(), narrowed_to(remote_ts, &self.peers())]
             }
-            Mode::Transport => [
-                narrowed_to(local_ts, &self.local_addrs),
-                narrowed_to(remote_ts, &self.remote_addrs),
-            ],
+            Mode::Transport => {
+                [narrowed_to(local_ts, &self.local_addrs), narrowed_to(remote_ts, &self.peers())]
+            }
         }
     }
 }
 
-/// The outside address of an initiator's first datagram.
+/// Outside addresses.
 impl Connection {
-    /// Where to begin, or `None` for a connection that only answers.
-    #[must_use]
-    pub fn first_remote(&self) -> Option<SocketAddr> {
-        self.remote_addrs.first().map(|&address| SocketAddr::new(address, self.remote_port))
+    /// Those of the peer that are configured.
+    fn peers(&self) -> Vec<IpAddr> {
+        let address = |host: &Host| match host {
+            Host::Address(address) => Some(*address),
+            Host::Name(_) => None,
+        };
+        self.remote_addrs.iter().filter_map(address).collect()
+    }
+
+    /// Whether we have an address from which a datagram can go there.
+    pub(crate) fn may_send_to(&self, remote: IpAddr) -> bool {
+        self.local_addrs.is_empty()
+            || self.local_addrs.iter().any(|local| local.is_ipv4() == remote.is_ipv4())
     }
 
     /// Whether what comes by this path may belong to this connection.
@@ -611,11 +635,13 @@ impl Connection {
         let (local, remote) = (path.local.ip(), path.remote.ip());
         let by_this_transport = path.stream().is_none() || self.tcp != TcpUse::Never;
         let is_ours = self.local_addrs.is_empty() || self.local_addrs.contains(&local);
-        let from_anywhere = self.remote_addrs.is_empty() && self.remote_ranges.is_empty();
+        let has_name = self.remote_addrs.iter().any(|host| matches!(host, Host::Name(_)));
+        let says_nothing = self.remote_addrs.is_empty() && self.remote_ranges.is_empty();
+        let from_anywhere = has_name || says_nothing;
         by_this_transport
             && is_ours
             && (from_anywhere
-                || self.remote_addrs.contains(&remote)
+                || self.remote_addrs.contains(&Host::Address(remote))
                 || self.remote_ranges.iter().any(|range| range.contains(remote)))
     }
 }

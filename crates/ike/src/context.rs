@@ -17,6 +17,7 @@ use crate::exchange::child::Child;
 use crate::exchange::mobike::{MAX_ADDRESSES, is_reachable};
 use crate::fault::{Discard, Refusal};
 use crate::inner::Assignment;
+use crate::lookups::Lookups;
 use crate::peers::Peers;
 use crate::pool::Pools;
 use crate::redirect::Redirects;
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) crash_tokens: CrashTokens,
     pub(crate) spis: SpiPool,
     pub(crate) streams: Streams,
+    pub(crate) lookups: Lookups,
     pub(crate) retransmission: Retransmission,
     pub(crate) limits: Limits,
     pub(crate) capabilities: plane::Capabilities,
@@ -120,6 +122,7 @@ impl Context {
             crash_tokens,
             spis: SpiPool::default(),
             streams: Streams::default(),
+            lookups: Lookups::default(),
             retransmission,
             limits,
             capabilities,

@@ -10,7 +10,8 @@
 //!   [`poll_timeout`](Endpoint::poll_timeout) says;
 //! - what a person wants goes to [`handle_command`](Endpoint::handle_command),
 //!   what the plane tells to [`handle_plane`](Endpoint::handle_plane), what
-//!   becomes of TCP connections to [`handle_stream`](Endpoint::handle_stream);
+//!   becomes of TCP connections to [`handle_stream`](Endpoint::handle_stream), the
+//!   addresses of a name to [`handle_lookup`](Endpoint::handle_lookup);
 //! - when the machine has other addresses or routes,
 //!   [`handle_addresses`](Endpoint::handle_addresses) is told;
 //! - after each of these, [`poll_output`](Endpoint::poll_output) is called until
@@ -18,7 +19,7 @@
 //!
 //! Every plane command is completed by one
 //! [`PlaneEvent::Completed`](esp::plane::PlaneEvent::Completed), every control
-//! command by one [`Output::Reply`].
+//! command by one [`Output::Reply`], every [`Output::Lookup`] by one call.
 
 mod command;
 mod follow;
@@ -29,6 +30,7 @@ mod redirect;
 mod roam;
 mod show;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::cookie::Cookies;
 use crate::crash::CrashTokens;
-use crate::event::{Command, Event, Output, Path, RequestId, SessionEnd, StreamEvent};
+use crate::event::{Command, Event, LookupId, Output, Path, RequestId, SessionEnd, StreamEvent};
 use crate::fault::{Discard, Refusal};
 use crate::pool::{Lease, Pools};
 use crate::sa::datagram::Datagram;
@@ -221,6 +223,21 @@ impl Endpoint {
             }
             StreamEvent::Closed => self.cx.closed(now.instant, id),
         }
+    }
+
+    /// A lookup has ended: these are the addresses, the preferred first; none, if
+    /// there are none or it has failed.
+    pub fn handle_lookup(
+        &mut self,
+        now: Now,
+        id: LookupId,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) {
+        let Some((spi, has_addresses)) = self.cx.looked_up(id, addresses) else { return };
+        self.change(now, spi, |sa, cx| match sa {
+            IkeSa::Resolving(sa) => sa.looked_up(cx, id, has_addresses),
+            other => Outcome::keep(other),
+        });
     }
 
     /// The next thing to do, in the order in which it must be done.

@@ -95,6 +95,10 @@ pub struct Transmit {
     pub datagram: Arc<[u8]>,
 }
 
+/// Names a lookup of the addresses of a name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LookupId(pub u64);
+
 /// Names a request of the control interface.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
@@ -136,6 +140,9 @@ pub enum Output {
     Keepalive(Path),
     /// Do this with a TCP connection.
     Stream(StreamId, StreamCommand),
+    /// Look up the addresses of this name, and tell the end of it by one
+    /// [`Endpoint::handle_lookup`](crate::Endpoint::handle_lookup).
+    Lookup(LookupId, Domain),
     /// Have the plane do this and report the end of it.
     Plane(plane::CommandId, plane::Command),
     /// A connection of ours has these inner addresses and name servers from now
@@ -431,12 +438,32 @@ pub enum Event {
         connection: Option<Arc<str>>,
         /// Who the peer has proven to be, if it has.
         peer: Option<Shown<Id>>,
-        /// The peer's address.
-        remote: SocketAddr,
+        /// The peer's address; none when it was not found.
+        remote: Option<SocketAddr>,
         /// Who began.
         role: Role,
         /// Why.
         why: Failure,
+    },
+    /// Nothing has come of asking at an address of the peer; the next one follows.
+    TriedInVain {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The address.
+        remote: SocketAddr,
+        /// Why.
+        why: Failure,
+    },
+    /// The addresses of a peer's name were not found.
+    Unresolved {
+        /// The connection's name.
+        connection: Arc<str>,
+        /// The peer's.
+        name: Domain,
+        /// Why.
+        why: LookupFault,
+        /// Those that it had before, which are taken instead.
+        known: Vec<IpAddr>,
     },
     /// The gateway gave us inner addresses.
     AddressesReceived {
@@ -510,6 +537,16 @@ pub enum Event {
         /// The other gateway.
         to: Shown<Gateway>,
     },
+}
+
+/// Why the addresses of a name were not found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LookupFault {
+    /// There is no such name, it has no address, or nobody could be asked.
+    NoAddress,
+    /// There was no answer in time.
+    NoAnswer,
 }
 
 /// Why a redirect is not followed.

@@ -1,6 +1,11 @@
 //! What can go wrong, by who is to blame and what follows.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+use crate::inner::Domain;
 
 /// Why a datagram was dropped without a trace. Nothing that an unauthenticated
 /// datagram holds can do more than raise one of these counters.
@@ -82,6 +87,9 @@ pub enum Failure {
     /// Nobody answered.
     #[error("the peer does not answer")]
     Unanswered,
+    /// No address of the peer was found by its name.
+    #[error("no usable address of the peer was found by its name")]
+    Unresolved,
     /// No common algorithms for the IKE SA.
     #[error("the peer accepts none of our IKE proposals")]
     NoIkeProposal,
@@ -187,6 +195,7 @@ impl Failure {
             | Self::UnexpectedNat
             | Self::Redirected => true,
             Self::Unanswered
+            | Self::Unresolved
             | Self::Notify(_)
             | Self::Protocol
             | Self::BadKeyExchange
@@ -222,4 +231,15 @@ pub enum Refusal {
     /// The set-up failed.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// As with [`Failure::Unresolved`], with the name.
+    #[error("no usable address of {0} was found")]
+    Unresolved(Domain),
+    /// None of the peer's addresses was of use, for different reasons.
+    #[error("{}", of_each(.0))]
+    AllFailed(Arc<[(IpAddr, Failure)]>),
+}
+
+fn of_each(failures: &[(IpAddr, Failure)]) -> String {
+    let each: Vec<_> = failures.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    each.join("; ")
 }

@@ -14,6 +14,7 @@ pub mod fault;
 pub mod identity;
 pub mod inner;
 mod lifetime;
+mod lookups;
 mod peers;
 pub mod pool;
 pub mod proposal;

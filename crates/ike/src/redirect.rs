@@ -194,7 +194,7 @@ pub(crate) fn address(connection: &Connection, gateway: &Gateway) -> Option<IpAd
 }
 
 /// Whether a machine can have this address.
-fn is_host(address: IpAddr) -> bool {
+pub(crate) fn is_host(address: IpAddr) -> bool {
     let is_broadcast = matches!(address, IpAddr::V4(it) if it.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || is_broadcast)
 }

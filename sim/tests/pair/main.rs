@@ -29,6 +29,7 @@ mod reauth;
 mod reconfigure;
 mod redirect;
 mod rekey;
+mod remotes;
 mod resumption;
 mod scenarios;
 mod schedules;

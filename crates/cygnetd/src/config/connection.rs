@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use esp::spec::{Mode, Selector};
 use ike::config::{
-    Auth, ChildConfig, Childless, Children, Connection, Fragmentation, FragmentationMode,
+    Auth, ChildConfig, Childless, Children, Connection, Fragmentation, FragmentationMode, Host,
     LocalAuth, NamedPpk, PpkUse, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger, Resumption,
     TcpUse, Unique,
 };
@@ -197,7 +197,7 @@ fn named(name: &str, section: &Section<'_>, findings: &mut Findings) {
 
 struct Addresses {
     local: Vec<IpAddr>,
-    remote: Vec<IpAddr>,
+    remote: Vec<Host>,
     ranges: Vec<AddressRange>,
     port: u16,
     nat_port: u16,
@@ -231,7 +231,7 @@ fn addresses(
     let mut places = (Vec::new(), Vec::new());
     for place in remote.unwrap_or_default() {
         match place {
-            Remote::Address(address) => places.0.push(address),
+            Remote::Host(host) => places.0.push(host),
             Remote::Range(range) => places.1.push(range),
             Remote::Any => places.1.extend(AddressRange::EVERYTHING),
         }
@@ -249,22 +249,25 @@ fn addresses(
     addresses
 }
 
-/// An initiator sends its first datagram from the first to the first.
+/// An initiator needs an address of its own of the family of one of the peer's.
 fn same_family(
     section: &Section<'_>,
     addresses: &Addresses,
     listen: &[IpAddr],
     findings: &mut Findings,
 ) {
-    let Some(remote) = addresses.remote.first() else { return };
     let ours = if addresses.local.is_empty() { listen } else { &addresses.local };
-    if !ours.is_empty() && ours.iter().all(|local| local.is_ipv4() != remote.is_ipv4()) {
+    let may_reach = |host: &Host| match host {
+        Host::Address(remote) => ours.iter().any(|local| local.is_ipv4() == remote.is_ipv4()),
+        Host::Name(_) => true,
+    };
+    if ours.is_empty() || addresses.remote.iter().any(may_reach) {
+        return;
+    }
+    if let Some(Host::Address(remote)) = addresses.remote.first() {
         let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
         let place = section.place_of_value("remote_addrs");
         findings.error(&place, format!("no address of ours is {family}, as {remote} is"), "");
-    } else if addresses.local.first().is_some_and(|local| local.is_ipv4() != remote.is_ipv4()) {
-        let message = "the first of local_addrs and of remote_addrs must be of one family";
-        findings.error(&section.place_of_value("local_addrs"), message, "they are used first");
     }
 }
 
@@ -370,8 +373,8 @@ fn needs_remote(section: &Section<'_>, key: &str, addresses: &Addresses, finding
         let (message, help) = if is_silent {
             (format!("{title} has no remote_addrs"), "add remote_addrs, or use \"manual\"")
         } else {
-            let message = format!("no address in remote_addrs of {title} is a single one");
-            (message, "put the address to begin with into it, or use \"manual\"")
+            let message = format!("nothing in remote_addrs of {title} is a single host");
+            (message, "put the address or name to begin with into it, or use \"manual\"")
         };
         let message = message + ": it can only answer";
         findings.error(&section.place_of_value(key), message, help);
@@ -669,8 +672,9 @@ fn child(
         match mode {
             Mode::Tunnel => families(&section, ours, theirs, findings),
             Mode::Transport => {
+                let peers = mode::addresses(&section, remote, findings);
                 let [ours, theirs] =
-                    [(&**ours, &**local, "local_addrs"), (theirs, remote, "remote_addrs")];
+                    [(&**ours, &**local, "local_addrs"), (theirs, &*peers, "remote_addrs")];
                 mode::check_hosts(&section, "local_ts", ours, findings);
                 mode::check_hosts(&section, "remote_ts", theirs, findings);
             }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use esp::spec::{Mode, Selector};
-use ike::config::Children;
+use ike::config::{Children, Host};
 
 use super::diagnostic::Findings;
 use super::reader::Section;
@@ -24,6 +24,28 @@ pub(super) fn read(section: &mut Section<'_>, possible: bool, findings: &mut Fin
 /// Both sides of the traffic in transport mode, as long as the hosts are not known.
 pub(super) fn anywhere() -> [Selector; 2] {
     [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| Selector::subnet(any, 0))
+}
+
+/// The peer's addresses. In transport mode they must be configured: what must not
+/// leave in clear text is traffic with just them, also before anybody is asked
+/// for the addresses of a name.
+pub(super) fn addresses(
+    section: &Section<'_>,
+    remote: &[Host],
+    findings: &mut Findings,
+) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for host in remote {
+        match host {
+            Host::Address(address) => addresses.push(*address),
+            Host::Name(name) => {
+                let message = format!("transport mode needs addresses, and {name} is a name");
+                let help = "write the peer's addresses into remote_addrs, or use tunnel mode";
+                findings.error(&section.place_of_value("mode"), message, help);
+            }
+        }
+    }
+    addresses
 }
 
 /// In transport mode the two hosts themselves must be among the traffic. If

@@ -1,15 +1,15 @@
 //! Whole configurations, good and bad.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use esp::spec::{Mode, Selector};
 use ike::config::{
-    ChildLifetime, Childless, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth, ResumeTrigger,
-    TcpUse, Unique,
+    ChildLifetime, Childless, Host, Lifetime, LocalAuth, Redirect, RemoteAuth, ResumeAuth,
+    ResumeTrigger, TcpUse, Unique,
 };
 use ike::identity::IdPattern;
 use ike::redirect::Gateway;
@@ -157,7 +157,7 @@ secret = "0x000102030405060708090a0b0c0d0e0f"
     assert_eq!(inner, [("10.91.0.1".parse().unwrap(), 24), ("fd91::1".parse().unwrap(), 64)]);
 
     let office = &config.ike.connections[0];
-    assert_eq!(office.first_remote(), Some("10.77.0.2:502".parse().unwrap()));
+    assert_eq!((&*office.remote_addrs, office.remote_port), (&[host("10.77.0.2")][..], 502));
     assert_eq!(office.remote_nat_port, 4502);
     assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (Some(4503), 4504));
     assert_eq!(office.tcp, TcpUse::Always);
@@ -192,7 +192,7 @@ fn what_is_left_out_has_a_value() {
     assert_eq!((config.daemon.table, config.daemon.mark), (5723, 0x5723));
     let office = &config.ike.connections[0];
     assert_eq!(office.remote_id, IdPattern::Any);
-    assert_eq!(office.first_remote(), None);
+    assert_eq!(office.remote_addrs, []);
     assert_eq!(office.liveness, Some(Duration::from_secs(30)));
     assert!(office.force_encapsulation);
     assert_eq!((config.daemon.tcp_port, office.remote_tcp_port), (None, 4500));
@@ -320,11 +320,17 @@ fn each_mistake_has_its_own_words() {
             "remote_addrs = [\"10.0.0.9-10.0.0.1\"]",
             "the range is empty or mixes address families",
         ),
-        (office, "remote_addrs = [\"any\"]", "\"any\" is not an IP address"),
+        (office, "remote_addrs = [\"any\"]", "\"any\" is neither an IP address nor the name"),
+        (office, "remote_addrs = [\"vpn.example.org:500\"]", "nor the name of a host"),
+        (office, "remote_addrs = [\"vpn..example.org\"]", "nor the name of a host"),
+        (office, "remote_addrs = [\"vpn example.org\"]", "nor the name of a host"),
+        (office, "remote_addrs = [\"vpn.example.org/24\"]", "is not an IP address"),
+        (office, "remote_addrs = [\"192.0.2.300\"]", "nor the name of a host"),
+        (office, "remote_addrs = [\"2001:db8::x\"]", "nor the name of a host"),
         (
             office,
             "remote_addrs = [\"10.0.0.0/8\"]\nstart = \"on-boot\"",
-            "no address in remote_addrs of [connections.office] is a single one: it can only answer",
+            "nothing in remote_addrs of [connections.office] is a single host: it can only answer",
         ),
         ("limits", "sas_per_identity = 0", "this number is out of range"),
         ("connections.office", "max_sas = 0", "this number is out of range"),
@@ -336,8 +342,8 @@ fn each_mistake_has_its_own_words() {
         ),
         (
             office,
-            "local_addrs = [\"fd00::1\", \"10.0.0.1\"]\nremote_addrs = [\"10.0.0.2\"]",
-            "the first of local_addrs and of remote_addrs must be of one family",
+            "local_addrs = [\"10.0.0.1\"]\nremote_addrs = [\"fd00::1\", \"fd00::2\"]",
+            "no address of ours is IPv6, as fd00::1 is",
         ),
         (office, "encap = \"yes\"", "this is text"),
         (office, "tcp = true", "this is true or false"),
@@ -385,24 +391,45 @@ fn each_mistake_has_its_own_words() {
 }
 
 #[test]
+fn a_peer_may_have_several_addresses_and_names() {
+    let lines = r#"local_addrs = ["10.0.0.1"]
+        remote_addrs = ["VPN-2.Example.org.", "fd00::1", "192.0.2.1", "gw"]
+        start = "on-boot""#;
+    let config = good(&with("connections.office", lines));
+    let office = &config.ike.connections[0];
+    let hosts = ["vpn-2.example.org", "fd00::1", "192.0.2.1", "gw"].map(host);
+    assert_eq!(office.remote_addrs, hosts);
+    // The identity decides, not the address.
+    assert!(office.serves(&between("10.0.0.1", "203.0.113.5")));
+    assert!(!office.serves(&between("10.0.0.2", "203.0.113.5")));
+}
+
+fn host(text: &str) -> Host {
+    text.parse().map_or_else(|_| Host::Name(text.parse().unwrap()), Host::Address)
+}
+
+/// The way of a datagram to `local` from `remote`.
+fn between(local: &str, remote: &str) -> ike::event::Path {
+    let end = |address: &str| SocketAddr::new(address.parse().unwrap(), 4500);
+    let port = ike::event::Port::NatTraversal;
+    ike::event::Path { local: end(local), remote: end(remote), port }
+}
+
+#[test]
 fn a_peer_may_be_anywhere_in_a_network() {
     let config = good(&with(
         "connections.office",
         r#"remote_addrs = ["10.0.0.0/8", "192.0.2.1", "2001:db8::1-2001:db8::9"]"#,
     ));
     let office = &config.ike.connections[0];
-    assert_eq!(office.first_remote(), Some("192.0.2.1:500".parse().unwrap()));
-    let from = |remote: &str| ike::event::Path {
-        local: "198.51.100.1:4500".parse().unwrap(),
-        remote: std::net::SocketAddr::new(remote.parse().unwrap(), 4500),
-        port: ike::event::Port::NatTraversal,
-    };
+    assert_eq!((&*office.remote_addrs, office.remote_port), (&[host("192.0.2.1")][..], 500));
+    let from = |remote: &str| between("198.51.100.1", remote);
     let serves = |remote: &str| office.serves(&from(remote));
     assert!(serves("10.9.8.7") && serves("192.0.2.1") && serves("2001:db8::5"));
     assert!(!serves("11.0.0.1") && !serves("192.0.2.2") && !serves("2001:db8::a"));
     let config = good(&with("connections.office", r#"remote_addrs = ["%any"]"#));
     let office = &config.ike.connections[0];
-    assert_eq!(office.first_remote(), None);
+    assert_eq!(office.remote_addrs, []);
     assert!(office.serves(&from("fd00::1")));
 }
 
@@ -1198,6 +1225,11 @@ vips = ["0.0.0.0"]"#,
             r#"remote_addrs = ["10.77.0.2"]"#,
             r#"remote_ts = ["10.92.0.0/24"]"#,
             "remote_ts has none of remote_addrs",
+        ),
+        (
+            r#"remote_addrs = ["10.77.0.2", "vpn.example.org"]"#,
+            "",
+            "transport mode needs addresses, and vpn.example.org is a name",
         ),
         (
             r#"local_addrs = ["10.77.0.1"]"#,

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use esp::spec::Selector;
+use ike::config::Host;
+use ike::inner::Domain;
 use ike::pool::AddressRange;
 
 use super::InnerAddress;
@@ -104,30 +106,52 @@ pub(super) fn outer_address(item: Item<'_>) -> Result<IpAddr, Wrong> {
 }
 
 /// Where a peer may be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Remote {
-    /// At this address, to which an initiator may go.
-    Address(IpAddr),
+    /// Here, and an initiator may go there.
+    Host(Host),
     /// Anywhere in a range.
     Range(AddressRange),
     /// Anywhere.
     Any,
 }
 
-/// As in swanctl: `"192.0.2.1"`, `"10.0.0.0/8"`, `"10.0.0.1-10.0.0.9"`, `"%any"`.
+/// As in swanctl: `"192.0.2.1"`, `"vpn.example.org"`, `"10.0.0.0/8"`,
+/// `"10.0.0.1-10.0.0.9"`, `"%any"`.
 pub(super) fn remote(item: Item<'_>) -> Result<Remote, Wrong> {
     let text = item.text()?;
     if text == "%any" {
         return Ok(Remote::Any);
     }
+    if let Some(name) = host_name(text) {
+        return Ok(Remote::Host(Host::Name(name)));
+    }
     if !text.contains(['/', '-']) {
-        return outer_address(item).map(Remote::Address);
+        return outer_address(item)
+            .map(|address| Remote::Host(Host::Address(address)))
+            .map_err(|wrong| if text.parse::<IpAddr>().is_ok() { wrong } else { no_host(text) });
     }
     let (first, last) = address_range(text)?;
     let range = AddressRange::new(first, last);
     range.map(Remote::Range).ok_or_else(|| {
         Wrong::new("the range is empty or mixes address families", "write the lower end first")
     })
+}
+
+/// The name of a host. A last label that does not begin with a letter is that of
+/// an address or a range of them (RFC 1123 section 2.1).
+fn host_name(text: &str) -> Option<Domain> {
+    let last = text.trim_end_matches('.').rsplit('.').next()?;
+    let is_name = last.starts_with(|c: char| c.is_ascii_alphabetic()) && text != "any";
+    text.parse().ok().filter(|_| is_name)
+}
+
+fn no_host(text: &str) -> Wrong {
+    let help = match text {
+        "any" | "*" => "did you mean \"%any\"?",
+        _ => "write \"192.0.2.1\", \"2001:db8::1\" or \"vpn.example.org\"",
+    };
+    Wrong::new(format!("\"{text}\" is neither an IP address nor the name of a host"), help)
 }
 
 fn not_an_address(text: &str) -> Wrong {

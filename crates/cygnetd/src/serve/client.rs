@@ -282,7 +282,10 @@ fn refused(refusal: Refusal, name: String) -> Error {
         Refusal::NotSuspended => Error::NotSuspended { name },
         Refusal::NoTicket => Error::NoTicket { name },
         Refusal::Busy => Error::Busy { name },
-        Refusal::Failed(failure) => Error::Failed { reason: failure.to_string() },
+        Refusal::Unresolved(host) => Error::Unresolved { name, host: host.to_string() },
+        refusal @ (Refusal::Failed(_) | Refusal::AllFailed(_)) => {
+            Error::Failed { reason: refusal.to_string() }
+        }
     }
 }
 

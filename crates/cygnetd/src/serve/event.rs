@@ -120,9 +120,20 @@ pub(super) fn words(event: &core::Event) -> What {
         E::Failed { connection, peer, remote, role: side, why } => What::Failed {
             connection: connection.as_ref().map(text),
             peer: peer.as_ref().map(text),
-            remote: text(remote),
+            remote: remote.as_ref().map(text),
             role: role(*side),
             why: failure(why),
+        },
+        E::TriedInVain { connection, remote, why } => What::TriedInVain {
+            connection: text(connection),
+            remote: text(remote),
+            why: failure(why),
+        },
+        E::Unresolved { connection, name, why, known } => What::Unresolved {
+            connection: text(connection),
+            name: text(name),
+            why: lookup_fault(*why),
+            known: known.iter().map(text).collect(),
         },
         E::AddressesReceived { connection, addresses, dns, domains } => What::AddressesReceived {
             connection: text(connection),
@@ -239,6 +250,13 @@ const fn ticket_fault(why: core::TicketFault) -> control::TicketFault {
     }
 }
 
+const fn lookup_fault(why: core::LookupFault) -> control::LookupFault {
+    match why {
+        core::LookupFault::NoAddress => control::LookupFault::NoAddress,
+        core::LookupFault::NoAnswer => control::LookupFault::NoAnswer,
+    }
+}
+
 const fn redirect_fault(why: core::RedirectFault) -> control::RedirectFault {
     match why {
         core::RedirectFault::TooMany => control::RedirectFault::TooMany,
@@ -250,6 +268,7 @@ fn failure(why: &fault::Failure) -> control::Failure {
     use control::Failure as F;
     match why {
         fault::Failure::Unanswered => F::Unanswered,
+        fault::Failure::Unresolved => F::Unresolved,
         fault::Failure::NoIkeProposal => F::NoIkeProposal,
         fault::Failure::NoEspProposal => F::NoEspProposal,
         fault::Failure::NoTrafficSelectors => F::NoTrafficSelectors,
@@ -333,8 +352,8 @@ mod tests {
     use crypto::{AdditionalGroups, EspCipher, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg};
     use esp::spec::{Mode, Selector, Spi};
     use ike::event::{
-        Event, FallBack, Gone, How, RedirectFault, Role, SaId, SessionEnd, SetUp, Shown,
-        TicketFault,
+        Event, FallBack, Gone, How, LookupFault, RedirectFault, Role, SaId, SessionEnd, SetUp,
+        Shown, TicketFault,
     };
     use ike::fault::Failure;
     use pki::Refusal;
@@ -436,6 +455,7 @@ mod tests {
                 removed: Vec::new(),
             }),
             Event::Moved { connection: "a".into(), sa, local: remote, remote, tcp: true },
+            Event::TriedInVain { connection: "a".into(), remote, why: Failure::Unanswered },
             Event::Redirected {
                 connection: "a".into(),
                 from: remote.ip(),
@@ -446,7 +466,7 @@ mod tests {
                 remote,
                 to: Shown("2001:db8::2".parse().unwrap()),
             },
-            Event::Failed { connection: None, peer: None, remote, role, why: Failure::Ended },
+            Event::Failed { connection: None, peer: None, remote: None, role, why: Failure::Ended },
         ];
         for why in [
             Gone::Command,
@@ -474,6 +494,10 @@ mod tests {
         {
             all.push(Event::FellBack { connection: "a".into(), why });
         }
+        for why in [LookupFault::NoAddress, LookupFault::NoAnswer] {
+            let (name, known) = ("vpn.example.org".parse().unwrap(), vec![remote.ip()]);
+            all.push(Event::Unresolved { connection: "a".into(), name, why, known });
+        }
         for why in [RedirectFault::TooMany, RedirectFault::UnknownGateway] {
             let (from, to) = (remote.ip(), Shown("192.0.2.2".parse().unwrap()));
             all.push(Event::RedirectRefused { connection: "a".into(), from, to, why });
@@ -489,6 +513,7 @@ mod tests {
         }
         for why in [
             Failure::Unanswered,
+            Failure::Unresolved,
             Failure::NoIkeProposal,
             Failure::NoEspProposal,
             Failure::NoTrafficSelectors,
@@ -514,7 +539,7 @@ mod tests {
             Failure::Plane,
             Failure::Ended,
         ] {
-            let connection = Some(Arc::clone(&connection));
+            let (connection, remote) = (Some(Arc::clone(&connection)), Some(remote));
             all.push(Event::Failed { connection, peer: None, remote, role, why });
         }
         for refusal in [
@@ -540,11 +565,13 @@ mod tests {
             Refusal::UnknownKey,
         ] {
             let why = Failure::Certificate(refusal.into());
+            let remote = Some(remote);
             all.push(Event::Failed { connection: None, peer: None, remote, role, why });
         }
         let subject: pki::Dn = "O=Example, CN=laptop".parse().unwrap();
         let (check, subject) = (Refusal::Revoked, pki::Subject::of(&subject));
         let why = Failure::Certificate(pki::Refused { check, subject });
+        let remote = Some(remote);
         all.push(Event::Failed { connection: None, peer: None, remote, role, why });
         all
     }

@@ -9,16 +9,18 @@ use esp::spec::GroupId;
 use super::Endpoint;
 use super::keep::Ended;
 use super::line::Line;
-use crate::config::Connection;
+use crate::config::{Connection, Host};
 use crate::event::{Event, Gone, Path, RekeyWhat, RequestId, SessionEnd};
 use crate::exchange::child::Trigger;
 use crate::fault::Refusal;
 use crate::identity::IdPattern;
-use crate::inner::Addresses;
+use crate::inner::{Addresses, Domain};
 use crate::peers::Pair;
 use crate::redirect::Towards;
 use crate::sa::dialing::{Dialing, Transport};
-use crate::sa::initiating::{Initiating, first_path};
+use crate::sa::initiating::Initiating;
+use crate::sa::resolving::Resolving;
+use crate::sa::route::Route;
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Then};
 use crate::session::{ResumeAttempt, SessionKey, SuspendedSession};
 use crate::time::Now;
@@ -98,9 +100,10 @@ impl Endpoint {
         let key = SessionKey(Arc::clone(&connection.name));
         let gateway = line.gateway.filter(|_| self.cx.sessions.get(&key).is_some());
         let towards = gateway.map_or(Towards::Configured, Towards::Gateway);
-        let Some(path) = first_path(&self.cx, &connection, towards, self.port) else {
+        let peer = line.peer;
+        if connection.remote_addrs.is_empty() {
             return self.cx.reply(waiting, Err(Refusal::CannotInitiate));
-        };
+        }
         let start = match self.take_session(now, &connection) {
             Some(session) => Start::Resume(ResumeAttempt::new(session, connection.resumption.auth)),
             None => Start::Fresh { parked: None },
@@ -110,6 +113,9 @@ impl Endpoint {
             Start::Resume(resume) => resume.session().state.inner,
         };
         let wanted = connection.vips.preferring(earlier);
+        // What resumes a session is asked of the gateway that it is of.
+        let first = peer.filter(|_| matches!(start, Start::Resume(_)));
+        let route = Route::new(&connection, first);
         let attempt = Attempt {
             line: index,
             groups,
@@ -124,9 +130,15 @@ impl Endpoint {
             retries_left: Attempt::RETRIES,
             transport,
             towards,
+            route,
         };
-        self.hold(index, false);
-        self.launch(now, path, attempt, start);
+        // The name server may be beyond what would be held.
+        let is_first_lookup = matches!(attempt.stop(&self.cx), Some(Host::Name(_)))
+            && self.lines.get(index).is_some_and(|line| line.held.is_empty());
+        if !is_first_lookup {
+            self.hold(index, false);
+        }
+        self.go(now, attempt, start);
     }
 
     /// The session of a connection, if it still fits the configuration: who we
@@ -187,6 +199,17 @@ impl Endpoint {
                 self.plan_return(now, index, ended);
                 self.settle(index);
             }
+        }
+    }
+
+    /// First asks where the peer is.
+    pub(super) fn look_up(&mut self, now: Now, name: Domain, attempt: Attempt, start: Start) {
+        let Attempt { line: index, beside, .. } = attempt;
+        let spi = self.new_spi();
+        let sa = Resolving::start(&mut self.cx, now, (spi, name), attempt, start);
+        self.table.insert(&mut self.cx.peers, spi, sa, None);
+        if let Some(line) = self.lines.get_mut(index) {
+            line.enter(spi, beside);
         }
     }
 

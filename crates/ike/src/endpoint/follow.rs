@@ -8,7 +8,8 @@ use esp::plane::{Command as PlaneCommand, Hold};
 
 use super::Endpoint;
 use super::keep::Ended;
-use crate::config::{ChildIndex, Unique};
+use super::line::Line;
+use crate::config::{ChildIndex, Host, Unique};
 use crate::context::Context;
 use crate::event::{Event, Gone, SessionEnd};
 use crate::fault::Refusal;
@@ -17,6 +18,7 @@ use crate::peers::Pair;
 use crate::sa::dialing::Transport;
 use crate::sa::established::Established;
 use crate::sa::initiating::first_path;
+use crate::sa::route::Route;
 use crate::sa::{Attempt, IkeSa, Outcome, Start, Supersedes, Then};
 use crate::session::SessionKey;
 use crate::time::Now;
@@ -34,8 +36,9 @@ impl Endpoint {
         step: impl FnOnce(IkeSa, &mut Context) -> Outcome,
     ) {
         let Some(sa) = self.table.take(spi) else { return };
-        let (line, was_young) = (sa.line(), sa.young().is_some());
-        let gateway = sa.established().map(Established::gateway);
+        let (line, was_young) = (sa.line(), sa.is_young());
+        let whereabouts = |sa: &Established| (sa.gateway(), sa.path().remote.ip());
+        let was_at = sa.established().map(whereabouts);
         let Outcome { sa, then } = step(sa, &mut self.cx);
         if was_young {
             self.remember_transport(line, sa.as_ref());
@@ -44,7 +47,7 @@ impl Endpoint {
         self.table.put(&mut self.cx.peers, spi, sa);
         let then = self.inherit(then);
         let then = self.direct(now, then);
-        self.remember_gateway(line, gateway, &then);
+        self.remember_peer(line, was_at, &then);
         let ended = match &then {
             Then::Failed(why, _) => Ended::failed(why),
             _ if was_young => Ended::Failed { is_refused: false },
@@ -93,16 +96,17 @@ impl Endpoint {
         }
     }
 
-    /// A session is of the gateway that its SA was with.
-    fn remember_gateway(
+    /// A session is of the gateway that its SA was with: where that had sent us,
+    /// and where it was.
+    fn remember_peer(
         &mut self,
         line: Option<usize>,
-        gateway: Option<Option<IpAddr>>,
+        was_at: Option<(Option<IpAddr>, IpAddr)>,
         then: &Then,
     ) {
         let line = line.and_then(|index| self.lines.get_mut(index));
-        if let (Some(line), Some(gateway), Then::Keep(_)) = (line, gateway, then) {
-            line.gateway = gateway;
+        if let (Some(line), Some((gateway, peer)), Then::Keep(_)) = (line, was_at, then) {
+            (line.gateway, line.peer) = (gateway, Some(peer));
         }
     }
 
@@ -182,6 +186,9 @@ impl Endpoint {
     /// Another attempt, by what is configured now.
     fn restart(&mut self, now: Now, mut attempt: Attempt, start: Start) {
         if let Some(line) = self.lines.get(attempt.line) {
+            if !Arc::ptr_eq(&attempt.connection, &line.connection) {
+                attempt.route = Route::new(&line.connection, None);
+            }
             attempt.connection = Arc::clone(&line.connection);
             attempt.wanted = attempt.connection.vips.preferring(attempt.wanted);
             if let Some(serving) = line.sa.filter(|_| !attempt.beside) {
@@ -189,19 +196,35 @@ impl Endpoint {
                 return self.join(now, serving, attempt.waiting);
             }
         }
-        let path = match attempt.transport {
-            Transport::Stream(path) => Some(path),
-            Transport::Udp(_) | Transport::Dial => {
-                first_path(&self.cx, &attempt.connection, attempt.towards, self.port)
+        self.go(now, attempt, start);
+    }
+
+    /// To the address whose turn it is, or to the name.
+    pub(super) fn go(&mut self, now: Now, attempt: Attempt, start: Start) {
+        if let Transport::Stream(path) = attempt.transport {
+            return self.launch(now, path, attempt, start);
+        }
+        let sent_to = attempt.towards.gateway().map(Host::Address);
+        match sent_to.or_else(|| attempt.stop(&self.cx)) {
+            Some(Host::Address(remote)) => {
+                self.hold_after_lookup(attempt.line);
+                let path = first_path(&self.cx, &attempt.connection, remote, self.port);
+                self.launch(now, path, attempt, start);
             }
-        };
-        match path {
-            Some(path) => self.launch(now, path, attempt, start),
+            Some(Host::Name(name)) => self.look_up(now, name, attempt, start),
             None => {
                 let session = start.into_session();
                 session.into_iter().for_each(|session| self.cx.sessions.put(session));
                 self.cx.reply(attempt.waiting, Err(Refusal::CannotInitiate));
             }
+        }
+    }
+
+    /// What was not held for the sake of the name server is held from now on.
+    fn hold_after_lookup(&mut self, index: usize) {
+        let is_free = |line: &Line| line.sa.is_none() && line.held.is_empty();
+        if self.lines.get(index).is_some_and(is_free) {
+            self.hold(index, false);
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Line {
     pub(super) needed_tcp: bool,
     /// Where the SA of its last session had been redirected to.
     pub(super) gateway: Option<IpAddr>,
+    /// Where the peer of that SA was at its end.
+    pub(super) peer: Option<IpAddr>,
     pub(super) followed: Followed,
     /// Whether and how it is kept up.
     pub(super) keeping: Option<Keeping>,
@@ -57,6 +59,7 @@ impl Line {
             rests_until: None,
             needed_tcp: false,
             gateway: None,
+            peer: None,
             followed: Followed::default(),
             keeping: None,
             is_vacant: false,

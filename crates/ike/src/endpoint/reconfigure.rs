@@ -40,6 +40,7 @@ impl Endpoint {
         }
         let kept = connections.into_iter().map(|it| self.take_up(now, it, &mut changes)).collect();
         self.cx.connections = kept;
+        self.cx.lookups.retain(&self.cx.connections);
         self.cx.pools.reconfigure(&pools);
         self.cx.issuer.rotate_every(config.ticket_key_rotation);
         (self.cx.retransmission, self.cx.limits) = (retransmission, limits);
@@ -120,7 +121,7 @@ impl Endpoint {
     fn alter(&mut self, now: Now, index: usize, connection: Arc<Connection>) {
         let Some(line) = self.lines.get_mut(index) else { return };
         if line.connection.remote_addrs != connection.remote_addrs {
-            line.gateway = None;
+            (line.gateway, line.peer) = (None, None);
         }
         let before = mem::replace(&mut line.connection, Arc::clone(&connection));
         line.rests_until = None;

@@ -18,7 +18,7 @@ use crate::exchange::{
 };
 use crate::fault::{Discard, Failure};
 use crate::inner::Addresses;
-use crate::redirect::{self, Gateway, Towards};
+use crate::redirect::{self, Gateway};
 use crate::sa::channel::Channel;
 use crate::sa::closing::{Deleting, Withdrawing};
 use crate::sa::datagram::Datagram;
@@ -305,6 +305,7 @@ impl Authenticating {
             mobike: mobike::accepted(payloads).filter(|_| attempt.connection.mobike),
             told,
             inner: given.as_ref().map_or(Addresses::NONE, |given| given.addresses),
+            remotes: attempt.route.addresses(cx),
             gateway: attempt.towards.gateway(),
             redirectable: false,
             beside: false,
@@ -416,9 +417,11 @@ impl Authenticating {
         }
         let (mut attempt, origin, _) = self.part(cx);
         match origin {
-            Origin::Fresh { parked } => attempt.fail(cx, path, Failure::Unanswered, parked),
+            Origin::Fresh { parked } => {
+                attempt.leave(cx, path, Failure::Unanswered, Start::Fresh { parked })
+            }
             Origin::Resumed(resume) => {
-                attempt.towards = Towards::Configured;
+                attempt.rewind(None);
                 attempt.fell_back(cx, FallBack::Silence);
                 let parked = Some(resume.unanswered());
                 Outcome::restart(attempt, Start::Fresh { parked })
@@ -431,7 +434,9 @@ impl Authenticating {
         if cx.addresses.contains(&self.path().local.ip()) {
             return Outcome::keep(IkeSa::Authenticating(self));
         }
-        self.begin_anew(cx)
+        let (mut attempt, origin, _) = self.part(cx);
+        attempt.set_out_again();
+        Outcome::restart(attempt, origin.into_start())
     }
 
     /// From the first request on, as if nothing had been said.

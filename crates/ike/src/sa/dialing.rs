@@ -61,7 +61,8 @@ impl Dialing {
     ) -> IkeSa {
         let path = tcp_path(&attempt, path);
         let stream = cx.dial(path.local, path.remote);
-        let until = now.instant + cx.retransmission.patience(cx.retransmission.tries);
+        let tries = attempt.tries_of(cx, path.remote.ip(), cx.retransmission.tries);
+        let until = now.instant + cx.retransmission.patience(tries);
         IkeSa::Dialing(Box::new(Self { attempt, start, stream, path, until }))
     }
 
@@ -89,7 +90,7 @@ impl Dialing {
             return Outcome::keep(IkeSa::Dialing(self));
         }
         let Self { attempt, start, path, .. } = *self;
-        attempt.fail(cx, path, Failure::Unanswered, start.into_session())
+        attempt.leave(cx, path, Failure::Unanswered, start)
     }
 
     /// Ended by a command.

@@ -181,7 +181,7 @@ impl HalfOpen {
             return Outcome::keep(IkeSa::HalfOpen(self));
         }
         cx.counters.failed += 1;
-        let (remote, role) = (self.asked.way.path.remote, Role::Responder);
+        let (remote, role) = (Some(self.asked.way.path.remote), Role::Responder);
         let why = Failure::Unanswered;
         let event = Event::Failed { connection: None, peer: None, remote, role, why };
         cx.emit_of_stranger(now.instant, event);
@@ -482,6 +482,7 @@ impl Asked {
             mobike,
             told: told.clone().unwrap_or_default(),
             inner: given.addresses,
+            remotes: Vec::new(),
             gateway: None,
             redirectable,
             beside: !beside.is_empty(),
@@ -623,7 +624,7 @@ fn refuse(
     denied: impl Into<Denied>,
 ) -> Outcome {
     cx.counters.failed += 1;
-    let (remote, role) = (ticket.path.remote, Role::Responder);
+    let (remote, role) = (Some(ticket.path.remote), Role::Responder);
     let Denied { why, proven } = denied.into();
     let (connection, peer) = proven.map(|(name, peer)| (name, Shown(peer))).unzip();
     cx.emit_of_stranger(now.instant, Event::Failed { connection, peer, remote, role, why });

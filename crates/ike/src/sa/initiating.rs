@@ -11,13 +11,11 @@ use crate::config::{Childless, Connection, PpkUse, TcpUse};
 use crate::context::Context;
 use crate::event::{Event, FallBack, How, Path, Port, Role, SessionEnd};
 use crate::exchange::auth::{self, Expectation};
-use crate::exchange::mobike::is_reachable;
 use crate::exchange::nat::{self, Way};
 use crate::exchange::{Transcript, ppk, sa_init, session_resume};
 use crate::fault::{Discard, Failure, Refusal};
 use crate::identity::IdPattern;
 use crate::proposal::group_of;
-use crate::redirect::Towards;
 use crate::sa::authenticating::{Authenticating, Basis, Origin};
 use crate::sa::datagram::Datagram;
 use crate::sa::dialing::{Transport, tcp_path};
@@ -119,7 +117,7 @@ impl Initiating {
         };
         let connection = Arc::clone(&attempt.connection.name);
         cx.emit(Event::Started { connection, how, remote: path.remote });
-        let tries = tries(cx, &attempt, &bootstrap);
+        let tries = tries(cx, (&attempt, path), &bootstrap);
         let flight = Flight::launch(cx, now.instant, path, request, tries);
         Ok(Box::new(Self {
             attempt,
@@ -377,7 +375,7 @@ impl Initiating {
         let Ok(request) = first.build(cx, &self.bootstrap) else {
             return self.fail(cx, Failure::Protocol);
         };
-        let tries = tries(cx, &self.attempt, &self.bootstrap);
+        let tries = tries(cx, (&self.attempt, self.path), &self.bootstrap);
         self.flight = Flight::launch(cx, now.instant, self.path, request, tries);
         Outcome::keep(IkeSa::Initiating(self))
     }
@@ -413,7 +411,7 @@ impl Initiating {
     /// comes for a while. By TCP nothing better can come (RFC 9329 section 6.4).
     fn doubt(mut self: Box<Self>, cx: &mut Context, now: Now, failure: Failure) -> Outcome {
         if self.path.stream().is_some() {
-            return self.fail(cx, failure);
+            return self.leave(cx, failure);
         }
         self.doubt.get_or_insert((failure, now.instant + DOUBT));
         Outcome::keep(IkeSa::Initiating(self))
@@ -432,7 +430,7 @@ impl Initiating {
             && *until <= now.instant
         {
             let failure = failure.clone();
-            return self.fail(cx, failure);
+            return self.leave(cx, failure);
         }
         let is_due = self.flight.due() <= now.instant;
         if self.flight.retransmit(cx, now.instant, self.path).is_ok() {
@@ -448,9 +446,10 @@ impl Initiating {
             attempt.transport = Transport::Udp(None);
             return Outcome::restart(attempt, bootstrap.into_start());
         }
+        let has_more = self.attempt.has_more(cx, self.path.remote.ip());
         match self.bootstrap {
-            Bootstrap::Fresh { .. } => self.fail(cx, Failure::Unanswered),
-            Bootstrap::Resumed(_) => self.fall_back(cx, FallBack::Silence),
+            Bootstrap::Resumed(_) if !has_more => self.fall_back(cx, FallBack::Silence),
+            Bootstrap::Fresh { .. } | Bootstrap::Resumed(_) => self.leave(cx, Failure::Unanswered),
         }
     }
 
@@ -463,11 +462,12 @@ impl Initiating {
             return Outcome::keep(IkeSa::Initiating(self));
         }
         if !local.is_unspecified() && !cx.addresses.contains(&local) {
-            let Self { attempt, bootstrap, .. } = *self;
+            let Self { mut attempt, bootstrap, .. } = *self;
+            attempt.set_out_again();
             return Outcome::restart(attempt, bootstrap.into_start());
         }
         if local.is_unspecified() {
-            let tries = tries(cx, &self.attempt, &self.bootstrap);
+            let tries = tries(cx, (&self.attempt, self.path), &self.bootstrap);
             self.flight.reroute(cx, now.instant, self.path, tries);
         }
         Outcome::keep(IkeSa::Initiating(self))
@@ -476,16 +476,21 @@ impl Initiating {
     /// A full exchange instead. What refused the ticket was not authenticated,
     /// so the session is kept beside it until the full exchange succeeds.
     fn fall_back(self: Box<Self>, cx: &mut Context, why: FallBack) -> Outcome {
-        let Self { mut attempt, bootstrap, .. } = *self;
+        let Self { mut attempt, path, bootstrap, .. } = *self;
         match why {
-            // Where we had been redirected to, there may be nobody any more.
-            FallBack::Silence => attempt.towards = Towards::Configured,
+            FallBack::Silence => attempt.rewind(None),
             FallBack::Nack | FallBack::Error(_) | FallBack::AuthenticationFailed => {
                 attempt.round_trips += 1;
+                attempt.rewind(Some(path.remote.ip()));
             }
         }
         attempt.fell_back(cx, why);
         Outcome::restart(attempt, Start::Fresh { parked: bootstrap.into_session() })
+    }
+
+    fn leave(self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
+        let Self { attempt, path, bootstrap, .. } = *self;
+        attempt.leave(cx, path, why, bootstrap.into_start())
     }
 
     fn fail(self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
@@ -543,12 +548,23 @@ impl Attempt {
         why: Failure,
         session: Option<SuspendedSession>,
     ) -> Outcome {
+        self.end(cx, (Some(path.remote), why.clone()), Refusal::Failed(why), session)
+    }
+
+    /// As [`Self::fail`], with what is told to those who wait.
+    pub(crate) fn end(
+        self,
+        cx: &mut Context,
+        (remote, why): (Option<SocketAddr>, Failure),
+        told: Refusal,
+        session: Option<SuspendedSession>,
+    ) -> Outcome {
         cx.counters.failed += 1;
         let connection = Some(Arc::clone(&self.connection.name));
         let role = Role::Initiator;
         let event = why.clone();
-        cx.emit(Event::Failed { connection, peer: None, remote: path.remote, role, why: event });
-        cx.reply(self.waiting, Err(Refusal::Failed(why.clone())));
+        cx.emit(Event::Failed { connection, peer: None, remote, role, why: event });
+        cx.reply(self.waiting, Err(told));
         Outcome::gone().then(Then::Failed(why, session.map(Box::new)))
     }
 }
@@ -640,33 +656,21 @@ fn key_exchange(cx: &mut Context, attempt: &Attempt, wanted: Option<Group>) -> O
     cx.provider.key_exchange(*group).ok()
 }
 
-fn tries(cx: &Context, attempt: &Attempt, bootstrap: &Bootstrap) -> u32 {
+fn tries(cx: &Context, (attempt, path): (&Attempt, Path), bootstrap: &Bootstrap) -> u32 {
     // Where there is something else to try, it is tried earlier.
     let is_over_tcp = matches!(attempt.transport, Transport::Stream(_));
-    match bootstrap {
+    let tries = match bootstrap {
         Bootstrap::Fresh { .. } if is_over_tcp && attempt.connection.tcp == TcpUse::Auto => {
             cx.retransmission.resume_tries
         }
         Bootstrap::Fresh { .. } => cx.retransmission.tries,
         Bootstrap::Resumed(_) => cx.retransmission.resume_tries,
-    }
+    };
+    attempt.tries_of(cx, path.remote.ip(), tries)
 }
 
-/// The way of a first request: between addresses of a family that the machine
-/// has, as far as that is known.
-pub(crate) fn first_path(
-    cx: &Context,
-    connection: &Connection,
-    towards: Towards,
-    port: u16,
-) -> Option<Path> {
-    let is_had = |remote: &&IpAddr| {
-        let mut own = cx.own_addresses(connection).filter(is_reachable);
-        own.any(|own| own.is_ipv4() == remote.is_ipv4())
-    };
-    let remotes = &connection.remote_addrs;
-    let configured = || remotes.iter().find(is_had).or_else(|| remotes.first()).copied();
-    let remote = towards.gateway().or_else(configured)?;
+/// The way of a first request to `remote`.
+pub(crate) fn first_path(cx: &Context, connection: &Connection, remote: IpAddr, port: u16) -> Path {
     let unspecified = match remote {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -674,9 +678,9 @@ pub(crate) fn first_path(
     let fits = |local: &&IpAddr| local.is_ipv4() == remote.is_ipv4();
     let mut wanted = connection.local_addrs.iter().filter(fits);
     let local = wanted.clone().find(|local| cx.addresses.contains(local)).or(wanted.next());
-    Some(Path {
+    Path {
         local: SocketAddr::new(local.copied().unwrap_or(unspecified), port),
         remote: SocketAddr::new(remote, connection.remote_port),
         port: Port::Ike,
-    })
+    }
 }

@@ -166,7 +166,9 @@ impl Intermediate {
         if cx.addresses.contains(&self.path().local.ip()) {
             return Outcome::keep(IkeSa::Intermediate(self));
         }
-        Outcome::restart(self.attempt, self.basis.origin.into_start())
+        let Self { mut attempt, basis, .. } = *self;
+        attempt.set_out_again();
+        Outcome::restart(attempt, basis.origin.into_start())
     }
 
     fn fail(mut self: Box<Self>, cx: &mut Context, why: Failure) -> Outcome {
@@ -176,7 +178,7 @@ impl Intermediate {
         }
         let path = self.path();
         let Self { attempt, basis, .. } = *self;
-        attempt.fail(cx, path, why, basis.origin.into_session())
+        attempt.leave(cx, path, why, basis.origin.into_start())
     }
 
     /// Ended by a command. The peer has no SA yet, and forgets what it has.

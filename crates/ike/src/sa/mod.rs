@@ -2,6 +2,7 @@
 //! that may end a stage consumes it.
 //!
 //! ```text
+//! [Resolving] --> [Dialing] --> Initiating
 //! Initiating --response--> [Intermediate ..] --> Authenticating --IKE_AUTH--> Established --delete--> Deleting --> gone
 //!                                `--down--> Withdrawing --IKE_AUTH----------^
 //!            request --> HalfOpen ---------IKE_AUTH--> Established --deleted--> Closed ----> gone
@@ -20,6 +21,8 @@ pub(crate) mod initiating;
 pub(crate) mod inner;
 pub(crate) mod intermediate;
 pub(crate) mod protection;
+pub(crate) mod resolving;
+pub(crate) mod route;
 pub(crate) mod window;
 
 use std::net::IpAddr;
@@ -49,9 +52,13 @@ use established::Established;
 use half_open::HalfOpen;
 use initiating::Initiating;
 use intermediate::Intermediate;
+use resolving::Resolving;
+use route::Route;
 
 /// An IKE SA in one of its stages.
 pub(crate) enum IkeSa {
+    /// We look up where the peer is.
+    Resolving(Box<Resolving>),
     /// We open a TCP connection, to ask by it.
     Dialing(Box<Dialing>),
     /// We asked, in `IKE_SA_INIT` or `IKE_SESSION_RESUME`.
@@ -101,6 +108,8 @@ pub(crate) struct Attempt {
     pub(crate) retries_left: u8,
     pub(crate) transport: Transport,
     pub(crate) towards: Towards,
+    /// Where it goes if it is not sent elsewhere.
+    pub(crate) route: Box<Route>,
 }
 
 impl Attempt {
@@ -242,6 +251,8 @@ pub enum Why {
     Return,
     /// A TCP connection is to be opened again.
     Dial,
+    /// The addresses of a name were not found in time.
+    Lookup,
 }
 
 impl IkeSa {
@@ -253,7 +264,9 @@ impl IkeSa {
         datagram: &mut Datagram<'_>,
     ) -> Outcome {
         match self {
-            Self::Dialing(_) => Outcome::discard(cx, Discard::Unexpected, self),
+            Self::Resolving(_) | Self::Dialing(_) => {
+                Outcome::discard(cx, Discard::Unexpected, self)
+            }
             Self::Initiating(sa) => sa.receive(cx, now, datagram),
             Self::Intermediate(sa) => sa.receive(cx, now, datagram),
             Self::Authenticating(sa) => sa.receive(cx, now, datagram),
@@ -270,6 +283,7 @@ impl IkeSa {
     /// Its time has come.
     pub(crate) fn timeout(self, cx: &mut Context, now: Now, meter: Meter<'_>) -> Outcome {
         match self {
+            Self::Resolving(sa) => sa.timeout(cx, now),
             Self::Dialing(sa) => sa.timeout(cx, now),
             Self::Initiating(sa) => sa.timeout(cx, now),
             Self::Intermediate(sa) => sa.timeout(cx, now),
@@ -287,6 +301,7 @@ impl IkeSa {
     /// When [`Self::timeout`] has something to do.
     pub(crate) fn due(&self) -> Option<(Instant, Why)> {
         match self {
+            Self::Resolving(sa) => Some(sa.due()),
             Self::Dialing(sa) => Some(sa.due()),
             Self::Initiating(sa) => Some(sa.due()),
             Self::Intermediate(sa) => Some(sa.due()),
@@ -315,7 +330,8 @@ impl IkeSa {
             Self::Intermediate(sa) => sa.roam(cx),
             Self::Authenticating(sa) => sa.roam(cx),
             Self::Established(sa) => sa.roam(cx, now, source_towards),
-            Self::Dialing(_)
+            Self::Resolving(_)
+            | Self::Dialing(_)
             | Self::HalfOpen(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
@@ -329,6 +345,7 @@ impl IkeSa {
     /// request back: it already can.
     pub(crate) fn wait(&mut self, id: RequestId) -> Result<(), RequestId> {
         match self {
+            Self::Resolving(sa) => sa.attempt.waiting.push(id),
             Self::Dialing(sa) => sa.attempt.waiting.push(id),
             Self::Initiating(sa) => sa.attempt.waiting.push(id),
             Self::Intermediate(sa) => sa.attempt.waiting.push(id),
@@ -355,6 +372,10 @@ impl IkeSa {
                 sa.wait(waiting);
                 return Outcome::keep(Self::Deleting(sa));
             }
+            Self::Resolving(sa) => {
+                sa.abandon(cx);
+                None
+            }
             Self::Dialing(sa) => {
                 sa.abandon(cx);
                 None
@@ -377,14 +398,15 @@ impl IkeSa {
         Outcome { sa: rest, then: Then::Nothing }
     }
 
-    /// The way and the suite of an SA that we are setting up.
+    /// The way and the suite of an SA that we are setting up, if it has a way.
     pub(crate) fn young(&self) -> Option<(Path, Option<IkeSuite>)> {
         match self {
             Self::Dialing(sa) => Some((sa.path(), None)),
             Self::Initiating(sa) => Some((sa.path(), None)),
             Self::Intermediate(sa) => Some((sa.path(), Some(sa.suite()))),
             Self::Authenticating(sa) => Some((sa.path(), Some(sa.suite()))),
-            Self::HalfOpen(_)
+            Self::Resolving(_)
+            | Self::HalfOpen(_)
             | Self::Established(_)
             | Self::Withdrawing(_)
             | Self::Deleting(_)
@@ -394,9 +416,15 @@ impl IkeSa {
         }
     }
 
+    /// Whether we are setting it up.
+    pub(crate) fn is_young(&self) -> bool {
+        matches!(self, Self::Resolving(_)) || self.young().is_some()
+    }
+
     /// The line that it serves.
     pub(crate) fn line(&self) -> Option<usize> {
         match self {
+            Self::Resolving(sa) => Some(sa.attempt.line),
             Self::Dialing(sa) => Some(sa.attempt.line),
             Self::Initiating(sa) => Some(sa.attempt.line),
             Self::Intermediate(sa) => Some(sa.attempt.line),
@@ -415,7 +443,8 @@ impl IkeSa {
     pub(crate) fn established(&self) -> Option<&Established> {
         match self {
             Self::Established(sa) => Some(sa),
-            Self::Dialing(_)
+            Self::Resolving(_)
+            | Self::Dialing(_)
             | Self::Initiating(_)
             | Self::Intermediate(_)
             | Self::Authenticating(_)
@@ -441,7 +470,7 @@ impl IkeSa {
             Self::Withdrawing(sa) => sa.path.stream(),
             Self::Deleting(sa) => sa.path().stream(),
             Self::Superseded(sa) => sa.path().stream(),
-            Self::HalfOpen(_) | Self::Closed(_) => None,
+            Self::Resolving(_) | Self::HalfOpen(_) | Self::Closed(_) => None,
         };
         [only, None]
     }
@@ -474,7 +503,7 @@ impl IkeSa {
                 sa.rejoin(cx, now.instant, path);
                 Self::Superseded(sa)
             }
-            other @ (Self::HalfOpen(_) | Self::Closed(_)) => other,
+            other @ (Self::Resolving(_) | Self::HalfOpen(_) | Self::Closed(_)) => other,
         };
         Outcome::keep(sa)
     }

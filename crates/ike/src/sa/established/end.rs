@@ -15,6 +15,7 @@ use crate::redirect::Towards;
 use crate::sa::channel::AnswerTicket;
 use crate::sa::closing::{Closed, Deleting, Retiring};
 use crate::sa::dialing::Transport;
+use crate::sa::route::Route;
 use crate::sa::window::{Intent, Task};
 use crate::sa::{Attempt, Outcome, Start, Then};
 use crate::session::{Grant, Resumable, ResumeAttempt, SessionKey, SuspendedSession};
@@ -189,6 +190,7 @@ impl Established {
             retries_left: Attempt::RETRIES,
             transport: Transport::first(self.base.connection.tcp, self.path().stream().is_some()),
             towards: self.base.gateway.map_or(Towards::Configured, Towards::Gateway),
+            route: Route::new(&self.base.connection, Some(self.path().remote.ip())),
         })
     }
 
@@ -301,7 +303,7 @@ impl Established {
     pub(super) fn failed(&self, cx: &mut Context, why: Gone, waiting: Vec<RequestId>) {
         cx.counters.failed += 1;
         let why = failure_of(why);
-        let (remote, role) = (self.base.channel.path.remote, self.role());
+        let (remote, role) = (Some(self.base.channel.path.remote), self.role());
         let (connection, peer) = (Some(self.name()), Some(Shown(self.peer.clone())));
         cx.emit(Event::Failed { connection, peer, remote, role, why: why.clone() });
         cx.reply(waiting, Err(Refusal::Failed(why)));

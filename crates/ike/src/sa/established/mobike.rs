@@ -105,7 +105,7 @@ impl Established {
         let peers = self.ways.peers.iter().flatten();
         // Where we were redirected to, the configured addresses are another's.
         let is_configured = self.base.gateway.is_none();
-        let configured = self.base.connection.remote_addrs.iter().filter(move |_| is_configured);
+        let configured = self.base.remotes.iter().filter(move |_| is_configured);
         let others = configured.chain(peers).copied();
         std::iter::once(used).chain(others.filter(move |other| *other != used))
     }

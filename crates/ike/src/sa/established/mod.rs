@@ -78,6 +78,8 @@ pub(crate) struct Founded {
     pub(crate) told: Vec<IpAddr>,
     /// The inner addresses that the responder gave the initiator.
     pub(crate) inner: Addresses,
+    /// Of an initiator: where the peer may be, as the connection says.
+    pub(crate) remotes: Vec<IpAddr>,
     /// Of an initiator: where we were redirected to.
     pub(crate) gateway: Option<IpAddr>,
     /// Of a responder: whether the initiator can be redirected (RFC 5685).
