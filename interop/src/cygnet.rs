@@ -333,7 +333,8 @@ fn write_config(namespace: &Namespace, config: &str) -> Result<()> {
 fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
     let dir = namespace.dir();
     // The machine's own resolver is none of a story's business.
-    let mut daemon = namespace.command("env");
+    let mut daemon = namespace.command("sh");
+    daemon.args(["-c", WITH_OWN_NAMES, "sh"]).arg(dir).arg("env");
     daemon.args(Resolver::environment(namespace));
     daemon.arg(program("CYGNETD", "cygnetd")?);
     daemon.arg("--config").arg(dir.join("cygnet.toml"));
@@ -353,6 +354,17 @@ fn launch(namespace: &Namespace) -> Result<(Process, Process)> {
     })?;
     Ok((daemon, monitor))
 }
+
+/// With the files of [`Namespace::know_hosts`], if there are any, in place of the machine's. The
+/// mounts are in the mount namespace that `ip netns exec` has made, and go with it.
+const WITH_OWN_NAMES: &str = r#"
+dir=$1
+shift
+for file in hosts resolv.conf; do
+	[ ! -e "$dir/$file" ] || mount --bind "$dir/$file" "/etc/$file" || exit
+done
+exec "$@"
+"#;
 
 /// Whole lines only: the last may be still being written.
 fn events(monitor: &Process) -> Result<Vec<Event>> {

@@ -4,9 +4,13 @@
 
 use anyhow::Result;
 use control::{Connection, Gone, How, State, What};
+use interop::road_warrior::{self, GIVEN, SERVER};
 use interop::{Capture, Cygnet, Packet, Tunnel, story};
 
 const INFORMATIONAL: u8 = 37;
+
+/// The name of a gateway.
+const NAME: &str = "vpn.example.org";
 
 #[test]
 fn a_client_learns_in_one_round_trip_that_its_gateway_was_killed_and_comes_back() -> Result<()> {
@@ -124,5 +128,58 @@ fn a_configuration_is_read_again_and_changes_only_what_is_different_in_it() -> R
         assert_eq!((last.sa.as_ref(), spis(&last)), (first.sa.as_ref(), spis(&first)));
         assert_eq!(last.state, State::Up);
         dut.ping(tunnel.local.inner, tunnel.remote.inner)
+    })
+}
+
+#[test]
+fn a_gateway_is_found_by_its_name_at_each_of_its_addresses_and_where_it_has_moved_to() -> Result<()>
+{
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let anywhere = road_warrior::gateway("").replace("listen = [\"10.77.0.2\"]", "");
+        let _gateway = Cygnet::start_with(&peer, "clients", &anywhere)?;
+        dut.know_hosts("127.0.0.1 localhost\n")?;
+        let by_name =
+            road_warrior::client("dns = false").replace("\"10.77.0.2\"", "\"vpn.example.org\"");
+        let mut client = Cygnet::start_with(&dut, "dut", &by_name)?;
+
+        let answer = client.ask(&["up", "dut"])?;
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        let complaint = format!("no usable address of {NAME} was found");
+        assert!(answer.complaint.contains(&complaint), "{answer:?}");
+
+        // Nobody is at the first.
+        dut.know_hosts(&format!("10.77.0.3 {NAME}\n10.77.0.2 {NAME}\n"))?;
+        client.up()?;
+        let left = client.wait_for_event("the first address to be left", |event| match event {
+            What::TriedInVain { remote, .. } => Some(remote.clone()),
+            _ => None,
+        })?;
+        assert_eq!(left, "10.77.0.3:500");
+        assert_eq!(client.connection()?.remote.as_deref(), Some("10.77.0.2:4500"));
+        dut.ping(GIVEN, SERVER)?;
+
+        client.suspend()?;
+        peer.ip("addr add 10.77.0.9/24 dev eth0")?;
+        peer.ip("addr del 10.77.0.2/24 dev eth0")?;
+        dut.know_hosts(&format!("10.77.0.9 {NAME}\n"))?;
+        client.resume()?;
+        let moved = client.connection()?;
+        assert_eq!(
+            (moved.remote.as_deref(), moved.how),
+            (Some("10.77.0.9:4500"), Some(How::Resumed))
+        );
+        dut.ping(GIVEN, SERVER)?;
+
+        // The name server is not to be had any more.
+        client.down()?;
+        dut.know_hosts("")?;
+        client.up()?;
+        let known = client.wait_for_event("the lookup to fail", |event| match event {
+            What::Unresolved { known, .. } if !known.is_empty() => Some(known.clone()),
+            _ => None,
+        })?;
+        assert_eq!(known, ["10.77.0.9"]);
+        dut.ping(GIVEN, SERVER)
     })
 }
