@@ -98,12 +98,12 @@ fn resolve(name: &Domain) -> io::Result<Vec<IpAddr>> {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Condvar;
-    use std::sync::mpsc;
+    use std::sync::mpsc::channel;
 
     use super::*;
 
     fn told(resolve: Resolve) -> (Lookups, Receiver<(LookupId, Vec<IpAddr>)>) {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = channel();
         let tell = move |id, found| sender.send((id, found)).unwrap();
         (Lookups::with(resolve, tell), receiver)
     }

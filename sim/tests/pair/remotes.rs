@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ike::config::TcpUse;
+use ike::config::{Lifetime, TcpUse};
 use ike::event::{Command, Event, FallBack, How, LookupFault};
 use ike::fault::{Failure, Refusal};
 use ike::status::Stage;
@@ -400,6 +400,35 @@ fn an_sa_moves_to_another_configured_or_resolved_address_of_its_gateway() {
         let is_new = |event: &Event| matches!(event, Event::Started { .. } | Event::Down { .. });
         assert!(!pair.client_events().any(is_new));
     }
+}
+
+#[test]
+fn who_proves_itself_again_does_so_where_the_peer_is() {
+    let mut pair = Pair::with(|it| {
+        scene(it, &[NOWHERE[0], REAL, NAME]);
+        it.client.reauth = Lifetime { rekey: Some(60 * SECOND), ..Lifetime::endless() };
+    });
+    pair.up().unwrap();
+    pair.forget_past();
+    pair.world.run_for(90 * SECOND);
+    pair.assert_joined();
+    assert!(beginnings(&pair).contains(&(GATEWAY, How::Full)));
+    assert_eq!((sent_to(&pair, ip(NOWHERE[0])), pair.world.names.asked.len()), (0, 0));
+}
+
+/// That a name server was not to be had is no refusal.
+#[test]
+fn a_kept_connection_asks_for_its_name_again_and_again() {
+    let mut pair = named(&[]);
+    let (client, name, time) = (pair.client, pair.name(), pair.world.now());
+    let now = pair.world.node(client).clock.at(time);
+    pair.client_endpoint().keep_up(now, &name);
+    pair.settle();
+    pair.world.run_for(120 * SECOND);
+    assert!(pair.world.names.asked.len() > 4, "{:?}", pair.world.names.asked);
+    pair.world.names.set(NAME, &[REAL]);
+    pair.world.run_for(300 * SECOND);
+    pair.assert_up_by(How::Full);
 }
 
 #[test]

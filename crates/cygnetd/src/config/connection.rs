@@ -220,7 +220,7 @@ fn addresses(
         ))
     });
     let remote = section.list(findings, "remote_addrs", value::remote);
-    if remote.as_ref().is_some_and(Vec::is_empty) {
+    if remote.as_ref().is_some_and(Vec::is_empty) && findings.is_good() {
         let place = section.place_of_value("remote_addrs");
         findings.error(
             &place,

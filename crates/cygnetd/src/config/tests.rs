@@ -320,13 +320,41 @@ fn each_mistake_has_its_own_words() {
             "remote_addrs = [\"10.0.0.9-10.0.0.1\"]",
             "the range is empty or mixes address families",
         ),
-        (office, "remote_addrs = [\"any\"]", "\"any\" is neither an IP address nor the name"),
-        (office, "remote_addrs = [\"vpn.example.org:500\"]", "nor the name of a host"),
-        (office, "remote_addrs = [\"vpn..example.org\"]", "nor the name of a host"),
-        (office, "remote_addrs = [\"vpn example.org\"]", "nor the name of a host"),
-        (office, "remote_addrs = [\"vpn.example.org/24\"]", "is not an IP address"),
-        (office, "remote_addrs = [\"192.0.2.300\"]", "nor the name of a host"),
-        (office, "remote_addrs = [\"2001:db8::x\"]", "nor the name of a host"),
+        (
+            office,
+            "remote_addrs = [\"any\"]",
+            "\"any\" is neither an IP address nor the name of a host",
+        ),
+        (
+            office,
+            "remote_addrs = [\"vpn.example.org:500\"]",
+            "\"vpn.example.org:500\" is neither an IP address nor the name of a host",
+        ),
+        (
+            office,
+            "remote_addrs = [\"vpn..example.org\"]",
+            "\"vpn..example.org\" is neither an IP address nor the name of a host",
+        ),
+        (
+            office,
+            "remote_addrs = [\"vpn example.org\"]",
+            "\"vpn example.org\" is neither an IP address nor the name of a host",
+        ),
+        (
+            office,
+            "remote_addrs = [\"vpn.example.org/24\"]",
+            "\"vpn.example.org\" is not an IP address",
+        ),
+        (
+            office,
+            "remote_addrs = [\"192.0.2.300\"]",
+            "\"192.0.2.300\" is neither an IP address nor the name of a host",
+        ),
+        (
+            office,
+            "remote_addrs = [\"2001:db8::x\"]",
+            "\"2001:db8::x\" is neither an IP address nor the name of a host",
+        ),
         (
             office,
             "remote_addrs = [\"10.0.0.0/8\"]\nstart = \"on-boot\"",
