@@ -360,3 +360,23 @@ fn a_child_is_replaced_before_its_answer_is_here() {
     assert_eq!(pair.finish(request), Ok(()));
     check(pair);
 }
+
+/// As above, and the gateway ends that child: its Delete comes before the answer
+/// that speaks of the child, which is not there any more when it does.
+#[test]
+fn a_child_is_deleted_before_its_answer_is_here() {
+    let mut pair = Pair::with(with_lab);
+    pair.world.meddler = Some(meddle::nth(5, |sent| vec![arrival(SECOND / 4, sent)]));
+    let request = pair.begin(Command::Up(pair.name()));
+    pair.world.run_for(SECOND / 5);
+    assert_eq!(names(&pair), ["net"]);
+    let plane = &mut pair.world.node_mut(pair.gateway).plane;
+    let lab = *plane.children().keys().next_back().unwrap();
+    plane.raise(PlaneEvent::Expired(lab, Limit::Hard));
+    pair.world.run_for(5 * SECOND);
+    let installed = |id| pair.world.node(id).plane.children().len();
+    assert_eq!((installed(pair.client), installed(pair.gateway)), (1, 1));
+    pair.world.run_for(60 * SECOND);
+    assert_eq!(pair.finish(request), Ok(()));
+    check(pair);
+}
