@@ -160,8 +160,8 @@ fn a_gateway_is_found_by_its_name_at_each_of_its_addresses_and_where_it_has_move
         dut.ping(GIVEN, SERVER)?;
 
         client.suspend()?;
-        peer.ip("addr add 10.77.0.9/24 dev eth0")?;
         peer.ip("addr del 10.77.0.2/24 dev eth0")?;
+        peer.ip("addr add 10.77.0.9/24 dev eth0")?;
         dut.know_hosts(&format!("10.77.0.9 {NAME}\n"))?;
         client.resume()?;
         let moved = client.connection()?;
