@@ -193,7 +193,9 @@ impl Gateway {
     fn receive(&mut self, path: Path, datagram: &mut [u8]) -> Result<Vec<(Path, Vec<u8>)>> {
         let before = heap::live();
         let now = clock::now();
-        self.run(|endpoint| endpoint.handle_datagram(now, path, datagram))?;
+        self.run(|endpoint| {
+            endpoint.handle_datagram(now, path, datagram);
+        })?;
         let mut answers = Vec::new();
         let mut copies = 0;
         while !self.outputs.is_empty() {

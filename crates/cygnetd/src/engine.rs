@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use esp::plane::{self, Dataplane};
 use ike::event::{Command, LookupId, Output, Path, Port, RequestId, StreamCommand};
-use ike::fault::Refusal;
+use ike::fault::{Discard, Refusal};
 use ike::redirect::Gateway;
 use ike::status::EndpointStatus;
 use ike::time::Instant;
@@ -37,7 +37,7 @@ use crate::inner::Inner;
 use crate::leases::LeaseStore;
 use crate::log::EventLog;
 use crate::lookups::Lookups;
-use crate::net::{EspRun, EspSink, IkeDatagram, Lane, Net, Receiver};
+use crate::net::{EspRun, EspSink, Heard, IkeDatagram, Lane, Net, Receiver};
 use crate::reload;
 use crate::routes::Routes;
 use crate::serve::{EngineHandle, EngineRequest, Events, StatusSnapshot};
@@ -269,7 +269,12 @@ impl Engine {
         while let Some(mut datagram) = self.net.inbox().pop() {
             let IkeDatagram { local, remote, port, .. } = datagram;
             let path = Path { local, remote, port };
-            self.endpoint.handle_datagram(clock::now(), path, &mut datagram.octets);
+            let now = clock::now();
+            let dropped = self.endpoint.handle_datagram(now, path, &mut datagram.octets);
+            if let Port::Tcp(stream) = port {
+                let senseless = dropped.is_some_and(Discard::is_senseless).into();
+                self.net.hear(stream, Heard { good: dropped.is_none().into(), senseless });
+            }
             self.carry_out();
         }
         // After what came by a connection before it was closed.

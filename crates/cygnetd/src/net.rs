@@ -36,8 +36,9 @@ mod streams;
 
 pub use inbox::{IkeDatagram, Inbox};
 pub use receive::{EspRun, EspSink, Lane, Receiver};
-pub use streams::Streams;
+pub use streams::{Heard, Streams};
 
+use crate::clock;
 use crate::wake::Wake;
 use socket::{Kind, Port};
 
@@ -274,6 +275,13 @@ impl Net {
             self.count(|counters| &counters.send_failures);
             NotSent
         })
+    }
+
+    /// What a TCP connection has brought; see [`Streams::hear`]. Takes locks.
+    pub fn hear(&self, stream: StreamId, heard: Heard) {
+        if self.streams.hear(stream, heard, clock::now().instant) {
+            self.count(|counters| &counters.corrupt_streams);
+        }
     }
 
     /// What was dropped since the start.

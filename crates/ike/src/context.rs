@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) provider: Provider,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
+    /// Why the datagram that came last was dropped, if it was.
+    pub(crate) dropped: Option<Discard>,
     /// Who is here.
     pub(crate) peers: Peers,
     pub(crate) sessions: SessionStore,
@@ -116,6 +118,7 @@ impl Context {
             provider,
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            dropped: None,
             peers: Peers::default(),
             sessions: SessionStore::default(),
             issuer,
@@ -182,6 +185,7 @@ impl Context {
 
     pub(crate) fn discard(&mut self, why: Discard) {
         self.counters.discard(why);
+        self.dropped = Some(why);
     }
 
     pub(crate) fn new_child(&mut self) -> ChildId {

@@ -94,8 +94,20 @@ impl Endpoint {
         Self { cx, table: Table::default(), cookies, lines, port: config.port }
     }
 
-    /// A datagram has come by `path`. It is decrypted in place.
-    pub fn handle_datagram(&mut self, now: Now, path: Path, datagram: &mut [u8]) {
+    /// A datagram has come by `path`. It is decrypted in place. Why it was
+    /// dropped, if it was.
+    pub fn handle_datagram(
+        &mut self,
+        now: Now,
+        path: Path,
+        datagram: &mut [u8],
+    ) -> Option<Discard> {
+        self.cx.dropped = None;
+        self.handle(now, path, datagram);
+        self.cx.dropped
+    }
+
+    fn handle(&mut self, now: Now, path: Path, datagram: &mut [u8]) {
         let header = match Header::parse(datagram) {
             Ok((header, _)) => header,
             Err(error) => return self.refuse_header(path, &error),

@@ -60,6 +60,27 @@ impl Discard {
         Self::WrongExchange,
         Self::Fragment,
     ];
+
+    /// Whether it was no IKE message that anybody with keys has sent: where
+    /// nothing can be lost or injected on the way, that is a sign of corruption
+    /// (RFC 9329 section 6.1).
+    #[must_use]
+    pub const fn is_senseless(self) -> bool {
+        match self {
+            Self::Malformed | Self::BadPayload | Self::NotAuthentic => true,
+            Self::UnknownSpi
+            | Self::OutsideWindow
+            | Self::Unexpected
+            | Self::Retransmission
+            | Self::MissingPayload
+            | Self::BadCookie
+            | Self::NoConnection
+            | Self::Limit
+            | Self::Reflected
+            | Self::WrongExchange
+            | Self::Fragment => false,
+        }
+    }
 }
 
 /// How an authentic peer broke the protocol; each has one notify.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ike::event::How;
+use ike::event::{How, Path, Port};
 use ike::fault::Discard;
 use ike::wire::{ExchangeType, Flags, Header, MessageBuilder, NotifyType, PayloadType};
 use sim::meddle::{DELAY, arrival};
@@ -380,4 +380,31 @@ fn a_made_up_token_or_that_of_another_sa_ends_nothing() {
     pair.world.run_for(Duration::from_secs(5));
     assert_eq!(pair.client_events().count(), 0);
     pair.assert_joined();
+}
+
+/// Whoever reads a TCP connection has to know what comes by it (RFC 9329
+/// section 6.1).
+#[test]
+fn it_is_told_why_a_datagram_was_dropped() {
+    let mut pair = Pair::with(|_| {});
+    pair.up().unwrap();
+    let sent = |at: usize| pair.world.trace[at].datagram.clone();
+    let (init, auth) = (sent(0), sent(2));
+    let path = Path { local: auth.to, remote: auth.from, port: Port::Ike };
+    let now = pair.gateway_now();
+    let mut dropped =
+        |octets: &[u8]| pair.gateway_endpoint().handle_datagram(now, path, &mut octets.to_vec());
+    let repeated = auth.ike().unwrap();
+    assert_eq!(dropped(repeated), Some(Discard::Retransmission));
+    let mut forged = repeated.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(dropped(&forged), Some(Discard::NotAuthentic));
+    assert_eq!(dropped(&forged[..20]), Some(Discard::Malformed));
+    let mut other = Pair::with(|_| {});
+    let now = other.gateway_now();
+    let mut first = init.ike().unwrap().to_vec();
+    assert_eq!(other.gateway_endpoint().handle_datagram(now, path, &mut first), None);
+    let senseless = Discard::ALL.into_iter().filter(|it| it.is_senseless());
+    let expected = [Discard::Malformed, Discard::BadPayload, Discard::NotAuthentic];
+    assert_eq!(senseless.collect::<Vec<_>>(), expected);
 }

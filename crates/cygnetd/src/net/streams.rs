@@ -27,6 +27,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+mod doubt;
 mod flow;
 pub(super) mod reader;
 mod writer;
@@ -34,6 +35,8 @@ mod writer;
 use super::{NetConfig, NotSent};
 use crate::clock::{self, Alarm};
 use crate::wake::Wake;
+use doubt::Doubt;
+pub use doubt::Heard;
 use flow::Labels;
 use writer::{Stage, Unwritten, Writer};
 
@@ -84,6 +87,7 @@ pub(super) struct Stream {
     pub(super) writer: Mutex<Writer>,
     /// The reader's alone.
     decoder: Mutex<Decoder>,
+    doubt: Mutex<Doubt>,
 }
 
 #[derive(Clone, Copy)]
@@ -249,6 +253,18 @@ impl Streams {
         })
     }
 
+    /// What a connection has brought. One that brings nonsense only is broken
+    /// off, and nothing else happens: whoever opened it does so anew. Whether it was.
+    pub fn hear(&self, id: StreamId, heard: Heard, now: Instant) -> bool {
+        let Some(stream) = self.find(id) else { return false };
+        let mut doubt = stream.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_corrupt = doubt.add(heard, now);
+        if is_corrupt {
+            let _ = stream.socket.shutdown(std::net::Shutdown::Both);
+        }
+        is_corrupt
+    }
+
     /// What became of our connections, in order.
     pub fn pop(&self) -> Option<(StreamId, StreamEvent)> {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,7 +344,13 @@ impl Stream {
             StreamId::Ours(_) => Decoder::opened(),
             StreamId::Theirs(_) => Decoder::accepted(),
         };
-        Self { id, socket, writer: Mutex::new(Writer::new(stage)), decoder: Mutex::new(decoder) }
+        Self {
+            id,
+            socket,
+            writer: Mutex::new(Writer::new(stage)),
+            decoder: Mutex::new(decoder),
+            doubt: Mutex::default(),
+        }
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {

@@ -13,12 +13,12 @@ use esp::spec::{Encapsulation, OuterPath};
 use super::Shared;
 use super::child::Child;
 use super::tables::Lookup;
-use crate::net::{EspRun, EspSink, Lane, Receiver};
+use crate::net::{EspRun, EspSink, Heard, Lane, Receiver};
 use crate::tun::TunWriter;
 
 /// Receives until the plane stops.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut delivery = Delivery { shared, writer: TunWriter::default() };
+    let mut delivery = Delivery { shared, writer: TunWriter::default(), heard: Heard::default() };
     let mut receiver = Receiver::new(Arc::clone(&shared.net), Lane::Packets);
     if let Err(error) = receiver.run(&shared.stop, &mut delivery) {
         tracing::error!(%error, "receiving has ended");
@@ -28,6 +28,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
 struct Delivery<'a> {
     shared: &'a Shared,
     writer: TunWriter,
+    /// What is known of the row that is being opened.
+    heard: Heard,
 }
 
 impl EspSink for Delivery<'_> {
@@ -41,8 +43,12 @@ impl EspSink for Delivery<'_> {
             drop(lookup);
             match opened {
                 ControlFlow::Continue(()) => self.flush(),
-                ControlFlow::Break(()) => return,
+                ControlFlow::Break(()) => break,
             }
+        }
+        let heard = std::mem::take(&mut self.heard);
+        if let Encapsulation::Tcp(stream) = way.encapsulation {
+            self.shared.net.hear(stream, heard);
         }
     }
 
@@ -77,7 +83,7 @@ impl Delivery<'_> {
             let spi = match inbound::spi(packet) {
                 Ok(spi) => spi,
                 Err(reason) => {
-                    self.shared.discards.count(reason);
+                    self.discard(reason);
                     continue;
                 }
             };
@@ -86,17 +92,23 @@ impl Delivery<'_> {
                 former => {
                     let _ = self.end(former, source, ControlFlow::Break(()));
                     let Some(child) = lookup.inbound.get(&spi) else {
-                        self.shared.discards.count(Discard::UnknownSpi);
+                        self.discard(Discard::UnknownSpi);
                         continue;
                     };
                     current.insert(Row::new(spi, child))
                 }
             };
-            if let Err(reason) = row.open(packet, source, &mut self.writer, self.shared.tun.mtu()) {
-                self.shared.discards.count(reason);
+            match row.open(packet, source, &mut self.writer, self.shared.tun.mtu()) {
+                Ok(()) => self.heard.good += 1,
+                Err(reason) => self.discard(reason),
             }
         }
         self.end(current, source, ControlFlow::Continue(()))
+    }
+
+    fn discard(&mut self, reason: Discard) {
+        self.shared.discards.count(reason);
+        self.heard.senseless += u32::from(is_senseless(reason));
     }
 
     fn end(&self, row: Option<Row<'_>>, source: &Source, flow: ControlFlow<()>) -> ControlFlow<()> {
@@ -114,6 +126,27 @@ impl Delivery<'_> {
             }
         }
         flow
+    }
+}
+
+/// Whether no peer of a child that we have has sent it so: by TCP, where nothing
+/// is lost or comes from elsewhere, a sign of corruption (RFC 9329 section 6.1).
+const fn is_senseless(reason: Discard) -> bool {
+    match reason {
+        Discard::TooShort | Discard::UnknownSpi | Discard::NotAuthentic => true,
+        Discard::Replayed
+        | Discard::BadPadding
+        | Discard::Dummy
+        | Discard::BadNextHeader
+        | Discard::BadInner
+        | Discard::SelectorMismatch
+        | Discard::NoPolicy
+        | Discard::LinkScope
+        | Discard::WaitedInVain
+        | Discard::Exhausted
+        | Discard::TooBig
+        | Discard::NotSent
+        | Discard::NotDelivered => false,
     }
 }
 

@@ -18,7 +18,8 @@ use socket2::Socket;
 use super::super::receive::{EspRun, EspSink};
 use super::super::{IkeDatagram, Net};
 use super::{
-    FRAMING, Key, MAX_ACCEPTED, MAX_GUESTS, MAX_GUESTS_PER_SOURCE, PAUSE, Stage, Stream, Streams,
+    FRAMING, Heard, Key, MAX_ACCEPTED, MAX_GUESTS, MAX_GUESTS_PER_SOURCE, PAUSE, Stage, Stream,
+    Streams,
 };
 use crate::clock;
 
@@ -142,7 +143,12 @@ fn deliver(net: &Net, way: OuterPath, content: Content<'_>, sink: &mut impl EspS
             congestion_experienced: false,
         }),
         Content::Keepalive => net.count(|counters| &counters.keepalives),
-        Content::Runt => net.count(|counters| &counters.runts),
+        Content::Runt => {
+            net.count(|counters| &counters.runts);
+            if let Encapsulation::Tcp(stream) = way.encapsulation {
+                net.hear(stream, Heard { good: 0, senseless: 1 });
+            }
+        }
     }
 }
 

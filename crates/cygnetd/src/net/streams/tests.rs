@@ -273,3 +273,40 @@ fn a_connection_that_is_opened_anew_keeps_its_flow_label() {
     assert_eq!(label(OURS), first);
     assert_ne!(label(StreamId::Ours(2)), first);
 }
+
+const SENSELESS: Heard = Heard { good: 0, senseless: 40 };
+const GOOD: Heard = Heard { good: 1, senseless: 40 };
+const ONE: Heard = Heard { good: 0, senseless: 1 };
+const NEITHER: Heard = Heard { good: 0, senseless: 0 };
+
+/// RFC 9329 section 6.1. Many at once may be of a child that is just gone, and
+/// few at any time.
+#[test]
+fn what_makes_no_sense_for_long_ends_its_connection_and_nothing_else_does() {
+    type Row = &'static [(u32, Heard)];
+    let second = Duration::from_secs(1);
+    let begin = clock::now().instant;
+    let rows: [(&str, Row, bool); 6] = [
+        ("many at once", &[(0, SENSELESS), (1, SENSELESS), (9, SENSELESS)], false),
+        ("few", &[(0, ONE), (60, SENSELESS)], false),
+        ("something good between", &[(0, SENSELESS), (9, GOOD), (10, SENSELESS)], false),
+        ("something good at the end", &[(0, SENSELESS), (10, GOOD)], false),
+        ("nothing between", &[(0, SENSELESS), (9, NEITHER), (10, SENSELESS)], true),
+        ("after something good", &[(0, GOOD), (5, SENSELESS), (15, SENSELESS)], true),
+    ];
+    for (what, heard, ends) in rows {
+        let (mut gateway, mut client) = connected();
+        let heard = heard.iter();
+        let heard: Vec<_> = heard.map(|&(at, heard)| (begin + second * at, heard)).collect();
+        let streams = client.net.streams();
+        let ended: Vec<_> =
+            heard.iter().map(|&(at, heard)| streams.hear(OURS, heard, at)).collect();
+        assert_eq!(ended.last(), Some(&ends), "{what}");
+        assert!(!ended[..ended.len() - 1].contains(&true), "{what}");
+        if ends {
+            let told = until(&mut [&mut client, &mut gateway], |it| it[0].net.streams().pop());
+            assert_eq!(told, (OURS, StreamEvent::Closed), "{what}");
+        }
+        assert_eq!(client.connections(), usize::from(!ends), "{what}");
+    }
+}
