@@ -24,6 +24,8 @@ pub(crate) struct Making {
     pub(crate) kept: bool,
     /// The client's inner address is the gateway's to give.
     pub(crate) dynamic: bool,
+    /// After how many seconds the client proves again who it is.
+    pub(crate) reauth: Option<u16>,
 }
 
 /// Things that happen in one kind of weather.
@@ -168,12 +170,9 @@ fn round() -> impl Strategy<Value = Round> {
 
 fn making() -> impl Strategy<Value = Making> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (0u64..1 << 40, flags).prop_map(|(seed, (nat, on_traffic, kept, dynamic))| Making {
-        seed,
-        nat,
-        on_traffic,
-        kept,
-        dynamic,
+    let reauth = prop_oneof![2 => Just(None), 1 => (10u16..60).prop_map(Some)];
+    (0u64..1 << 40, flags, reauth).prop_map(|(seed, (nat, on_traffic, kept, dynamic), reauth)| {
+        Making { seed, nat, on_traffic, kept, dynamic, reauth }
     })
 }
 

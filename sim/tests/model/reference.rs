@@ -362,6 +362,15 @@ impl Expected {
         self
     }
 
+    /// Where another SA was coming while the gateway ended the one before it,
+    /// that serves.
+    pub(crate) fn beside(self, act: Act, has_come: bool) -> Self {
+        match act {
+            Act::Down(Side::Gateway) if has_come => self.or(Up),
+            _ => self,
+        }
+    }
+
     fn long(self, takes_long: bool) -> Self {
         Self { takes_long: self.takes_long || takes_long, ..self }
     }

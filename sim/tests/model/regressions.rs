@@ -6,7 +6,7 @@ use crate::run::play;
 const FAIR: Mild = Mild { seed: 0, losses: 0, duplication: 0, jitter: 0 };
 
 const PLAIN: Making =
-    Making { seed: 0, nat: false, on_traffic: false, kept: false, dynamic: false };
+    Making { seed: 0, nat: false, on_traffic: false, kept: false, dynamic: false, reauth: None };
 
 /// Its packets were held for ever, though nobody would bring it up.
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ike::config::ResumeTrigger;
+use ike::config::{Lifetime, ResumeTrigger};
 use ike::event::{Command, Event, How, RekeyWhat, RequestId};
 use ike::fault::Refusal;
 use ike::pool::{AddressRange, PoolConfig};
@@ -82,19 +82,45 @@ impl Run {
             let reply = self.act(act);
             let (before, address) = (self.ups(), self.inner());
             self.wait(if expected.takes_long { LONG } else { SHORT });
+            self.wait_for_one();
             self.check_reply(act, &expected, reply);
-            let stand = self.check_stand(act, &expected);
             let hows = self.hows_since(before);
+            let expected = expected.beside(act, self.making.reauth.is_some() && !hows.is_empty());
+            let stand = self.check_stand(act, &expected);
             if let (Some(how), Stand::Up) = (expected.how, stand) {
-                assert_eq!(hows, [how], "after {act:?}");
+                let (first, again) = hows.split_first().expect("an SA that came up");
+                assert_eq!(*first, how, "after {act:?}");
+                assert!(self.are_proofs(again), "{hows:?} after {act:?}");
             }
-            if stand != Stand::Down && address.is_some() && hows != [How::Full] {
+            if stand != Stand::Down && address.is_some() && hows.first() != Some(&How::Full) {
                 assert_eq!(self.inner(), address, "a session keeps its address");
             }
             let is_refused = matches!(reply.at_once(&self.pair), Some(Err(_)));
             self.reference.happened(act, stand, is_refused, !hows.is_empty());
             self.check_all();
         }
+    }
+
+    /// Whether an SA that was there has had reason for these.
+    fn are_proofs(&self, hows: &[How]) -> bool {
+        hows.is_empty() || self.making.reauth.is_some() && hows.iter().all(|how| *how == How::Full)
+    }
+
+    /// Nobody is in the middle of authenticating again: that would be two SAs.
+    fn wait_for_one(&mut self) {
+        if self.making.reauth.is_none() {
+            return;
+        }
+        let end = self.pair.world.now() + LONG;
+        while !self.is_one() {
+            assert!(self.pair.world.now() < end, "{:#?}", self.pair.served());
+            self.wait(SECOND);
+        }
+    }
+
+    fn is_one(&self) -> bool {
+        let has_one = |node: &sim::Node| node.plane.children().len() <= 1;
+        self.pair.served().len() <= 1 && self.pair.world.nodes().all(has_one)
     }
 
     /// One thing on the heels of the other, in weather in which all succeed.
@@ -138,6 +164,7 @@ impl Run {
         if self.making.kept && self.stand().is_none_or(|stand| !stands.contains(&stand)) {
             self.wait(REFUSED);
         }
+        self.wait_for_one();
         let stand = self.stand().unwrap_or_else(|| panic!("{:#?}", self.pair.status()));
         assert!(stands.contains(&stand), "{stand:?} and not one of {stands:?}");
         self.reference.adopt(stand, possible.is_wanted);
@@ -168,6 +195,7 @@ impl Run {
             assert!(is_answered, "{request:?} of {id:?} is not answered");
         }
         assert_eq!(self.pair.up(), Ok(()));
+        self.wait_for_one();
         self.check_joined();
         assert_eq!(self.pair.down(), Ok(()));
         self.wait(LONG);
@@ -435,6 +463,11 @@ fn set(scene: &mut Scene, making: Making) {
     scene.gateway.liveness = Some(20 * SECOND);
     if making.on_traffic {
         scene.client.resumption.trigger = ResumeTrigger::OnTraffic;
+    }
+    if let Some(secs) = making.reauth {
+        let time = SECOND * u32::from(secs);
+        // One that has missed its time is not over: there is no gateway to ask.
+        scene.client.reauth = Lifetime { rekey: Some(time), spread: time / 10, life: None };
     }
     if making.dynamic {
         let range = |first: [u8; 4], last: [u8; 4]| {
