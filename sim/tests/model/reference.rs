@@ -230,11 +230,16 @@ impl Reference {
         self.is_wanted |= self.making.kept && stand == Up;
         self.is_missed = restless && stand != Up;
         if is_new {
-            (self.ticket, self.crash_token) = (Some(true), Some(true));
-            self.may_expire = false;
+            self.came_up();
         }
         self.is_stale &= stand != Up;
         self.stand = stand;
+    }
+
+    /// An SA has come up, with all that it brings.
+    pub(crate) fn came_up(&mut self) {
+        (self.ticket, self.crash_token) = (Some(true), Some(true));
+        self.may_expire = false;
     }
 
     /// Many things have happened and it has been quiet for long: all that is

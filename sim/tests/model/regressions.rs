@@ -51,3 +51,12 @@ fn an_sa_that_is_being_made_by_a_rekey_is_not_taken_for_a_lost_one() {
     let rekey = Round::Orderly(weather, vec![Act::RekeyIke(Side::Gateway)]);
     play(&Case { making: PLAIN, rounds: vec![before, rekey] });
 }
+
+/// The reference was wrong: the client had proved again who it is while somebody
+/// looked whether packets flow, and had another ticket.
+#[test]
+fn a_proof_that_nobody_has_waited_for_brings_a_ticket_as_well() {
+    let making = Making { seed: 335_871_525_860, reauth: Some(18), ..PLAIN };
+    let rounds = [vec![Act::Up, Act::VoidTickets], vec![Act::Suspend, Act::Up]];
+    play(&Case { making, rounds: rounds.map(|acts| Round::Orderly(FAIR, acts)).into() });
+}

@@ -98,6 +98,10 @@ impl Run {
             let is_refused = matches!(reply.at_once(&self.pair), Some(Err(_)));
             self.reference.happened(act, stand, is_refused, !hows.is_empty());
             self.check_all();
+            // A look at packets takes some seconds, too.
+            if self.hows_since(before).len() > hows.len() {
+                self.reference.came_up();
+            }
         }
     }
 
