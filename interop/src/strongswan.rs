@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::namespace::Namespace;
 use crate::process::{Process, run};
@@ -223,6 +223,16 @@ impl StrongSwan {
         until(PATIENCE, format!("{count} IKE SAs at strongSwan"), || {
             Ok((self.established()?.len() == count).then_some(()))
         })
+    }
+
+    /// Checks that it has written this into its log.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn ensure_logged(&self, line: &str) -> Result<()> {
+        let log = fs::read_to_string(self.namespace.dir().join("charon-file.log"))?;
+        ensure!(log.contains(line), "strongSwan has no \"{line}\"");
+        Ok(())
     }
 
     fn swanctl(&self, arguments: &str) -> Result<String> {

@@ -1,11 +1,9 @@
 //! Transport mode that strongSwan 5.9 asks for. The daemon's plane does tunnels
 //! only: it gets one, between the same two hosts.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use control::{Child, Role, State};
-use interop::{Cygnet, Keys, Namespace, Side, StrongSwan, Tunnel, story};
+use interop::{Cygnet, Keys, Side, StrongSwan, Tunnel, story};
 
 const IKE: &str = "aes256gcm16-prfsha384-x25519";
 const ESP: &str = "aes256gcm16";
@@ -16,13 +14,6 @@ fn between_hosts(tunnel: &Tunnel, config: &str) -> String {
     config
         .replace(&tunnel.local.network(), &host(&tunnel.local))
         .replace(&tunnel.remote.network(), &host(&tunnel.remote))
-}
-
-/// Whether strongSwan has written this into its log.
-fn ensure_logged(peer: &Namespace, line: &str) -> Result<()> {
-    let log = fs::read_to_string(peer.dir().join("charon-file.log"))?;
-    ensure!(log.contains(line), "strongSwan has no \"{line}\"");
-    Ok(())
 }
 
 #[test]
@@ -36,7 +27,7 @@ fn strongswan_asks_for_transport_mode_and_takes_the_tunnel_that_it_gets() -> Res
         strongswan.initiate()?;
         let up = cygnet.wait_for_state(State::Up)?;
         ensure!(up.children.iter().all(|child| child.mode == "tunnel"), "{up:#?}");
-        ensure_logged(&peer, "N(USE_TRANSP)")?;
+        strongswan.ensure_logged("N(USE_TRANSP)")?;
         dut.ping(tunnel.local.outer, tunnel.remote.outer)?;
         peer.ping(tunnel.remote.outer, tunnel.local.outer)?;
         let through = cygnet.connection()?;
@@ -45,7 +36,7 @@ fn strongswan_asks_for_transport_mode_and_takes_the_tunnel_that_it_gets() -> Res
         // strongSwan asks for transport mode each time, and the child stays a tunnel.
         strongswan.rekey_child()?;
         cygnet.wait_for_rekey(Role::Responder, Keys::Child, 1)?;
-        ensure_logged(&peer, "CREATE_CHILD_SA request 2 [ N(REKEY_SA) N(USE_TRANSP)")?;
+        strongswan.ensure_logged("CREATE_CHILD_SA request 2 [ N(REKEY_SA) N(USE_TRANSP)")?;
         dut.ping(tunnel.local.outer, tunnel.remote.outer)?;
         cygnet.rekey_child()?;
         cygnet.wait_for_rekey(Role::Initiator, Keys::Child, 1)?;
