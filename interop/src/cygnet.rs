@@ -68,6 +68,18 @@ impl Cygnet {
         Ok(Self { namespace, connection, daemon, monitor })
     }
 
+    /// What lets the daemon that is started in `namespace` next give up a silent peer within
+    /// seconds.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn make_impatient(namespace: &Namespace) -> Result<()> {
+        let folder = namespace.dir().join("conf.d");
+        fs::create_dir_all(&folder)?;
+        let few = "[retransmission]\ninitial = \"200ms\"\ntries = 4\n";
+        Ok(fs::write(folder.join("impatient.toml"), few)?)
+    }
+
     /// Brings the connection up, by resumption if its session is suspended.
     ///
     /// # Errors

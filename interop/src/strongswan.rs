@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::{Process, run};
@@ -42,8 +43,9 @@ impl Edition {
 
 /// A running charon with one connection, `dut`, and its child `net`.
 pub struct StrongSwan {
+    edition: Edition,
     namespace: Namespace,
-    _process: Process,
+    process: Process,
 }
 
 impl StrongSwan {
@@ -95,6 +97,24 @@ impl StrongSwan {
         Self::launch_saying(Edition::Installed, namespace, &conf, FOR_HOSTS)
     }
 
+    /// Kills charon, which has no time to tell its peers.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait_exit(PATIENCE).map(drop)
+    }
+
+    /// Starts charon again after [`StrongSwan::kill`], with the same configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = spawn(self.edition, &self.namespace)?;
+        self.load()
+    }
+
     fn launch(edition: Edition, namespace: &Namespace, conf: &str) -> Result<Self> {
         Self::launch_saying(edition, namespace, conf, "")
     }
@@ -107,20 +127,20 @@ impl StrongSwan {
         plugins: &str,
     ) -> Result<Self> {
         let dir = namespace.dir();
-        let (mut command, seen) = edition.charon(namespace)?;
+        let (_, seen) = edition.charon(namespace)?;
         fs::create_dir_all(dir.join("swanctl"))?;
         fs::write(dir.join("strongswan.conf"), daemon_conf(seen, plugins))?;
         fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
-
-        command.env("STRONGSWAN_CONF", seen.join("strongswan.conf"));
-        let mut process = Process::spawn(dir, "charon", &mut command)?;
-        let socket = dir.join("vici");
-        process.wait_for(PATIENCE, "its control socket", |_| Ok(socket.exists().then_some(())))?;
-        let strongswan = Self { namespace: namespace.clone(), _process: process };
-        // The socket is there a moment before it answers.
-        until(PATIENCE, "charon to answer", || Ok(strongswan.swanctl("--stats").ok()))?;
-        strongswan.swanctl("--load-all --noprompt")?;
+        let process = spawn(edition, namespace)?;
+        let strongswan = Self { edition, namespace: namespace.clone(), process };
+        strongswan.load()?;
         Ok(strongswan)
+    }
+
+    fn load(&self) -> Result<()> {
+        // The socket is there a moment before it answers.
+        until(PATIENCE, "charon to answer", || Ok(self.swanctl("--stats").ok()))?;
+        self.swanctl("--load-all --noprompt").map(drop)
     }
 
     /// Brings the tunnel up from this side.
@@ -244,6 +264,17 @@ impl StrongSwan {
         command.env("SWANCTL_DIR", dir.join("swanctl"));
         run(&mut command).context("swanctl")
     }
+}
+
+/// charon with the files that are there, up to its control socket.
+fn spawn(edition: Edition, namespace: &Namespace) -> Result<Process> {
+    let dir = namespace.dir();
+    let (mut command, seen) = edition.charon(namespace)?;
+    command.env("STRONGSWAN_CONF", seen.join("strongswan.conf"));
+    let mut process = Process::spawn(dir, "charon", &mut command)?;
+    let socket = dir.join("vici");
+    process.wait_for(PATIENCE, "its control socket", |_| Ok(socket.exists().then_some(())))?;
+    Ok(process)
 }
 
 /// What is inside may go to the peer itself; charon's own packets bear a mark and stay outside.

@@ -82,6 +82,35 @@ fn down_at_the_responder_deletes_the_sa_at_the_initiator() -> Result<()> {
 }
 
 #[test]
+fn a_peer_that_vanishes_is_noticed_and_may_return() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
+        Cygnet::make_impatient(&dut)?;
+        let mut cygnet = Cygnet::start(&dut, &tunnel, "liveness = \"1s\"")?;
+        let mut strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
+        strongswan.initiate()?;
+        cygnet.wait_for_state(State::Up)?;
+        peer.ping(tunnel.remote.inner, tunnel.local.inner)?;
+
+        strongswan.kill()?;
+        let why = cygnet.wait_for_event("down", |what| match what {
+            What::Down { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, Gone::Unanswered);
+        assert!(cygnet.wait_for_state(State::Down)?.children.is_empty());
+        strongswan.start_again()?;
+        strongswan.initiate()?;
+        let connection = cygnet.wait_for_state(State::Up)?;
+        assert_eq!((connection.role, connection.children.len()), (Some(Role::Responder), 1));
+        assert_eq!(strongswan.established()?.len(), 1);
+        peer.ping(tunnel.remote.inner, tunnel.local.inner)?;
+        dut.ping(tunnel.local.inner, tunnel.remote.inner)
+    })
+}
+
+#[test]
 fn another_secret_gets_authentication_failed() -> Result<()> {
     story(|world| {
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");

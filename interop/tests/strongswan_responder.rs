@@ -7,7 +7,6 @@
 )]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::Result;
@@ -210,9 +209,7 @@ fn a_peer_that_vanishes_is_noticed_and_met_again() -> Result<()> {
         let (dut, peer) = world.pair()?;
         let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
         let strongswan = StrongSwan::start(&peer, &tunnel.reversed())?;
-        fs::create_dir_all(dut.dir().join("conf.d"))?;
-        let impatient = "[retransmission]\ninitial = \"200ms\"\ntries = 4\n";
-        fs::write(dut.dir().join("conf.d/impatient.toml"), impatient)?;
+        Cygnet::make_impatient(&dut)?;
         let extra = "liveness = \"1s\"\nstart = \"on-boot\"";
         let mut cygnet = Cygnet::start(&dut, &tunnel, extra)?;
         cygnet.wait_for_state(State::Up)?;
