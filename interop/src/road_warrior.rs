@@ -1,5 +1,5 @@
-//! A client that gets its inner address from a gateway: cygnet's configuration in either role,
-//! between the outer addresses of [`World::pair`](crate::World::pair).
+//! A client that gets its inner address from a gateway: cygnet's and strongSwan's configuration
+//! in either role, between the outer addresses of [`World::pair`](crate::World::pair).
 
 use std::net::Ipv4Addr;
 
@@ -60,5 +60,52 @@ addrs = ["10.3.0.0/24"]
 dns = ["{NAME_SERVER}"]
 domains = ["corp.example"]
 "#
+    )
+}
+
+/// strongSwan as that client, with the same names.
+pub fn swanctl_client() -> String {
+    swanctl_conf(
+        "local_addrs = 10.77.0.1
+         remote_addrs = 10.77.0.2
+         vips = 0.0.0.0
+         local { auth = psk
+                 id = @dut }
+         remote { auth = psk
+                  id = @peer }",
+        "remote_ts = 10.92.0.0/24",
+    )
+}
+
+/// strongSwan as that gateway, with the same pool.
+pub fn swanctl_gateway() -> String {
+    let gateway = swanctl_conf(
+        "local_addrs = 10.77.0.2
+         pools = clients
+         local { auth = psk
+                 id = @peer }
+         remote { auth = psk }",
+        "local_ts = 10.92.0.0/24",
+    );
+    format!(
+        "{gateway}
+         pools {{ clients {{ addrs = 10.3.0.0/24
+                             dns = {NAME_SERVER} }} }}\n"
+    )
+}
+
+fn swanctl_conf(connection: &str, net: &str) -> String {
+    format!(
+        "connections {{ dut {{
+            version = 2
+            proposals = aes256gcm16-prfsha384-x25519
+            encap = yes
+            mobike = no
+            {connection}
+            children {{ net {{ {net}
+                               esp_proposals = aes256gcm16
+                               mode = tunnel }} }}
+        }} }}
+        secrets {{ ike-dut {{ secret = \"{SECRET}\" }} }}\n"
     )
 }

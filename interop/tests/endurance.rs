@@ -3,6 +3,8 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use control::State;
+use interop::road_warrior::{self, GIVEN};
 use interop::{Cygnet, Namespace, StrongSwan, Tunnel, story, until};
 
 /// Before the first look: buffers and allocators have their size by then.
@@ -73,20 +75,27 @@ fn up_and_down(client: &Cygnet, times: usize) -> Result<()> {
     Ok(())
 }
 
+/// With one address to give, which nobody else gets unless it has been given back.
+fn gateway_of_one(extra: &str) -> String {
+    road_warrior::gateway(extra).replace("10.3.0.0/24", &format!("{GIVEN}/32"))
+}
+
 #[test]
 fn two_hundred_set_ups_leave_nothing_behind_on_either_side() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
-        let tunnel = Tunnel::new("aes256gcm16-prfsha384-x25519", "aes256gcm16");
-        let gateway = Cygnet::start(&peer, &tunnel.reversed(), "resumption = true")?;
-        let client = Cygnet::start(&dut, &tunnel, "resumption = true")?;
+        let gateway = Cygnet::start_with(&peer, "clients", &gateway_of_one("resumption = true"))?;
+        let config = road_warrior::client("resumption = true");
+        let mut client = Cygnet::start_with(&dut, "dut", &config)?;
 
         up_and_down(&client, WARM_UP)?;
         let before = [Held::by(&client, &dut)?, Held::by(&gateway, &peer)?];
         up_and_down(&client, ROUNDS)?;
         let [ours, theirs] = before;
         ours.is_what_is_held(&client, &dut).context("the client")?;
-        theirs.is_what_is_held(&gateway, &peer).context("the gateway")
+        theirs.is_what_is_held(&gateway, &peer).context("the gateway")?;
+        client.restart_with(&config.replace("@dut", "@another"))?;
+        client.up()
     })
 }
 
@@ -104,4 +113,34 @@ fn two_hundred_set_ups_with_strongswan_leave_nothing_behind() -> Result<()> {
         before.is_what_is_held(&client, &dut)?;
         strongswan.wait_for_established(0)
     })
+}
+
+#[test]
+fn two_hundred_set_ups_by_strongswan_leave_nothing_behind() -> Result<()> {
+    story(|world| {
+        let (client, dut) = world.pair()?;
+        let gateway = Cygnet::start_with(&dut, "clients", &gateway_of_one(""))?;
+        let config = road_warrior::swanctl_client();
+        let strongswan = StrongSwan::start_with(&client, &config)?;
+
+        come_and_go(&strongswan, &gateway, WARM_UP)?;
+        let before = Held::by(&gateway, &dut)?;
+        come_and_go(&strongswan, &gateway, ROUNDS)?;
+        before.is_what_is_held(&gateway, &dut)?;
+        drop(strongswan);
+        let another = StrongSwan::start_with(&client, &config.replace("@dut", "@another"))?;
+        come_and_go(&another, &gateway, 1)
+    })
+}
+
+/// Each time with the address.
+fn come_and_go(strongswan: &StrongSwan, gateway: &Cygnet, times: usize) -> Result<()> {
+    for round in 0..times {
+        strongswan.initiate().with_context(|| format!("round {round}"))?;
+        let inner = gateway.wait_for_state(State::Up)?.inner;
+        ensure!(inner == [GIVEN.to_string()], "{inner:?} in round {round}");
+        strongswan.terminate().with_context(|| format!("round {round}"))?;
+        gateway.wait_for_state(State::Down)?;
+    }
+    Ok(())
 }

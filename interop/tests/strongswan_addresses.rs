@@ -7,37 +7,6 @@ use control::{State, What};
 use interop::road_warrior::{self, GIVEN, SERVER};
 use interop::{Cygnet, Namespace, StrongSwan, story};
 
-/// strongSwan's side of either.
-fn swanctl_conf(
-    (local, remote): (&str, &str),
-    ids: (&str, &str),
-    lines: &str,
-    net: &str,
-) -> String {
-    format!(
-        "connections {{ dut {{
-            version = 2
-            local_addrs = {local}
-            remote_addrs = {remote}
-            proposals = aes256gcm16-prfsha384-x25519
-            encap = yes
-            mobike = no
-            {lines}
-            local {{ auth = psk
-                     id = {} }}
-            remote {{ auth = psk
-                      id = {} }}
-            children {{ net {{ {net}
-                               esp_proposals = aes256gcm16
-                               mode = tunnel }} }}
-        }} }}
-        pools {{ clients {{ addrs = 10.3.0.0/24
-                            dns = 10.92.0.53 }} }}
-        secrets {{ ike-dut {{ secret = \"correct horse battery staple\" }} }}\n",
-        ids.0, ids.1
-    )
-}
-
 /// The IPv4 addresses on cygnet's device.
 fn on_device(namespace: &Namespace) -> Result<Vec<String>> {
     let listed = namespace.ip("-4 -o addr show dev cygnet0")?;
@@ -50,10 +19,7 @@ fn cygnet_gets_an_address_from_strongswan_and_gives_it_back() -> Result<()> {
     story(|world| {
         let (dut, peer) = world.pair()?;
         peer.address("lo", &format!("{SERVER}/32"))?;
-        let addresses = ("10.77.0.2", "10.77.0.1");
-        let net = "local_ts = 10.92.0.0/24";
-        let conf = swanctl_conf(addresses, ("@peer", "@dut"), "pools = clients", net);
-        let _strongswan = StrongSwan::start_with(&peer, &conf)?;
+        let _strongswan = StrongSwan::start_with(&peer, &road_warrior::swanctl_gateway())?;
         let mut cygnet = Cygnet::start_with(&dut, "dut", &road_warrior::client(""))?;
 
         cygnet.up()?;
@@ -84,10 +50,7 @@ fn cygnet_gets_an_address_from_strongswan_and_gives_it_back() -> Result<()> {
 fn strongswan_gets_the_same_address_again_after_cygnet_was_killed() -> Result<()> {
     story(|world| {
         let (client, gateway) = world.pair()?;
-        let addresses = ("10.77.0.1", "10.77.0.2");
-        let net = "remote_ts = 10.92.0.0/24";
-        let conf = swanctl_conf(addresses, ("@dut", "@peer"), "vips = 0.0.0.0", net);
-        let strongswan = StrongSwan::start_with(&client, &conf)?;
+        let strongswan = StrongSwan::start_with(&client, &road_warrior::swanctl_client())?;
         let mut cygnet = Cygnet::start_with(&gateway, "clients", &road_warrior::gateway(""))?;
 
         strongswan.initiate()?;
