@@ -23,7 +23,7 @@ impl Stream {
         let arguments = format!("-n -i 0.01 -I {from} {to}");
         let mut command = namespace.command("ping");
         command.args(arguments.split_whitespace());
-        let process = Process::spawn(namespace.dir(), "stream", &mut command)?;
+        let process = Process::spawn(namespace.dir(), &format!("stream-{to}"), &mut command)?;
         let mut stream = Self { process };
         stream.wait_for_more()?;
         Ok(stream)
