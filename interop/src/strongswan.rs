@@ -97,6 +97,17 @@ impl StrongSwan {
         Self::launch_saying(Edition::Installed, namespace, &conf, FOR_HOSTS)
     }
 
+    /// As [`StrongSwan::start`], of one that knows no method 14 (RFC 7427): it signs by methods 1
+    /// and 9 to 11, and so do those who talk with it.
+    ///
+    /// # Errors
+    /// When charon does not come up or refuses the configuration.
+    pub fn start_classic(namespace: &Namespace, tunnel: &Tunnel) -> Result<Self> {
+        namespace.address("lo", &format!("{}/32", tunnel.local.inner))?;
+        let conf = swanctl_conf(tunnel, "");
+        Self::launch_saying(Edition::Installed, namespace, &conf, CLASSIC)
+    }
+
     /// Kills charon, which has no time to tell its peers.
     ///
     /// # Errors
@@ -119,17 +130,17 @@ impl StrongSwan {
         Self::launch_saying(edition, namespace, conf, "")
     }
 
-    /// With further lines about charon's plugins.
+    /// With further lines about charon itself.
     fn launch_saying(
         edition: Edition,
         namespace: &Namespace,
         conf: &str,
-        plugins: &str,
+        lines: &str,
     ) -> Result<Self> {
         let dir = namespace.dir();
         let (_, seen) = edition.charon(namespace)?;
         fs::create_dir_all(dir.join("swanctl"))?;
-        fs::write(dir.join("strongswan.conf"), daemon_conf(seen, plugins))?;
+        fs::write(dir.join("strongswan.conf"), daemon_conf(seen, lines))?;
         fs::write(dir.join("swanctl/swanctl.conf"), conf)?;
         let process = spawn(edition, namespace)?;
         let strongswan = Self { edition, namespace: namespace.clone(), process };
@@ -278,20 +289,22 @@ fn spawn(edition: Edition, namespace: &Namespace) -> Result<Process> {
 }
 
 /// What is inside may go to the peer itself; charon's own packets bear a mark and stay outside.
-const FOR_HOSTS: &str = "kernel-libipsec { allow_peer_ts = yes }
-                         kernel-netlink { fwmark = !0x42 }
-                         socket-default { fwmark = 0x42 }";
+const FOR_HOSTS: &str = "plugins { kernel-libipsec { allow_peer_ts = yes }
+                                   kernel-netlink { fwmark = !0x42 }
+                                   socket-default { fwmark = 0x42 } }";
+
+const CLASSIC: &str = "signature_authentication = no";
 
 /// kernel-libipsec before kernel-netlink: the first takes the SAs, the second the rest.
-fn daemon_conf(dir: &Path, plugins: &str) -> String {
+fn daemon_conf(dir: &Path, lines: &str) -> String {
     let dir = dir.display();
     format!(
         "charon-systemd {{
             load = random nonce openssl aes sha1 sha2 hmac kdf gcm ctr chapoly curve25519 pem \
                    pkcs1 pkcs8 pubkey x509 constraints revocation kernel-libipsec kernel-netlink \
                    socket-default vici updown
-            plugins {{ vici {{ socket = unix://{dir}/vici }}
-                       {plugins} }}
+            plugins {{ vici {{ socket = unix://{dir}/vici }} }}
+            {lines}
             filelog {{ file {{ path = {dir}/charon-file.log
                                default = 1
                                ike = 2
