@@ -417,24 +417,24 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
 }
 
 fn config(tunnel: &Tunnel, extra: &str) -> String {
-    let Tunnel { local, remote, ike, esp, proof } = tunnel;
+    let Tunnel { local, remote, ike, esp } = tunnel;
     let proposals = match ike.as_str() {
         Tunnel::DEFAULT => String::new(),
         ike => format!("proposals = [\"{ike}\"]"),
     };
-    let (auth, own, others, secret) = match proof {
-        Proof::Secret(secret) => {
-            let owners = format!("id = [\"{}\", \"{}\"]", local.id, remote.id);
-            let secret = format!("[secrets.psk]\n{owners}\nsecret = \"{secret}\"\n");
-            ("psk", "", "", secret)
-        }
-        Proof::Certificates => (
-            "pubkey",
-            "certs = [\"x509/own.pem\"]\nkey = \"pkcs8/own.pem\"",
-            "cacerts = [\"x509ca/root.pem\"]",
-            String::new(),
-        ),
+    let (auth, own) = match local.proof {
+        Proof::Secret(_) => ("psk", ""),
+        Proof::Certificates => ("pubkey", "certs = [\"x509/own.pem\"]\nkey = \"pkcs8/own.pem\""),
     };
+    let (remote_auth, others) = match remote.proof {
+        Proof::Secret(_) => ("psk", ""),
+        Proof::Certificates => ("pubkey", "cacerts = [\"x509ca/root.pem\"]"),
+    };
+    let secret = tunnel.secret().map(|secret| {
+        let owners = format!("id = [\"{}\", \"{}\"]", local.id, remote.id);
+        format!("[secrets.psk]\n{owners}\nsecret = \"{secret}\"\n")
+    });
+    let secret = secret.unwrap_or_default();
     format!(
         r#"[daemon]
 listen = ["{}"]
@@ -452,7 +452,7 @@ id = "{}"
 {own}
 
 [connections.dut.remote]
-auth = "{auth}"
+auth = "{remote_auth}"
 id = "{}"
 {others}
 

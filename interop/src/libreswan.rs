@@ -73,11 +73,8 @@ impl Libreswan {
             remote.outer
         ))?;
         let conf = guest.put("ipsec.conf", ipsec_conf(tunnel, lines))?;
-        let secrets = match &tunnel.proof {
-            Proof::Secret(secret) => format!(": PSK \"{secret}\"\n"),
-            Proof::Certificates => String::new(),
-        };
-        let secrets = guest.put("ipsec.secrets", secrets)?;
+        let secret = tunnel.secret().map(|secret| format!(": PSK \"{secret}\"\n"));
+        let secrets = guest.put("ipsec.secrets", secret.unwrap_or_default())?;
         let import = papers
             .map(|papers| import(&guest, papers, local, &namespace.dir().join("papers")))
             .transpose()?;
@@ -220,8 +217,9 @@ fn subnets(Tunnel { local, remote, .. }: &Tunnel) -> String {
 }
 
 fn ipsec_conf(tunnel: &Tunnel, lines: &str) -> String {
-    let Tunnel { local, remote, proof, .. } = tunnel;
-    let auth = match proof {
+    let Tunnel { local, remote, .. } = tunnel;
+    // Here, both ends prove themselves in the same way.
+    let auth = match local.proof {
         Proof::Secret(_) => "authby=secret",
         Proof::Certificates => "leftcert=own\n\tleftsendcert=always",
     };

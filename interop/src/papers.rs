@@ -56,11 +56,19 @@ impl Papers {
         let leaf_and_others: String = side.chain.iter().map(certificate).collect();
         put(dir, "x509/own.pem", &leaf_and_others)?;
         put(dir, "pkcs8/own.pem", &pem::encode("PRIVATE KEY", &side.key))?;
-        put(dir, "x509ca/root.pem", &self.root())?;
+        self.give_root(dir)?;
         for (number, authority) in side.chain.iter().skip(1).enumerate() {
             put(dir, &format!("x509ca/between-{number}.pem"), &certificate(authority))?;
         }
         Ok(())
+    }
+
+    /// Writes what is needed to check either end.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn give_root(&self, dir: &Path) -> Result<()> {
+        put(dir, "x509ca/root.pem", &self.root())
     }
 
     /// The root's certificate in PEM.

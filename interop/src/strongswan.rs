@@ -320,13 +320,18 @@ fn daemon_conf(dir: &Path, lines: &str) -> String {
 }
 
 fn swanctl_conf(tunnel: &Tunnel, lines: &str) -> String {
-    let Tunnel { local, remote, ike, esp, proof } = tunnel;
-    let (auth, own, secrets) = match proof {
-        Proof::Secret(secret) => {
-            ("psk", "", format!("secrets {{ ike-dut {{ secret = \"{secret}\" }} }}"))
-        }
-        Proof::Certificates => ("pubkey", "certs = own.pem", String::new()),
+    let Tunnel { local, remote, ike, esp } = tunnel;
+    let (auth, own) = match local.proof {
+        Proof::Secret(_) => ("psk", ""),
+        Proof::Certificates => ("pubkey", "certs = own.pem"),
     };
+    let remote_auth = match remote.proof {
+        Proof::Secret(_) => "psk",
+        Proof::Certificates => "pubkey",
+    };
+    let secret = tunnel.secret();
+    let secrets = secret.map(|secret| format!("secrets {{ ike-dut {{ secret = \"{secret}\" }} }}"));
+    let secrets = secrets.unwrap_or_default();
     format!(
         "connections {{ dut {{
             version = 2
@@ -339,7 +344,7 @@ fn swanctl_conf(tunnel: &Tunnel, lines: &str) -> String {
             local {{ auth = {auth}
                      {own}
                      id = {} }}
-            remote {{ auth = {auth}
+            remote {{ auth = {remote_auth}
                       id = {} }}
             children {{ net {{ local_ts = {}
                                remote_ts = {}
