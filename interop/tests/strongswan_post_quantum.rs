@@ -6,7 +6,7 @@
 use anyhow::Result;
 use control::{Role, What};
 use interop::{
-    Cygnet, Edition, Namespace, PATIENCE, Section, StrongSwan, Tunnel, World, story, until,
+    Cygnet, Edition, Namespace, PATIENCE, Section, Stream, StrongSwan, Tunnel, World, story, until,
 };
 
 const ML_KEM_768: &str = "aes256gcm16-prfsha384-x25519-ke1_mlkem768";
@@ -95,9 +95,11 @@ impl Ends {
     }
 
     /// The IKE SA and the child get new keys, from us and then from strongSwan; each time with
-    /// this additional key exchange.
+    /// this additional key exchange, and under a stream that loses nothing.
     fn rekey_by_both_sides(&mut self, method: &str) -> Result<()> {
         self.check(method)?;
+        let Tunnel { local, remote, .. } = &self.tunnel;
+        let mut stream = Stream::start(&self.dut, local.inner, remote.inner)?;
         for by in [Role::Initiator, Role::Responder] {
             match by {
                 Role::Initiator => self.cygnet.rekey()?,
@@ -115,8 +117,9 @@ impl Ends {
             self.cygnet.wait_for_event("a new child", |what| is_it(what).then_some(()))?;
             self.wait_for_child_of(method)?;
             self.check(method)?;
+            stream.wait_for_more()?;
         }
-        Ok(())
+        stream.finish()
     }
 
     /// strongSwan has made a child with `method`.
