@@ -105,7 +105,7 @@ impl Side {
         kind: KeyKind,
         between: usize,
     ) -> Result<Self> {
-        let name = id.trim_start_matches('@');
+        let (name, names) = names_of(id);
         let mut provider = Provider::system();
         let mut above: Option<SigningKey> = None;
         let mut chain: Vec<Certificate> = Vec::new();
@@ -114,10 +114,7 @@ impl Side {
             let pkcs8 = new_key(kind)?;
             let key = SigningKey::from_pkcs8(&pkcs8)?;
             let request = match level {
-                0 => Request {
-                    names: vec![AlternativeName::Dns(name.into())],
-                    ..request(name, Role::Peer)?
-                },
+                0 => Request { names: names.clone(), ..request(name, Role::Peer)? },
                 _ => request(&format!("authority {level} of {name}"), Role::Authority(None))?,
             };
             let by = Authority {
@@ -132,6 +129,24 @@ impl Side {
         Ok(Self { id: id.to_owned(), key, chain })
     }
 }
+
+/// The common name in the subject, and what beside it is in the certificate for this identity,
+/// which may be the subject itself.
+fn names_of(id: &str) -> (&str, Vec<AlternativeName>) {
+    if let Some(name) = id.strip_prefix(SUBJECT) {
+        return (name, Vec::new());
+    }
+    let name = id.trim_start_matches('@');
+    let other = match name.parse() {
+        Ok(address) => AlternativeName::Address(address),
+        Err(_) if name.contains('@') => AlternativeName::Email(name.into()),
+        Err(_) => AlternativeName::Dns(name.into()),
+    };
+    (name, vec![other])
+}
+
+/// What comes before the common name.
+const SUBJECT: &str = "C=CH, O=Example, CN=";
 
 fn new_key(kind: KeyKind) -> Result<Vec<u8>> {
     Ok(SigningKey::generate(kind, 3072)?.to_vec())
@@ -152,7 +167,7 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<()> {
 fn request(name: &str, role: Role) -> Result<Request> {
     let (now, day) = (SystemTime::now(), Duration::from_secs(24 * 3600));
     Ok(Request {
-        subject: format!("C=CH, O=Example, CN={name}").parse()?,
+        subject: format!("{SUBJECT}{name}").parse()?,
         names: Vec::new(),
         validity: (now - day, now + day),
         role,

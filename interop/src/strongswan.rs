@@ -343,9 +343,9 @@ fn swanctl_conf(tunnel: &Tunnel, lines: &str) -> String {
             {lines}
             local {{ auth = {auth}
                      {own}
-                     id = {} }}
+                     id = \"{}\" }}
             remote {{ auth = {remote_auth}
-                      id = {} }}
+                      id = \"{}\" }}
             children {{ net {{ local_ts = {}
                                remote_ts = {}
                                esp_proposals = {esp}

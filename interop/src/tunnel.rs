@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 pub struct Side {
     /// The outer address.
     pub outer: Ipv4Addr,
-    /// The identity, as `@name` for a domain name.
+    /// The identity: `@name` for a domain name, an e-mail address, an address, or a subject.
     pub id: String,
     /// The address inside the tunnel; the network is the /24 around it.
     pub inner: Ipv4Addr,
