@@ -60,3 +60,14 @@ fn a_proof_that_nobody_has_waited_for_brings_a_ticket_as_well() {
     let rounds = [vec![Act::Up, Act::VoidTickets], vec![Act::Suspend, Act::Up]];
     play(&Case { making, rounds: rounds.map(|acts| Round::Orderly(FAIR, acts)).into() });
 }
+
+/// It had lost the SA that was coming as well; the client asked for that one in
+/// vain, and had forgotten its session.
+#[test]
+fn a_gateway_that_restarts_while_the_client_proves_who_it_is_gets_it_back() {
+    let making = Making { seed: 292_421_710_203, reauth: Some(36), ..PLAIN };
+    let mild = Mild { seed: 10_177_812_575_060_100_079, losses: 2, duplication: 32, jitter: 219 };
+    let acts = vec![Act::RekeyIke(Side::Client), Act::Restart(Side::Gateway)];
+    let rounds = vec![Round::Orderly(FAIR, vec![Act::Up]), Round::Orderly(mild, acts)];
+    play(&Case { making, rounds });
+}

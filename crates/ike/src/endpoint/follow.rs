@@ -183,20 +183,32 @@ impl Endpoint {
         }
     }
 
-    /// Another attempt, by what is configured now.
+    /// Another attempt, by what is configured now, unless what was coming beside
+    /// the SA that has ended serves already. If that is still on its way it ends:
+    /// what the SA before it has ended by is in its way, too.
     fn restart(&mut self, now: Now, mut attempt: Attempt, start: Start) {
+        let mut coming = None;
         if let Some(line) = self.lines.get(attempt.line) {
             if !Arc::ptr_eq(&attempt.connection, &line.connection) {
                 attempt.route = Route::new(&line.connection, None);
             }
             attempt.connection = Arc::clone(&line.connection);
             attempt.wanted = attempt.connection.vips.preferring(attempt.wanted);
-            if let Some(serving) = line.sa.filter(|_| !attempt.beside) {
-                // What was coming is there already.
-                return self.join(now, serving, attempt.waiting);
-            }
+            coming = line.sa.filter(|_| !attempt.beside);
         }
+        if let Some(serving) = coming.filter(|spi| self.is_serving(*spi)) {
+            if start.into_session().is_some() {
+                let connection = Arc::clone(&attempt.connection.name);
+                self.cx.emit(Event::SessionLost { connection, why: SessionEnd::Replaced });
+            }
+            return self.join(now, serving, attempt.waiting);
+        }
+        let index = attempt.line;
         self.go(now, attempt, start);
+        let serves = self.lines.get(index).and_then(|line| line.sa);
+        if let Some(coming) = coming.filter(|coming| serves != Some(*coming)) {
+            self.change(now, coming, |sa, cx| sa.end(cx, now, Vec::new()));
+        }
     }
 
     /// To the address whose turn it is, or to the name.
@@ -226,6 +238,10 @@ impl Endpoint {
         if self.lines.get(index).is_some_and(is_free) {
             self.hold(index, false);
         }
+    }
+
+    fn is_serving(&self, spi: IkeSpi) -> bool {
+        self.table.get(spi).and_then(IkeSa::established).is_some_and(Established::is_up)
     }
 
     /// Takes in the SAs that take the place of another; the first serves its
