@@ -131,6 +131,7 @@ impl Endpoint {
         self.settle(index);
         self.return_at_once(now, index);
     }
+
     /// For the SAs that are there, a proof is good no longer than for those that
     /// follow (RFC 4478 section 2).
     fn hasten_proofs(&mut self, now: Now, connection: &Connection) {

@@ -249,6 +249,9 @@ impl Asked {
             if admitted.connection.mobike && mobike::is_rewritten(payloads, &ticket.path) {
                 return Err(Failure::UnexpectedNat.into());
             }
+            if matches!(self.ground, Ground::Fresh) {
+                admitted.asks_for_what_it_may(payloads)?;
+            }
             let request = Request::of(payloads);
             let wanted = request.map_or(Addresses::NONE, |request| request.wanted);
             let wish = Wish::of(payloads, wanted);
@@ -261,6 +264,8 @@ impl Asked {
             Err(denied) => {
                 let fault = match denied.why {
                     Failure::UnexpectedNat => PeerFault::UnexpectedNat,
+                    // "Rejected for policy reasons" (RFC 7296 section 3.10.1).
+                    Failure::NoChildless => PeerFault::InvalidSyntax,
                     _ => PeerFault::AuthenticationFailed,
                 };
                 refuse(cx, now, keys, ticket, fault, denied)
@@ -496,7 +501,7 @@ impl Asked {
         let wants_ticket = payloads.notify(NotifyType::TICKET_REQUEST).is_some() && !is_redirected;
         let granted = if wants_ticket { established.issue(cx, now) } else { TicketAnswer::None };
         let token = cx.crash_tokens.of(spis);
-        let refused = refused.or_else(|| established.connection().refusal_of_child(how, payloads));
+        let refused = refused.or_else(|| established.connection().refusal_of_childless(payloads));
         let terms = match refused {
             None => {
                 let children = &established.connection().children;
@@ -527,25 +532,31 @@ impl Asked {
 }
 
 impl Connection {
-    /// What a request gets instead of a child (RFC 6023 section 3): nothing if it
-    /// asks for none, and a refusal "for policy reasons" (RFC 7296 section 3.10.1)
-    /// if it is of the kind that there must not be. A resumption has a child.
-    fn refusal_of_child(&self, how: How, payloads: &Payloads<'_>) -> Option<NoChild> {
-        let wants_child =
-            payloads.sa().is_some() || payloads.ts_i().is_some() || payloads.ts_r().is_some();
-        let refusal = NoChild::Refused(NotifyType::INVALID_SYNTAX);
-        match (self.childless, wants_child) {
-            (Childless::Allow | Childless::Prefer | Childless::Force, false) => {
-                Some(NoChild::Unwanted)
-            }
-            (Childless::Never, false) => Some(refusal),
-            (Childless::Force, true) => (how == How::Full).then_some(refusal),
-            (Childless::Allow | Childless::Prefer | Childless::Never, true) => None,
+    /// What a request without a child gets instead of one (RFC 6023 section 3).
+    fn refusal_of_childless(&self, payloads: &Payloads<'_>) -> Option<NoChild> {
+        match self.childless {
+            _ if wants_child(payloads) => None,
+            Childless::Allow | Childless::Prefer | Childless::Force => Some(NoChild::Unwanted),
+            Childless::Never => Some(NoChild::Refused(NotifyType::INVALID_SYNTAX)),
         }
     }
 }
 
+fn wants_child(payloads: &Payloads<'_>) -> bool {
+    payloads.sa().is_some() || payloads.ts_i().is_some() || payloads.ts_r().is_some()
+}
+
 impl Admitted {
+    /// No child in a full IKE_AUTH, where that must not be. strongSwan ends an SA
+    /// without a word if its child is refused so, therefore there is none.
+    fn asks_for_what_it_may(&self, payloads: &Payloads<'_>) -> Result<(), Denied> {
+        if self.connection.childless != Childless::Force || !wants_child(payloads) {
+            return Ok(());
+        }
+        let proven = Some((Arc::clone(&self.connection.name), self.peer.id().clone()));
+        Err(Denied { why: Failure::NoChildless, proven })
+    }
+
     /// Whether the peer, who is at `remote`, may have another SA. There is no
     /// notify of its own for one that may not: it is not let in (RFC 7296
     /// section 2.21.2). Who sets up again what it has, since it proves itself
