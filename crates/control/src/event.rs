@@ -993,6 +993,24 @@ mod tests {
              aes256gcm16-prfsha384-x25519, begun by the peer"
         );
         assert_eq!(
+            line(json!({"time": 1, "event": "tried-in-vain", "connection": "office",
+                "remote": "192.0.2.1:500", "why": "unanswered"})),
+            "office: not at 192.0.2.1:500: the peer does not answer; the next address is tried"
+        );
+        let unresolved = |known: &[&str]| {
+            line(json!({"time": 1, "event": "unresolved", "connection": "office",
+                "name": "vpn.example.org", "why": "no-answer", "known": known}))
+        };
+        let words =
+            "office: no address of vpn.example.org was found: the name server does not answer";
+        assert_eq!(unresolved(&[]), words);
+        assert_eq!(unresolved(&["192.0.2.1"]), format!("{words}; as before, it is 192.0.2.1"));
+        assert_eq!(
+            line(json!({"time": 1, "event": "failed", "connection": "office", "remote": null,
+                "role": "initiator", "why": "unresolved"})),
+            "office: set-up failed: no usable address of the peer was found by its name"
+        );
+        assert_eq!(
             line(json!({"time": 1, "event": "failed", "connection": null, "role": "initiator",
                 "remote": "192.0.2.1:500", "why": {"notify": 14}})),
             "set-up with 192.0.2.1:500 failed: the peer answered with error notify 14"

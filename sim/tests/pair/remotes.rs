@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ike::Changes;
 use ike::config::{Lifetime, TcpUse};
 use ike::event::{Command, Event, FallBack, How, LookupFault};
 use ike::fault::{Failure, Refusal};
@@ -665,12 +666,7 @@ fn a_changed_name_is_a_changed_connection_and_forgets_what_was_known() {
     pair.suspend().unwrap();
     pair.world.names.set("gw2.example.org", &[NOWHERE[0]]);
     pair.scene().client.remotes = vec!["gw2.example.org"];
-    let config = pair.scene().client.config();
-    let (client, time) = (pair.client, pair.world.now());
-    let now = pair.world.node(client).clock.at(time);
-    let changes = pair.client_endpoint().reconfigure(now, config);
-    assert_eq!(changes.altered, ["home".into()]);
-    pair.settle();
+    assert_eq!(reconfigure(&mut pair).altered, ["home".into()]);
     pair.forget_past();
     let up = pair.begin(Command::Up(pair.name()));
     pair.world.run_for(SECOND);
@@ -678,6 +674,22 @@ fn a_changed_name_is_a_changed_connection_and_forgets_what_was_known() {
     assert_eq!(beginnings(&pair), [(ip(NOWHERE[0]), How::Resumed)]);
     assert_eq!(pair.down(), Ok(()));
     assert_eq!(pair.finish(up), Err(Refusal::Failed(Failure::Ended)));
+
+    // The first name is another one's by now, for all that is known.
+    pair.scene().client.remotes = vec![NAME];
+    reconfigure(&mut pair);
+    pair.world.names.is_silent = true;
+    assert_eq!(pair.up(), Err(Refusal::Unresolved(NAME.parse().unwrap())));
+}
+
+/// The client reads what the scene says now.
+fn reconfigure(pair: &mut Pair) -> Changes {
+    let config = pair.scene().client.config();
+    let (client, time) = (pair.client, pair.world.now());
+    let now = pair.world.node(client).clock.at(time);
+    let changes = pair.client_endpoint().reconfigure(now, config);
+    pair.settle();
+    changes
 }
 
 #[test]
