@@ -1,6 +1,6 @@
 //! SAs that come up without a child (RFC 6023) with strongSwan 5.9, in both roles.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use control::State;
 use interop::{Cygnet, StrongSwan, Tunnel, story};
 
