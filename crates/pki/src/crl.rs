@@ -14,6 +14,7 @@ use crate::certificate::{Certificate, system_time};
 use crate::der::{BIT_STRING, Malformed, Reader, SEQUENCE};
 use crate::dn::Dn;
 use crate::refusal::BadCertificate;
+use crate::vouched::{Mark, Trace};
 
 /// The largest list that is read, in octets.
 pub(crate) const MAX_CRL: usize = 16 * 1024 * 1024;
@@ -23,6 +24,7 @@ pub struct Crl {
     list: CertRevocationList<'static>,
     issuer: Dn,
     issuer_der: Box<[u8]>,
+    issuer_mark: Mark,
     this_update: SystemTime,
     next_update: Option<SystemTime>,
     revoked: usize,
@@ -58,8 +60,19 @@ impl Crl {
         let revoked = read.iter_revoked_certificates().count();
         let scope = Scope::of(&read);
         let list = OwnedCertRevocationList::from_der(der).map_err(|_| BAD)?.into();
-        let (issuer_der, digest) = (issuer_der.into(), crypto::sha256(der));
-        Ok(Self { list, issuer, issuer_der, this_update, next_update, revoked, scope, digest })
+        let (issuer_mark, digest) = (Mark::of(issuer_der), crypto::sha256(der));
+        let issuer_der = issuer_der.into();
+        Ok(Self {
+            list,
+            issuer,
+            issuer_der,
+            issuer_mark,
+            this_update,
+            next_update,
+            revoked,
+            scope,
+            digest,
+        })
     }
 
     /// The list in DER, if one of these authorities has signed it. What comes
@@ -98,19 +111,20 @@ impl Crl {
         (self.this_update, self.next_update)
     }
 
-    /// Whether it speaks about this certificate, now.
-    pub(crate) fn is_current_for(&self, certificate: &Certificate, time: SystemTime) -> bool {
-        *self.issuer_der == *certificate.issuer().as_der()
-            && self.this_update <= time
-            && self.next_update.is_some_and(|next| time <= next)
-            && self.scope.covers(certificate)
+    /// Whether it speaks about this certificate.
+    pub(crate) fn is_for(&self, certificate: &Trace) -> bool {
+        self.issuer_mark == certificate.issuer && self.scope.covers(certificate)
     }
 
-    /// Whether it speaks about this certificate, and revokes it.
-    pub(crate) fn revokes(&self, certificate: &Certificate) -> bool {
-        *self.issuer_der == *certificate.issuer().as_der()
-            && self.scope.covers(certificate)
-            && matches!(self.list.find_serial(certificate.serial()), Ok(Some(_)))
+    /// Whether it is out by now, and not out of date.
+    pub(crate) fn is_current(&self, time: SystemTime) -> bool {
+        self.this_update <= time && self.next_update.is_some_and(|next| time <= next)
+    }
+
+    /// Whether it revokes this certificate, which it [is for](Self::is_for). It
+    /// has its entries sorted: they are not gone through.
+    pub(crate) fn revokes(&self, certificate: &Trace) -> bool {
+        matches!(self.list.find_serial(&certificate.serial), Ok(Some(_)))
     }
 
     pub(crate) const fn list(&self) -> &CertRevocationList<'static> {
@@ -123,7 +137,7 @@ impl Crl {
 #[derive(Default)]
 struct Scope {
     /// The places that it names for itself; `None`: it is for all.
-    places: Option<Vec<String>>,
+    places: Option<Vec<Mark>>,
     only_peers: bool,
     only_authorities: bool,
 }
@@ -139,7 +153,7 @@ impl Scope {
             return nowhere;
         };
         let uri = |name: &GeneralName<'_>| match name {
-            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            GeneralName::URI(uri) => Some(Mark::of(uri.as_bytes())),
             _ => None,
         };
         let places = match &point.distribution_point {
@@ -156,10 +170,10 @@ impl Scope {
     /// A list for other certificates must not pass for that of this one: it
     /// may leave out what the right one revokes (RFC 4945 section 5.1.3.13). As
     /// in the library, which looks into no other list.
-    fn covers(&self, certificate: &Certificate) -> bool {
+    fn covers(&self, certificate: &Trace) -> bool {
         let is_right_kind =
-            if certificate.may_issue() { !self.only_peers } else { !self.only_authorities };
-        let is_right_place = match (&self.places, certificate.places()) {
+            if certificate.may_issue { !self.only_peers } else { !self.only_authorities };
+        let is_right_place = match (&self.places, &certificate.places) {
             (Some(own), Some(named)) => named.iter().any(|place| own.contains(place)),
             (None, _) | (_, None) => true,
         };

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::certificate::Certificate;
 use crate::refusal::{Refusal, Refused};
 use crate::trust::{MAX_CERTIFICATES, Trust, in_time};
+use crate::vouched::Trace;
 
 impl Trust {
     /// The refusal with the certificate that failed, where that is certain.
@@ -35,7 +36,7 @@ impl Trust {
             Refusal::Expired | Refusal::NotYetValid => {
                 path.iter().find(|it| in_time(it, time) == Err(check))
             }
-            Refusal::Revoked => shown().find(|it| self.is_revoked(it)),
+            Refusal::Revoked => shown().find(|it| self.is_revoked(&Trace::of(it))),
             Refusal::ExtendedKeyUsage => shown().find(|it| !self.usage_is_good(it)),
             Refusal::BasicConstraints if leaf.is_authority() => Some(leaf),
             Refusal::BasicConstraints => issuers.iter().find(|it| !it.is_authority()),

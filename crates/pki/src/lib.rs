@@ -22,6 +22,7 @@ pub mod pem;
 pub mod pkcs12;
 mod refusal;
 mod trust;
+mod vouched;
 
 pub use certificate::{Certificate, Usages};
 pub use chain::ExtendedKeyUsage;
@@ -32,3 +33,4 @@ pub use key::{BadPrivateKey, private_key};
 pub use name::Name;
 pub use refusal::{BadCertificate, Refusal, Refused, Subject};
 pub use trust::{Ask, Presented, Revocation, Trust, Verified, Wanted};
+pub use vouched::{Mark, Trace, Vouched};

@@ -20,6 +20,7 @@ use crate::crl::Crl;
 use crate::dn::Dn;
 use crate::name::Name;
 use crate::refusal::{BadCertificate, Refusal, Refused};
+use crate::vouched::{Mark, Trace, Vouched};
 
 /// The most certificates of a peer that are looked at.
 pub(crate) const MAX_CERTIFICATES: usize = 8;
@@ -64,10 +65,18 @@ pub struct Trust {
     peers: Vec<Certificate>,
     /// Raw public keys of peers (RFC 7670).
     keys: Vec<PublicKey>,
+    /// All of these, as sessions remember them.
+    roots: Vec<Root>,
     crls: Vec<Crl>,
     revocation: Revocation,
     extended_key_usage: ExtendedKeyUsage,
     fetched: Fetched,
+}
+
+/// What a proof can rest on: a key, and when it is good if a certificate says so.
+struct Root {
+    key: Mark,
+    validity: Option<(SystemTime, SystemTime)>,
 }
 
 /// What a peer has shown, as in its CERT payloads.
@@ -103,13 +112,24 @@ pub struct Verified {
     pub subject: Option<Dn>,
     /// When the certificate expires; `None` for a raw key.
     pub expires: Option<SystemTime>,
+    /// Why it is believed: for [`Trust::still_believes`].
+    pub vouched: Vouched,
 }
 
-/// What was fetched does not count: it is what the network gave, not what was configured.
+/// What was fetched does not count: it is what the network gave, not what was
+/// configured. Neither do the roots, which are in all else.
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        let Self { authorities, peers, keys, crls, revocation, extended_key_usage, fetched: _ } =
-            self;
+        let Self {
+            authorities,
+            peers,
+            keys,
+            roots: _,
+            crls,
+            revocation,
+            extended_key_usage,
+            fetched: _,
+        } = self;
         *authorities == other.authorities
             && *peers == other.peers
             && *keys == other.keys
@@ -140,17 +160,20 @@ impl Trust {
         if !certificate.may_issue() {
             return Err(BadCertificate::NotAnAuthority);
         }
+        self.roots.push(Root::of(&certificate));
         self.authorities.push(certificate);
         Ok(())
     }
 
     /// Believes this one certificate, whoever issued it.
     pub fn add_peer(&mut self, certificate: Certificate) {
+        self.roots.push(Root::of(&certificate));
         self.peers.push(certificate);
     }
 
     /// Believes this raw key.
     pub fn add_key(&mut self, key: PublicKey) {
+        self.roots.push(Root { key: Mark::of_key(&key.to_spki()), validity: None });
         self.keys.push(key);
     }
 
@@ -164,6 +187,20 @@ impl Trust {
     pub fn renew(&self, uri: &str, crl: Arc<Crl>) {
         let mut lists = self.fetched.lists.write().unwrap_or_else(PoisonError::into_inner);
         lists.insert(uri.to_owned(), crl);
+    }
+
+    /// Takes over what was fetched for `before`, in whose place this is, if both
+    /// believe the same authorities: otherwise a list may be of somebody who is
+    /// believed no more.
+    pub fn succeed(&self, before: &Self) {
+        if self.authorities != before.authorities {
+            return;
+        }
+        let taken = before.fetched.lists.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut lists = self.fetched.lists.write().unwrap_or_else(PoisonError::into_inner);
+        for (uri, crl) in taken {
+            lists.entry(uri).or_insert(crl);
+        }
     }
 
     /// Has `ask` told of the lists that certificates of believed chains name.
@@ -221,6 +258,23 @@ impl Trust {
         }
     }
 
+    /// Whether what a key was believed for would be accepted at `time`: who
+    /// vouched for it is believed, and no list revokes a certificate or is
+    /// missing. That costs no signature and no walk over a list.
+    ///
+    /// # Errors
+    /// [`Refusal`]: which check failed.
+    pub fn still_believes(&self, vouched: &Vouched, time: SystemTime) -> Result<(), Refusal> {
+        if !self.roots.iter().any(|root| root.is_good(&vouched.by, time)) {
+            return Err(Refusal::UnknownIssuer);
+        }
+        if vouched.certificates.iter().any(|it| self.is_revoked(it)) {
+            return Err(Refusal::Revoked);
+        }
+        let all_have = vouched.certificates.iter().all(|it| self.has_list(it, time));
+        if all_have { Ok(()) } else { Err(Refusal::NoRevocationList) }
+    }
+
     fn verify_certificate(
         &self,
         leaf: &[u8],
@@ -240,11 +294,10 @@ impl Trust {
             return Err(Refused::on(Refusal::KeyUsage, &certificate));
         }
         if self.peers.iter().any(|peer| peer.as_der() == leaf) {
-            in_time(&certificate, time).map_err(|check| Refused::on(check, &certificate))?;
-        } else {
-            self.verify_chain(&certificate, others, time)?;
+            return Verified::configured(&certificate, time);
         }
-        Ok(Verified::of(&certificate))
+        let vouched = self.verify_chain(&certificate, others, time)?;
+        Ok(Verified::of(&certificate, vouched))
     }
 
     fn verify_raw(&self, spki: &[u8]) -> Result<Verified, Refusal> {
@@ -252,18 +305,17 @@ impl Trust {
         if !self.keys.contains(&key) {
             return Err(Refusal::UnknownKey);
         }
-        Ok(Verified { key, subject: None, expires: None })
+        Ok(Verified::raw(key))
     }
 
     /// A peer that sends nothing must have been configured; RFC 7296
     /// section 3.6 lets it leave out what the other side knows.
     fn known(&self, name: &Name<'_>, time: SystemTime) -> Result<Verified, Refused> {
         if let Some(certificate) = self.peers.iter().find(|peer| peer.is_for(name)) {
-            in_time(certificate, time).map_err(|check| Refused::on(check, certificate))?;
-            return Ok(Verified::of(certificate));
+            return Verified::configured(certificate, time);
         }
         match self.keys.as_slice() {
-            [key] => Ok(Verified { key: key.clone(), subject: None, expires: None }),
+            [key] => Ok(Verified::raw(key.clone())),
             _ => Err(Refusal::Missing.into()),
         }
     }
@@ -273,7 +325,7 @@ impl Trust {
         certificate: &Certificate,
         others: &[&[u8]],
         time: SystemTime,
-    ) -> Result<(), Refused> {
+    ) -> Result<Vouched, Refused> {
         let leaf = CertificateDer::from(certificate.as_der());
         let leaf = EndEntityCert::try_from(&leaf)
             .map_err(|error| Refused::on(refusal(&error), certificate))?;
@@ -291,14 +343,14 @@ impl Trust {
         // The first of an authority counts.
         lists.sort_by_key(|list| Reverse(list.updates().0));
         let lists: Vec<_> = lists.into_iter().map(Crl::list).collect();
-        let why = RefCell::new(None);
+        let last = RefCell::new(None);
         let accept = |path: &VerifiedPath<'_>| {
-            self.accept_path(path, time).map_err(|refused| {
-                why.replace(Some(refused));
-                Error::UnknownIssuer
-            })
+            let accepted = self.accept_path(path, time);
+            let is_good = accepted.is_ok();
+            last.replace(Some(accepted));
+            if is_good { Ok(()) } else { Err(Error::UnknownIssuer) }
         };
-        leaf.verify_for_usage(
+        let verified = leaf.verify_for_usage(
             &signature_algorithms(),
             &anchors,
             &intermediates,
@@ -306,17 +358,19 @@ impl Trust {
             self.extended_key_usage,
             revocation_options(&lists),
             Some(&accept),
-        )
-        .map(|_| ())
-        .map_err(|error| {
-            let refused = why.take();
-            refused.unwrap_or_else(|| self.blame(refusal(&error), certificate, others, time))
-        })
+        );
+        let error = verified.map(|_| ()).err();
+        match (last.take(), error) {
+            (Some(Ok(vouched)), None) => Ok(vouched),
+            (Some(Err(refused)), _) => Err(refused),
+            (_, Some(error)) => Err(self.blame(refusal(&error), certificate, others, time)),
+            (None, None) => Err(Refused::on(Refusal::UnknownIssuer, certificate)),
+        }
     }
 
     /// What the library does not check: that authorities may issue, and that
     /// there is a revocation list where the policy wants one.
-    fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<(), Refused> {
+    fn accept_path(&self, path: &VerifiedPath<'_>, time: SystemTime) -> Result<Vouched, Refused> {
         let mut chain = Vec::new();
         for certificate in path.intermediate_certificates() {
             let certificate = read(&certificate.der())?;
@@ -332,7 +386,13 @@ impl Trust {
             let all = chain.iter().chain([&leaf]);
             all.flat_map(|it| self.wanted(it, &chain)).for_each(ask);
         }
-        chain.iter().chain([&leaf]).try_for_each(|it| self.has_list(it, time))
+        let with_list = |certificate: &Certificate| {
+            let trace = Trace::of(certificate);
+            let missing = || Refused::on(Refusal::NoRevocationList, certificate);
+            self.has_list(&trace, time).then_some(trace).ok_or_else(missing)
+        };
+        let traces: Result<_, _> = chain.iter().chain([&leaf]).map(with_list).collect();
+        Ok(Vouched::by_anchor(path, traces?))
     }
 
     /// The lists that a certificate names, with those who may have signed them.
@@ -349,37 +409,61 @@ impl Trust {
         lists.values().cloned().collect()
     }
 
-    pub(crate) fn is_revoked(&self, certificate: &Certificate) -> bool {
-        self.crls.iter().any(|crl| crl.revokes(certificate))
-            || self.fetched().iter().any(|crl| crl.revokes(certificate))
+    /// Whether the newest list that is for it revokes a certificate; as in the
+    /// library, whether or not that is out of date.
+    pub(crate) fn is_revoked(&self, certificate: &Trace) -> bool {
+        let fetched = self.fetched();
+        let lists = self.crls.iter().chain(fetched.iter().map(Arc::as_ref));
+        let newest = lists.filter(|crl| crl.is_for(certificate));
+        let newest = newest.min_by_key(|crl| Reverse(crl.updates().0));
+        newest.is_some_and(|crl| crl.revokes(certificate))
     }
 
     pub(crate) fn usage_is_good(&self, certificate: &Certificate) -> bool {
         certificate.usages().extended.is_none_or(|it| self.extended_key_usage.allows(&it))
     }
 
-    fn has_list(&self, certificate: &Certificate, time: SystemTime) -> Result<(), Refused> {
+    /// Whether there is a revocation list, if the policy wants one.
+    fn has_list(&self, certificate: &Trace, time: SystemTime) -> bool {
         let is_needed = match self.revocation {
             Revocation::Strict => true,
-            Revocation::IfUri => !certificate.crl_uris().is_empty(),
+            Revocation::IfUri => certificate.names_list,
             Revocation::Relaxed => false,
         };
-        let is_there = self.crls.iter().any(|crl| crl.is_current_for(certificate, time))
-            || self.fetched().iter().any(|crl| crl.is_current_for(certificate, time));
-        if is_needed && !is_there {
-            return Err(Refused::on(Refusal::NoRevocationList, certificate));
-        }
-        Ok(())
+        let is_it = |crl: &Crl| crl.is_for(certificate) && crl.is_current(time);
+        !is_needed || self.crls.iter().any(is_it) || self.fetched().iter().any(|crl| is_it(crl))
+    }
+}
+
+impl Root {
+    fn of(certificate: &Certificate) -> Self {
+        Self { key: Mark::of_key(certificate.spki()), validity: Some(certificate.validity()) }
+    }
+
+    fn is_good(&self, key: &Mark, time: SystemTime) -> bool {
+        self.key == *key && self.validity.is_none_or(|(from, to)| from <= time && time <= to)
     }
 }
 
 impl Verified {
-    fn of(certificate: &Certificate) -> Self {
+    fn of(certificate: &Certificate, vouched: Vouched) -> Self {
         Self {
             key: certificate.key().clone(),
             subject: Some(certificate.subject().clone()),
             expires: Some(certificate.validity().1),
+            vouched,
         }
+    }
+
+    /// By a certificate that is believed by itself, at this time.
+    fn configured(certificate: &Certificate, time: SystemTime) -> Result<Self, Refused> {
+        in_time(certificate, time).map_err(|check| Refused::on(check, certificate))?;
+        Ok(Self::of(certificate, Vouched::by_itself(Mark::of_key(certificate.spki()))))
+    }
+
+    fn raw(key: PublicKey) -> Self {
+        let vouched = Vouched::by_itself(Mark::of_key(&key.to_spki()));
+        Self { key, subject: None, expires: None, vouched }
     }
 }
 

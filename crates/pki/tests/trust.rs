@@ -10,7 +10,7 @@ use pki::issue::{
 };
 use pki::{
     Certificate, Dn, ExtendedKeyUsage, Name, Presented, Refusal, Refused, Revocation, Subject,
-    Trust, Verified,
+    Trust, Verified, Vouched,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -509,4 +509,161 @@ fn a_subject_is_one_bounded_line_whatever_is_in_it() {
     let shown = text(&long).unwrap();
     assert_eq!(shown, format!("CN={}...", "\u{fc}".repeat(253)));
     assert_eq!(Subject::of(&Dn::from_der(&[0x30, 0]).unwrap()), None);
+}
+
+/// What is kept of a chain that convinces a trust.
+fn vouched(trust: &Trust, chain: &[&Issued]) -> Vouched {
+    verify(trust, chain, &GATEWAY).unwrap().vouched
+}
+
+/// What is kept of a chain is as good as the chain, and no better.
+fn assert_as_good(trust: &Trust, chain: &[&Issued], kept: &Vouched, expected: Option<Refusal>) {
+    assert_eq!(check(verify(trust, chain, &GATEWAY)).err(), expected);
+    assert_eq!(trust.still_believes(kept, now()).err(), expected);
+}
+
+#[test]
+fn a_proof_that_is_kept_is_worth_nothing_when_any_of_its_certificates_is_revoked() {
+    let (root, revoked) = (root(), Some(Refusal::Revoked));
+    let [leaf, middle] = chain(&root, &middle(), &peer());
+    let other = middle.issue(&peer(), KeyKind::EcdsaP256);
+    let [of_leaf, of_other] = [&leaf, &other].map(|it| vouched(&trusting(&root), &[it, &middle]));
+    for updates in [(now() - DAY / 2, now() + DAY), (now() - DAY, now() - DAY / 2)] {
+        let by = |issuer: &Issued, what: &Issued| {
+            let (list, _) = issuer.authority().revoke(&[&what.certificate], updates, 1).unwrap();
+            let mut trust = trusting(&root);
+            trust.add_crl(list);
+            trust
+        };
+        let trust = by(&middle, &leaf);
+        assert_as_good(&trust, &[&leaf, &middle], &of_leaf, revoked);
+        assert_as_good(&trust, &[&other, &middle], &of_other, None);
+        let trust = by(&root, &middle);
+        assert_as_good(&trust, &[&leaf, &middle], &of_leaf, revoked);
+        assert_as_good(&trust, &[&other, &middle], &of_other, revoked);
+        // The serial number alone says nothing: it is that of another issuer's.
+        assert_as_good(&by(&root, &leaf), &[&leaf, &middle], &of_leaf, None);
+    }
+}
+
+/// What was on hold may be released (RFC 5280 section 5.3.1).
+#[test]
+fn of_several_lists_the_newest_says_what_is_revoked() {
+    let root = root();
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let kept = vouched(&trusting(&root), &[&leaf]);
+    let list = |revoked: &[&Certificate], from| {
+        root.authority().revoke(revoked, (from, now() + DAY), 1).unwrap().0
+    };
+    let mut trust = trusting(&root);
+    trust.add_crl(list(&[&leaf.certificate], now() - DAY));
+    assert_as_good(&trust, &[&leaf], &kept, Some(Refusal::Revoked));
+    trust.renew("here", list(&[], now() - DAY / 2).into());
+    assert_as_good(&trust, &[&leaf], &kept, None);
+    trust.renew("here", list(&[&leaf.certificate], now() - DAY / 4).into());
+    assert_as_good(&trust, &[&leaf], &kept, Some(Refusal::Revoked));
+}
+
+#[test]
+fn a_proof_that_is_kept_needs_the_lists_that_its_certificates_need() {
+    let (here, elsewhere) = ("http://crl.example.org/1.crl", "http://crl.example.org/2.crl");
+    let (root, missing) = (root(), Some(Refusal::NoRevocationList));
+    let uri = Request { crl_uri: Some(here.into()), ..peer() };
+    let (plain, uri) =
+        (root.issue(&peer(), KeyKind::EcdsaP256), root.issue(&uri, KeyKind::EcdsaP256));
+    let [of_plain, of_uri] = [&plain, &uri].map(|it| vouched(&trusting(&root), &[it]));
+    let revoked = [Revoked { serial: uri.certificate.serial().to_vec(), since: now() - DAY }];
+    let list = |place, revoked: &[Revoked], to| {
+        root.authority().list_for(place, revoked, (now() - DAY, to), 1).unwrap().0
+    };
+    for (policy, with_plain, with_uri) in [
+        (Revocation::Strict, missing, missing),
+        (Revocation::IfUri, None, missing),
+        (Revocation::Relaxed, None, None),
+    ] {
+        let trust = |lists: Vec<pki::Crl>| {
+            let mut trust = Trust::new(policy);
+            trust.add_authority(root.certificate.clone()).unwrap();
+            lists.into_iter().for_each(|list| trust.add_crl(list));
+            trust
+        };
+        let none = trust(Vec::new());
+        assert_as_good(&none, &[&plain], &of_plain, with_plain);
+        assert_as_good(&none, &[&uri], &of_uri, with_uri);
+        let old = trust(vec![list(None, &[], now() - DAY / 2)]);
+        assert_as_good(&old, &[&plain], &of_plain, with_plain);
+        assert_as_good(&old, &[&uri], &of_uri, with_uri);
+        // A list for others says nothing, even if it names it.
+        let others = trust(vec![list(Some(elsewhere), &revoked, now() + DAY)]);
+        assert_as_good(&others, &[&uri], &of_uri, with_uri);
+        let own = trust(vec![list(Some(here), &[], now() + DAY)]);
+        assert_as_good(&own, &[&plain], &of_plain, None);
+        assert_as_good(&own, &[&uri], &of_uri, None);
+        let own = trust(vec![list(Some(here), &revoked, now() + DAY)]);
+        assert_as_good(&own, &[&uri], &of_uri, Some(Refusal::Revoked));
+    }
+}
+
+#[test]
+fn a_proof_rests_on_an_authority_that_is_believed_and_in_time() {
+    let (root, other) = (root(), root());
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let kept = vouched(&trusting(&root), &[&leaf]);
+    let still = |trust: &Trust, time| trust.still_believes(&kept, time);
+    let unknown = Err(Refusal::UnknownIssuer);
+    let mut both = trusting(&other);
+    assert_eq!(still(&both, now()), unknown);
+    both.add_authority(root.certificate.clone()).unwrap();
+    assert_eq!(still(&both, now()), Ok(()));
+    assert_eq!(still(&both, now() + 2 * DAY), unknown);
+    // With the same key and name it is the same authority, whatever its certificate.
+    let again = Request {
+        validity: (now() - DAY, now() + 9 * DAY),
+        ..request("O=Example, CN=Root", Role::Authority(None))
+    };
+    let mut renewed = Trust::default();
+    renewed.add_authority(self_signed(&again, &root.key, &mut provider()).unwrap()).unwrap();
+    assert!(verify(&renewed, &[&leaf], &GATEWAY).is_ok());
+    assert_eq!(still(&renewed, now() + 2 * DAY), Ok(()));
+}
+
+#[test]
+fn a_proof_that_needs_no_authority_rests_on_itself() {
+    let root = root();
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let mut trust = Trust::default();
+    trust.add_peer(leaf.certificate.clone());
+    for chain in [&[][..], &[&leaf]] {
+        let kept = vouched(&trust, chain);
+        assert_eq!(trust.still_believes(&kept, now()), Ok(()));
+        assert!(trust.still_believes(&kept, now() + 2 * DAY).is_err());
+        assert!(trusting(&root).still_believes(&kept, now()).is_err());
+    }
+    let mut trust = Trust::default();
+    trust.add_key(leaf.key.public_key().clone());
+    let spki = leaf.key.public_key().to_spki();
+    let shown = Presented { certificates: &[], raw_key: Some(&spki) };
+    let kept = trust.verify(shown, &GATEWAY, now()).unwrap().vouched;
+    assert_eq!(trust.still_believes(&kept, now()), Ok(()));
+    assert!(Trust::default().still_believes(&kept, now()).is_err());
+}
+
+/// What is fetched is not configuration: it outlives that, as long as it is
+/// from somebody who is believed.
+#[test]
+fn fetched_lists_outlive_a_change_of_all_but_the_authorities() {
+    let (root, other) = (root(), root());
+    let leaf = root.issue(&peer(), KeyKind::EcdsaP256);
+    let kept = vouched(&trusting(&root), &[&leaf]);
+    let updates = (now() - DAY, now() + DAY);
+    let (list, _) = root.authority().revoke(&[&leaf.certificate], updates, 1).unwrap();
+    let before = trusting(&root);
+    before.renew("here", list.into());
+    let same = trusting(&root);
+    same.succeed(&before);
+    assert_as_good(&same, &[&leaf], &kept, Some(Refusal::Revoked));
+    let mut altered = trusting(&root);
+    altered.add_authority(other.certificate).unwrap();
+    altered.succeed(&before);
+    assert_as_good(&altered, &[&leaf], &kept, None);
 }
