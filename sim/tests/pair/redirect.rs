@@ -410,7 +410,7 @@ fn packets_go_by_the_old_gateway_until_the_new_one_takes_over() {
 fn an_sa_goes_on_while_the_gateway_that_was_named_is_silent() {
     let mut fleet = Fleet::joined();
     fleet.redirect(0, Some(gateway(9)));
-    fleet.world.run_for(200 * SECOND);
+    fleet.world.run_for(180 * SECOND);
     fleet.assert_at(0, How::Full);
     // It asks again, where it is, and is sent to one that answers.
     fleet.redirect(0, None);
