@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use crate::error::Mismatch;
 use crate::provider::Provider;
 
-/// A secret for stateless cookies (RFC 7296 section 2.6) and tokens of crash
-/// detection (RFC 6290): HMAC-SHA256.
+/// A secret for stateless cookies (RFC 7296 section 2.6), tokens of crash
+/// detection (RFC 6290) and marks of secrets ([`crate::Psk::mark`]): HMAC-SHA256.
 ///
 /// It is set up once, since a flood is answered with it.
 pub struct CookieKey(hmac::Key);

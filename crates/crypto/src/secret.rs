@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{EmptySecret, Mismatch};
-use crate::mac::same_octets;
+use crate::mac::{CookieKey, same_octets};
 use crate::prf;
 use crate::suite::PrfAlg;
 
@@ -58,6 +58,14 @@ impl Psk {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         same_octets(&self.0, &other.0)
+    }
+
+    /// Stands for the secret where `key` is known, and tells nothing of it, not
+    /// even whether a guess is right, where it is not.
+    #[must_use]
+    pub fn mark(&self, key: &CookieKey) -> [u8; 8] {
+        let tag = key.tag(&[b"pre-shared key".as_slice(), &self.0]);
+        tag.first_chunk().copied().unwrap_or_default()
     }
 
     /// AUTH = prf(prf(secret, "Key Pad for IKEv2"), octets)
