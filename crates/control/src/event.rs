@@ -435,6 +435,8 @@ pub enum TicketFault {
     Used,
     /// No connection allows it (any more).
     NotAllowed,
+    /// What its client proved itself with would not be accepted today.
+    Distrusted,
     /// A reason that this version of the crate has no word for.
     #[serde(other)]
     Unknown,
@@ -832,6 +834,7 @@ impl fmt::Display for TicketFault {
             Self::Expired => "its time is over",
             Self::Used => "it was used before",
             Self::NotAllowed => "no connection allows it",
+            Self::Distrusted => "what the client proved itself with is not accepted any more",
             Self::Unknown => "for a reason that this version does not know",
         })
     }

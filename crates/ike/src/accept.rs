@@ -24,7 +24,7 @@ use crate::sa::IkeSa;
 use crate::sa::half_open::{Asked, Ground, HalfOpen, Secrets, responder_keys};
 use crate::sa::initiating::NONCE_LEN;
 use crate::sa::protection::Spis;
-use crate::session::{ConnectionMark, Presented};
+use crate::session::{ConnectionMark, Evidence, Presented};
 use crate::time::Now;
 use crate::wire::{Complaint, ExchangeType, Header, Message, NotifyType, Payloads};
 
@@ -334,6 +334,11 @@ impl Request<'_> {
         };
         let connection = self.candidates(endpoint).into_iter().find(allows);
         let connection = connection.ok_or(TicketFault::NotAllowed)?;
+        let (remote, peer, now) = (&connection.auth.remote, &state.initiator, self.now.wall);
+        let convinces = |it: &Evidence| it.convinces(remote, peer, &endpoint.cx.issuer, now);
+        if !state.evidence.as_ref().is_some_and(convinces) {
+            return Err(TicketFault::Distrusted);
+        }
         Ok((presented, connection))
     }
 

@@ -631,4 +631,6 @@ pub enum TicketFault {
     Used,
     /// No connection allows it (any more).
     NotAllowed,
+    /// What its client proved itself with would not be accepted today.
+    Distrusted,
 }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ike::config::{LocalAuth, RemoteAuth};
-use ike::event::{Event, How};
-use ike::fault::Failure;
+use ike::event::{Event, FallBack, How, Role, TicketFault};
+use ike::fault::{Failure, Refusal};
 use ike::identity::Id;
 use ike::status::Stage;
 use pki::issue::AlternativeName;
-use pki::{Credential, Revocation, Trust};
+use pki::{Credential, Crl, Revocation, Trust};
 use sim::certificates::{Authority, Certified, YEAR};
 use sim::meddle::{self, DELAY, arrival};
 use sim::{Arrival, Content, Pair, Scene, Sent};
 
+use crate::reconfigure::reconfigure;
+use crate::resumption::{fell_back, refused_tickets};
 use crate::set_up;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -319,6 +321,13 @@ fn a_session_with_certificates_resumes_without_them() {
     assert!(pair.world.trace.iter().all(is_small));
 }
 
+/// It fits a datagram with room to spare, though it knows a certificate.
+#[test]
+fn a_ticket_of_a_session_with_a_certificate_has_225_octets() {
+    let pair = Pair::suspended(|scene| Ends::new().equip(scene));
+    assert_eq!(pair.status().ticket.unwrap().len, 225);
+}
+
 /// Two hours, though a ticket would be good for a day: a proof that has expired
 /// proves nothing, whatever stands for it. Tickets that follow keep to it, too.
 #[test]
@@ -358,4 +367,138 @@ fn a_session_with_a_secret_is_not_resumed_where_a_certificate_is_demanded_now() 
     pair.reconfigure_gateway();
     assert!(pair.resume().is_err());
     pair.assert_apart();
+}
+
+/// A session of a client that has a certificate, and what revokes this one, or
+/// that of somebody else.
+fn asleep() -> (Pair, [Crl; 2]) {
+    let mut ends = Ends::new();
+    let other = ends.authority.issue("another.example", VALID);
+    let lists = [&ends.client, &other].map(|it| ends.authority.revoke(&[it.leaf().unwrap()]));
+    (Pair::suspended(|scene| ends.equip(scene)), lists)
+}
+
+/// The gateway has fetched a list.
+fn fetch(pair: &mut Pair, list: Crl) {
+    let Some(Certified(auth)) = &pair.scene().gateway.certified else { panic!("no certificate") };
+    let RemoteAuth::PublicKey(trust) = &auth.remote else { panic!("no trust") };
+    trust.renew("http://crl.example/", Arc::new(list));
+}
+
+/// The gateway goes on with another trust.
+fn trust(pair: &mut Pair, trust: Trust) {
+    let Some(Certified(auth)) = &mut pair.scene().gateway.certified else { panic!() };
+    auth.remote = RemoteAuth::PublicKey(Arc::new(trust));
+    let (gateway, config) = (pair.gateway, pair.scene().gateway.config());
+    assert_eq!(reconfigure(pair, gateway, config).altered.len(), 1);
+}
+
+/// The gateway refuses the ticket, and in the full exchange that follows the
+/// client is told no more than that it is refused: why is said at the gateway.
+fn assert_distrusted(pair: &mut Pair, check: pki::Refusal) {
+    assert_eq!(pair.resume(), Err(Refusal::Failed(Failure::RefusedByPeer)));
+    assert_eq!(refused_tickets(pair), [TicketFault::Distrusted]);
+    assert_eq!(fell_back(pair), [FallBack::Nack]);
+    let why = pair.gateway_events().find_map(|event| match event {
+        Event::Failed { role: Role::Responder, why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    let Some(Failure::Certificate(why)) = why else { panic!("{why:?}") };
+    assert_eq!(why.check, check);
+    // A refusal in a full exchange costs no session: see `resumption`.
+    assert_eq!(pair.status().stage, Stage::Suspended);
+    assert!(pair.world.node(pair.client).plane.children().is_empty());
+}
+
+#[test]
+fn a_session_whose_certificate_was_revoked_while_it_slept_is_not_resumed() {
+    let (mut pair, [of_client, of_another]) = asleep();
+    fetch(&mut pair, of_another);
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+    assert!(pair.ping());
+    pair.suspend().unwrap();
+    pair.forget_past();
+    // The ticket of a resumed session knows the certificate, too.
+    fetch(&mut pair, of_client);
+    assert_distrusted(&mut pair, pki::Refusal::Revoked);
+}
+
+#[test]
+fn no_weather_brings_a_revoked_session_back() {
+    let disturbances: [fn(&Sent) -> Vec<Arrival>; 3] = [
+        |_| Vec::new(),
+        |sent| vec![arrival(DELAY, sent), arrival(DELAY, sent)],
+        |sent| vec![arrival(3 * SECOND / 4, sent)],
+    ];
+    for meddle in disturbances {
+        for position in 0..6 {
+            let (mut pair, [of_client, _]) = asleep();
+            fetch(&mut pair, of_client);
+            pair.world.meddler = Some(meddle::nth(position, meddle));
+            assert_eq!(pair.resume(), Err(Refusal::Failed(Failure::RefusedByPeer)));
+            let refused = refused_tickets(&pair);
+            assert!(!refused.is_empty() && refused.iter().all(|it| *it == TicketFault::Distrusted));
+            assert_eq!(pair.status().stage, Stage::Suspended);
+            assert!(pair.world.node(pair.client).plane.children().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_list_that_a_reload_brings_ends_sessions_and_one_that_was_fetched_outlives_it() {
+    let (mut pair, [of_client, _]) = asleep();
+    let mut with_list = Ends::new().gateway_trusts;
+    with_list.add_crl(of_client);
+    trust(&mut pair, with_list);
+    assert_distrusted(&mut pair, pki::Refusal::Revoked);
+
+    let (mut pair, [of_client, _]) = asleep();
+    fetch(&mut pair, of_client);
+    trust(&mut pair, Ends::new().authority.trust(Revocation::IfUri));
+    assert_distrusted(&mut pair, pki::Refusal::Revoked);
+}
+
+#[test]
+fn a_session_is_not_resumed_where_a_list_is_missing_that_must_be_there() {
+    let (mut pair, [_, of_another]) = asleep();
+    trust(&mut pair, Ends::new().authority.trust(Revocation::Strict));
+    assert_distrusted(&mut pair, pki::Refusal::NoRevocationList);
+    fetch(&mut pair, of_another);
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+}
+
+#[test]
+fn a_session_is_not_resumed_when_its_authority_is_believed_no_more() {
+    let (mut pair, _) = asleep();
+    let other = Authority::named(8, "O=Example, CN=Another");
+    trust(&mut pair, other.trust(Revocation::Relaxed));
+    assert_distrusted(&mut pair, pki::Refusal::UnknownIssuer);
+    // It may be one of several.
+    let mut both = other.trust(Revocation::Relaxed);
+    Ends::new().authority.vouch(&mut both);
+    trust(&mut pair, both);
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+}
+
+#[test]
+fn a_session_is_resumed_as_long_as_its_raw_key_is_believed() {
+    let mut pair = Pair::suspended(|scene| {
+        let mut ends = Ends::new();
+        let key = Arc::clone(ends.client.key());
+        ends.gateway_trusts = Trust::default();
+        ends.gateway_trusts.add_key(key.public_key().clone());
+        ends.client = Credential::new(key, Vec::new()).unwrap();
+        ends.equip(scene);
+    });
+    pair.resume().unwrap();
+    pair.assert_up_by(How::Resumed);
+    pair.suspend().unwrap();
+    pair.forget_past();
+    let mut other = Trust::default();
+    other.add_key(Ends::new().gateway.key().public_key().clone());
+    trust(&mut pair, other);
+    assert_distrusted(&mut pair, pki::Refusal::UnknownKey);
 }

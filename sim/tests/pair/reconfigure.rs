@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ike::Changes;
 use ike::config::Config;
-use ike::event::{Command, Gone, How};
+use ike::event::{Command, Gone, How, TicketFault};
 use ike::fault::{Failure, Refusal};
 use ike::pool::{AddressRange, PoolConfig};
 use ike::status::Stage;
@@ -14,6 +14,7 @@ use sim::{NodeId, Pair, Profile, packet};
 
 use crate::life::ends;
 use crate::rekey::keys;
+use crate::resumption::refused_tickets;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -231,4 +232,37 @@ fn addresses_stay_with_those_who_have_them() {
     pair.up().unwrap();
     let addresses = pair.status().assigned.unwrap().addresses;
     assert_eq!(addresses.v4.map(|it| it.octets()), Some([10, 1, 0, 1]));
+}
+
+/// What a gateway with these secrets makes of a session whose client has "secret".
+fn resumed_with(secrets: Vec<(&'static str, &'static str)>) -> (Pair, Result<(), Refusal>) {
+    let mut pair = Pair::suspended(|_| {});
+    let (gateway, profile) = (pair.gateway, pair.scene().gateway.clone());
+    let config = changed(&profile, |gateway| gateway.secrets = secrets);
+    assert_eq!(reconfigure(&mut pair, gateway, config).altered.len(), 1);
+    let result = pair.resume();
+    (pair, result)
+}
+
+#[test]
+fn a_session_is_resumed_as_long_as_its_secret_is_good_for_its_client() {
+    let client = "client.example";
+    for secrets in [
+        vec![("", "secret"), ("another.example", "other")],
+        vec![("", "other"), (client, "secret")],
+    ] {
+        let (mut pair, result) = resumed_with(secrets);
+        assert_eq!((result, refused_tickets(&pair)), (Ok(()), Vec::new()));
+        pair.assert_up_by(How::Resumed);
+    }
+    for secrets in [
+        vec![("", "other")],
+        vec![("", "secret"), (client, "other")],
+        vec![("another.example", "secret")],
+    ] {
+        let (pair, result) = resumed_with(secrets);
+        assert_eq!(result, Err(Refusal::Failed(Failure::RefusedByPeer)));
+        assert_eq!(refused_tickets(&pair), [TicketFault::Distrusted]);
+        assert_eq!(pair.status().stage, Stage::Suspended);
+    }
 }

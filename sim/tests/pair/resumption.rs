@@ -13,7 +13,7 @@ use sim::{Arrival, Pair};
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn fell_back(pair: &Pair) -> Vec<FallBack> {
+pub(crate) fn fell_back(pair: &Pair) -> Vec<FallBack> {
     let why = |event: &Event| match event {
         Event::FellBack { why, .. } => Some(*why),
         _ => None,
@@ -29,7 +29,7 @@ fn session_ends(pair: &Pair) -> Vec<SessionEnd> {
     pair.client_events().filter_map(why).collect()
 }
 
-fn refused_tickets(pair: &Pair) -> Vec<TicketFault> {
+pub(crate) fn refused_tickets(pair: &Pair) -> Vec<TicketFault> {
     let why = |event: &Event| match event {
         Event::TicketRefused { why, .. } => Some(*why),
         _ => None,

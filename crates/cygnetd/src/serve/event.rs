@@ -247,6 +247,7 @@ const fn ticket_fault(why: core::TicketFault) -> control::TicketFault {
         core::TicketFault::Expired => control::TicketFault::Expired,
         core::TicketFault::Used => control::TicketFault::Used,
         core::TicketFault::NotAllowed => control::TicketFault::NotAllowed,
+        core::TicketFault::Distrusted => control::TicketFault::Distrusted,
     }
 }
 
@@ -508,6 +509,7 @@ mod tests {
             TicketFault::Expired,
             TicketFault::Used,
             TicketFault::NotAllowed,
+            TicketFault::Distrusted,
         ] {
             all.push(Event::TicketRefused { remote, why });
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Endpoint;
 use super::line::Line;
-use crate::config::{Config, Connection};
+use crate::config::{Config, Connection, RemoteAuth};
 use crate::event::Event;
 use crate::sa::IkeSa;
 use crate::time::Now;
@@ -125,6 +125,11 @@ impl Endpoint {
         }
         let before = mem::replace(&mut line.connection, Arc::clone(&connection));
         line.rests_until = None;
+        if let (RemoteAuth::PublicKey(old), RemoteAuth::PublicKey(new)) =
+            (&before.auth.remote, &connection.auth.remote)
+        {
+            new.succeed(old);
+        }
         if before.reauth != connection.reauth {
             self.hasten_proofs(now, &connection);
         }

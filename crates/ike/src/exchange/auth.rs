@@ -23,7 +23,7 @@ use crate::exchange::signature::{self, Announced, Signature};
 use crate::exchange::{Shape, Transcript};
 use crate::fault::Failure;
 use crate::identity::{Id, IdKind, IdPattern};
-use crate::session::{self, AuthForm};
+use crate::session::{self, AuthForm, Evidence, TicketIssuer};
 use crate::wire::{self, AuthMethod, IdType, MessageBuilder, PayloadType, Payloads, Protected};
 
 /// What a request must hold.
@@ -123,7 +123,8 @@ impl<'a> Demand<'a> {
 pub(crate) struct PeerAuthenticated {
     id: Id,
     form: Option<AuthForm>,
-    expires: Option<SystemTime>,
+    /// What a signature has shown.
+    evidence: Option<Evidence>,
 }
 
 impl PeerAuthenticated {
@@ -154,7 +155,7 @@ impl PeerAuthenticated {
         let mut chains = 0;
         for (which, demand) in demands.take(MAX_DEMANDS) {
             let refused = match claim.meets(with, transcript, signer, demand, &mut signatures) {
-                Ok((form, expires)) => return Ok((which, Self { id: claim.id, form, expires })),
+                Ok((form, evidence)) => return Ok((which, Self { id: claim.id, form, evidence })),
                 Err(refused) => refused,
             };
             let is_stranger = is_stranger(&refused);
@@ -175,9 +176,14 @@ impl PeerAuthenticated {
         &self.id
     }
 
-    /// When the peer's certificate expires, if it has shown one.
-    pub(crate) const fn expires(&self) -> Option<SystemTime> {
-        self.expires
+    /// What a ticket keeps of a full authentication.
+    pub(crate) fn evidence(&self, remote: &RemoteAuth, issuer: &TicketIssuer) -> Option<Evidence> {
+        match remote {
+            RemoteAuth::PublicKey(_) => self.evidence.clone(),
+            RemoteAuth::PreShared(keys) => {
+                shared(keys, Some(&self.id)).map(|psk| Evidence::Secret(issuer.mark(psk)))
+            }
+        }
     }
 
     /// The form of AUTH that was verified after a resume.
@@ -215,8 +221,8 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Whether it is proven as demanded: after a resume in which form, and
-    /// otherwise until when its certificate is good.
+    /// Whether it is proven as demanded: after a resume in which form, and by a
+    /// signature why its key is believed.
     fn meets(
         &self,
         with: (PrfAlg, &SkP),
@@ -224,12 +230,12 @@ impl<'a> Claim<'a> {
         signer: Role,
         demand: Demand<'_>,
         signatures: &mut Signatures,
-    ) -> Result<(Option<AuthForm>, Option<SystemTime>), Failure> {
+    ) -> Result<(Option<AuthForm>, Option<Evidence>), Failure> {
         match demand {
             Demand::Signed(trust, time) => {
                 let octets = || self.signed_octets(with, transcript, signer);
-                let expires = self.verify_signature(octets, (trust, time), signatures)?;
-                Ok((None, expires))
+                let evidence = self.verify_signature(octets, (trust, time), signatures)?;
+                Ok((None, Some(evidence)))
             }
             Demand::PreShared(psk) => {
                 let proof = Proof::PreShared(psk);
@@ -264,14 +270,13 @@ impl<'a> Claim<'a> {
     }
 
     /// First whether it has signed with the key that it shows: without that,
-    /// no chain is looked at. Then whose key it is. Returns when the
-    /// certificate expires.
+    /// no chain is looked at. Then whose key it is, and why.
     fn verify_signature(
         &self,
         octets: impl Fn() -> Vec<u8>,
         (trust, time): (&Trust, SystemTime),
         signatures: &mut Signatures,
-    ) -> Result<Option<SystemTime>, Failure> {
+    ) -> Result<Evidence, Failure> {
         if self.auth.method == AuthMethod::SHARED_KEY_MIC {
             return Err(Failure::OtherMethod);
         }
@@ -281,9 +286,9 @@ impl<'a> Claim<'a> {
             signatures.check(self.auth, key, &octets)?;
         }
         let verified = trust.verify(presented, &name, time);
-        let Verified { key, expires, .. } = verified.map_err(Failure::Certificate)?;
+        let Verified { key, vouched, expires, .. } = verified.map_err(Failure::Certificate)?;
         signatures.check(self.auth, key, &octets)?;
-        Ok(expires)
+        Ok(Evidence::Key { vouched, expires })
     }
 
     fn signed_octets(

@@ -294,7 +294,7 @@ impl Authenticating {
             suite,
             authenticated: None,
             authenticated_at,
-            proof_expires: None,
+            evidence: None,
             method,
             ppk,
             how,

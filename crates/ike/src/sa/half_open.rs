@@ -444,15 +444,16 @@ impl Asked {
         let elsewhere = elsewhere.filter(|_| self.redirectable);
         let Self { spis, suite, transcript, ground, way, started, redirectable, .. } = self;
         let peer_id = peer.id().clone();
-        let (how, authenticated_at, proof_expires, method, authenticated, earlier) = match ground {
+        let (how, authenticated_at, evidence, method, authenticated, earlier) = match ground {
             Ground::Fresh => {
-                let method = connection.auth.remote.method();
-                (How::Full, now.wall, peer.expires(), method, None, Addresses::NONE)
+                let remote = &connection.auth.remote;
+                let (evidence, method) = (peer.evidence(remote, &cx.issuer), remote.method());
+                (How::Full, now.wall, evidence, method, None, Addresses::NONE)
             }
             Ground::Resumed(presented, _) => {
-                let Resumable { authenticated_at, proof_expires, .. } = presented.state;
+                let Resumable { authenticated_at, evidence, .. } = presented.state;
                 let Resumable { method, authenticated, inner, .. } = presented.state;
-                (How::Resumed, authenticated_at, proof_expires, method, authenticated, inner)
+                (How::Resumed, authenticated_at, evidence, method, authenticated, inner)
             }
         };
         let sa = SaId(u64::from_be_bytes(keys.protection.our_spi().0));
@@ -476,7 +477,7 @@ impl Asked {
             suite,
             authenticated,
             authenticated_at,
-            proof_expires,
+            evidence,
             method,
             ppk: ppk.clone(),
             how,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use crypto::{AdditionalGroups, CbcIntegrity, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
 use zeroize::Zeroizing;
 
+use super::evidence::{self, Evidence};
 use crate::identity::Id;
 use crate::inner::Addresses;
 use crate::time::unix_seconds;
@@ -34,9 +35,9 @@ pub struct Resumable {
     pub method: AuthMethod,
     /// When that was, in whole seconds: renewing tickets does not renew it.
     pub authenticated_at: SystemTime,
-    /// When the certificate expires by which it was, in whole seconds. Known to
-    /// the responder only, which gives no ticket for longer.
-    pub proof_expires: Option<SystemTime>,
+    /// By what it was. Known to the responder only, which gives no ticket for
+    /// longer than that is good, and takes none of which it would not be.
+    pub evidence: Option<Evidence>,
     /// The PPK_ID of the PPK that SK_d rests on (RFC 8784), up to 65535 octets.
     pub ppk: Option<Arc<str>>,
     /// The IKE algorithms.
@@ -83,8 +84,8 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
     if let Some(address) = state.inner.v6 {
         out.extend_from_slice(&address.octets());
     }
-    if let Some(expires) = state.proof_expires {
-        out.extend_from_slice(&unix_seconds(expires).to_be_bytes());
+    if let Some(evidence) = &state.evidence {
+        evidence::encode(evidence, out);
     }
     if let Some(id) = &state.ppk {
         encode_text(id, out);
@@ -95,17 +96,17 @@ pub fn encode(state: &Resumable, out: &mut Vec<u8>) {
 const HAS_AUTHENTICATED: u8 = 1;
 const HAS_V4: u8 = 2;
 const HAS_V6: u8 = 4;
-const HAS_EXPIRY: u8 = 8;
+const HAS_EVIDENCE: u8 = 8;
 const HAS_PPK: u8 = 16;
 /// All of them.
-const PARTS: u8 = HAS_AUTHENTICATED | HAS_V4 | HAS_V6 | HAS_EXPIRY | HAS_PPK;
+const PARTS: u8 = HAS_AUTHENTICATED | HAS_V4 | HAS_V6 | HAS_EVIDENCE | HAS_PPK;
 
 fn presence(state: &Resumable) -> u8 {
     let bit = |is_there, bit| if is_there { bit } else { 0 };
     bit(state.authenticated.is_some(), HAS_AUTHENTICATED)
         | bit(state.inner.v4.is_some(), HAS_V4)
         | bit(state.inner.v6.is_some(), HAS_V6)
-        | bit(state.proof_expires.is_some(), HAS_EXPIRY)
+        | bit(state.evidence.is_some(), HAS_EVIDENCE)
         | bit(state.ppk.is_some(), HAS_PPK)
 }
 
@@ -116,10 +117,10 @@ pub fn encoded_len(state: &Resumable) -> usize {
     let authenticated = state.authenticated.as_ref().map_or(0, id_len);
     let ids = id_len(&state.initiator) + id_len(&state.responder) + authenticated;
     let inner: usize = state.inner.iter().map(|a| if a.is_ipv4() { 4 } else { 16 }).sum();
-    let expiry = if state.proof_expires.is_some() { 8 } else { 0 };
+    let evidence = state.evidence.as_ref().map_or(0, evidence::encoded_len);
     let ppk = state.ppk.as_ref().map_or(0, |id| 2 + id.len());
     let suite = 5 + (1 + state.suite.additional.len());
-    suite + 8 + state.suite.prf.output_len() + ids + inner + expiry + ppk
+    suite + 8 + state.suite.prf.output_len() + ids + inner + evidence + ppk
 }
 
 fn encode_id(id: &Id, out: &mut Vec<u8>) {
@@ -169,11 +170,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
     let v4 = if has(HAS_V4) { Some(take_array::<4>(input)?) } else { None };
     let v6 = if has(HAS_V6) { Some(take_array::<16>(input)?) } else { None };
     let inner = Addresses { v4: v4.copied().map(Into::into), v6: v6.copied().map(Into::into) };
-    let proof_expires = if has(HAS_EXPIRY) {
-        Some(time_from(u64::from_be_bytes(*take_array(input)?))?)
-    } else {
-        None
-    };
+    let evidence = if has(HAS_EVIDENCE) { Some(evidence::decode(input)?) } else { None };
     let ppk = if has(HAS_PPK) { Some(decode_text(input)?.into()) } else { None };
     Ok(Resumable {
         initiator,
@@ -181,7 +178,7 @@ pub fn decode(input: &mut &[u8]) -> Result<Resumable, Malformed> {
         authenticated,
         method,
         authenticated_at,
-        proof_expires,
+        evidence,
         ppk,
         suite,
         inner,

@@ -144,7 +144,7 @@ mod tests {
             authenticated: None,
             method: AuthMethod::PreShared,
             authenticated_at: at(0),
-            proof_expires: None,
+            evidence: None,
             ppk: None,
             suite: IkeSuite {
                 cipher: IkeCipher::AesGcm16(KeyLen::L128),

@@ -11,16 +11,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use crypto::{Provider, TicketKey};
+use crypto::{CookieKey, Provider, Psk, TicketKey};
 
 use crate::event::TicketFault;
 use crate::time::{Instant, Now, unix_seconds};
 
+use super::evidence::SecretMark;
 use super::record::{self, Resumable};
 use super::suspended::Ticket;
 
 /// The only version of the encoding. A change of it needs new keys (E3).
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 const KEY_ID_LEN: usize = 4;
 const CLEAR_LEN: usize = 1 + KEY_ID_LEN;
 const PADDING: usize = 64;
@@ -76,6 +77,9 @@ pub struct Presented {
 pub struct TicketIssuer {
     current: Generation,
     previous: Option<Generation>,
+    /// Makes marks of secrets. It seals nothing, and lives as long as we do:
+    /// whoever gets hold of a key of tickets cannot guess secrets by them.
+    marks: CookieKey,
     rotate_every: Duration,
     rotate_at: Instant,
 }
@@ -101,6 +105,7 @@ impl TicketIssuer {
         Self {
             current: Generation::new(provider),
             previous: None,
+            marks: CookieKey::generate(provider),
             rotate_every,
             rotate_at: now.instant + rotate_every,
         }
@@ -191,6 +196,12 @@ impl TicketIssuer {
         if before { Err(TicketFault::Used) } else { Ok(()) }
     }
 
+    /// What a ticket keeps of the secret that its session began with.
+    #[must_use]
+    pub fn mark(&self, secret: &Psk) -> SecretMark {
+        SecretMark(secret.mark(&self.marks))
+    }
+
     fn generations(&self) -> impl Iterator<Item = &Generation> {
         std::iter::once(&self.current).chain(&self.previous)
     }
@@ -222,8 +233,9 @@ mod tests {
     use super::*;
     use crate::identity::Id;
     use crate::inner::Addresses;
-    use crate::session::AuthMethod;
+    use crate::session::{AuthMethod, Evidence};
     use crypto::{AdditionalGroups, Group, IkeCipher, IkeSuite, KeyLen, PrfAlg, SkD};
+    use pki::{Mark, Trace, Vouched};
 
     fn now_at(seconds: u64) -> Now {
         Now {
@@ -245,7 +257,7 @@ mod tests {
             authenticated: None,
             method: AuthMethod::PreShared,
             authenticated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
-            proof_expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(6)),
+            evidence: Some(Evidence::Secret(SecretMark([9; 8]))),
             ppk: None,
             suite: IkeSuite {
                 cipher: IkeCipher::AesGcm16(KeyLen::L256),
@@ -282,11 +294,78 @@ mod tests {
         assert_eq!(opened.state.responder, sealed.responder);
         assert_eq!(opened.state.authenticated, sealed.authenticated);
         assert_eq!(opened.state.authenticated_at, sealed.authenticated_at);
-        assert_eq!(opened.state.proof_expires, sealed.proof_expires);
+        assert_eq!(opened.state.evidence, sealed.evidence);
         assert_eq!(opened.state.ppk, sealed.ppk);
         assert_eq!(opened.state.suite, sealed.suite);
         assert_eq!(opened.state.inner, both());
         assert_eq!(opened.state.sk_d.export_to_ticket(), sealed.sk_d.export_to_ticket());
+    }
+
+    #[test]
+    fn the_ticket_of_the_readmes_tunnel_has_161_octets_and_289_with_two_certificates() {
+        let (issuer, mut provider) = issuer();
+        let state = state(PrfAlg::HmacSha256, "laptop@example.org");
+        let additional = AdditionalGroups::NONE.with(0, Group::MlKem768);
+        let state = Resumable {
+            responder: "@gateway.example.org".parse().unwrap(),
+            suite: IkeSuite { additional, ..state.suite },
+            inner: Addresses::NONE,
+            ..state
+        };
+        let mut len = |state: &Resumable| {
+            issuer.issue(&mut provider, state, of(1), now_at(50).wall).unwrap().octets().len()
+        };
+        assert_eq!(len(&state), 161);
+        let evidence = Some(by_certificates(&[7; 20]));
+        assert_eq!(len(&Resumable { evidence, ..state }), 289);
+    }
+
+    /// By a peer's certificate with this serial number, and one of an authority.
+    fn by_certificates(serial: &[u8]) -> Evidence {
+        let mark = |octet| Mark([octet; 16]);
+        let trace = |issuer, may_issue, places: Option<&[Mark]>| Trace {
+            issuer: mark(issuer),
+            serial: serial.into(),
+            may_issue,
+            names_list: !may_issue,
+            places: places.map(Into::into),
+        };
+        let certificates = vec![trace(2, true, None), trace(3, false, Some(&[mark(4), mark(5)]))];
+        let expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+        Evidence::Key { vouched: Vouched { by: mark(1), certificates }, expires }
+    }
+
+    #[test]
+    fn a_ticket_gives_back_by_what_its_client_was_authenticated() {
+        let (issuer, mut provider) = issuer();
+        let raw = Vouched { by: Mark([1; 16]), certificates: Vec::new() };
+        for evidence in [
+            None,
+            Some(Evidence::Secret(issuer.mark(&Psk::new(b"secret").unwrap()))),
+            Some(Evidence::Key { vouched: raw, expires: None }),
+            Some(by_certificates(&[])),
+            Some(by_certificates(&[7; 20])),
+            Some(by_certificates(&[7; 255])),
+        ] {
+            let sealed = Resumable { evidence, ..state(PrfAlg::HmacSha256, "a") };
+            let ticket = issuer.issue(&mut provider, &sealed, of(99), now_at(50).wall).unwrap();
+            let opened = issuer.open(ticket.octets(), now_at(49).wall).unwrap();
+            assert_eq!(opened.state.evidence, sealed.evidence);
+        }
+        let evidence = Some(by_certificates(&[7; 256]));
+        let too_much = Resumable { evidence, ..state(PrfAlg::HmacSha256, "a") };
+        assert!(issuer.issue(&mut provider, &too_much, of(99), now_at(50).wall).is_none());
+    }
+
+    #[test]
+    fn a_secret_has_one_mark_with_one_gateway_and_another_with_the_next() {
+        let (one, mut provider) = issuer();
+        let other = TicketIssuer::new(&mut provider, Duration::from_secs(100), now_at(0));
+        let [secret, again, guess] =
+            [b"secret", b"secret", b"guess!"].map(|octets| Psk::new(octets).unwrap());
+        assert_eq!(one.mark(&secret), one.mark(&again));
+        assert_ne!(one.mark(&secret), one.mark(&guess));
+        assert_ne!(one.mark(&secret), other.mark(&secret));
     }
 
     #[test]
@@ -302,7 +381,7 @@ mod tests {
         let (issuer, mut provider) = issuer();
         let mut len = |name: &str| {
             let state = state(PrfAlg::HmacSha256, name);
-            let state = Resumable { inner: Addresses::NONE, proof_expires: None, ..state };
+            let state = Resumable { inner: Addresses::NONE, ..state };
             issuer.issue(&mut provider, &state, of(1), now_at(50).wall).unwrap().octets().len()
         };
         assert_eq!(len("a"), len("a-longer-name.example"));

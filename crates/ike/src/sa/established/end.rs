@@ -62,7 +62,7 @@ impl Established {
             method: base.method,
             ppk: base.ppk,
             authenticated_at: base.authenticated_at,
-            proof_expires: base.proof_expires,
+            evidence: base.evidence,
             suite: base.suite,
             inner: base.inner,
             sk_d: base.sk_d,

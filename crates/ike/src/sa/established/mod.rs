@@ -37,7 +37,7 @@ use crate::lifetime::Deadlines;
 use crate::peers::{Here, Pair, Wish};
 use crate::redirect::Gateway;
 use crate::sa::channel::Channel;
-use crate::session::{AuthForm, AuthMethod, Grant};
+use crate::session::{AuthForm, AuthMethod, Evidence, Grant};
 use crate::time::Instant;
 
 pub(crate) use set_up::{Answer, Awaited, NoChild};
@@ -61,9 +61,8 @@ pub(crate) struct Founded {
     /// The initiator's authenticated identity, when it is not IDi.
     pub(crate) authenticated: Option<Id>,
     pub(crate) authenticated_at: SystemTime,
-    /// Of a responder: when the certificate expires by which the initiator was
-    /// authenticated.
-    pub(crate) proof_expires: Option<SystemTime>,
+    /// Of a responder: by what the initiator was authenticated.
+    pub(crate) evidence: Option<Evidence>,
     pub(crate) method: AuthMethod,
     /// The PPK_ID of the PPK that is mixed into its keys, or those that they came from.
     pub(crate) ppk: Option<Arc<str>>,

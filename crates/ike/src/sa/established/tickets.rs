@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::event::{Event, Shown};
 use crate::exchange::informational;
 use crate::sa::window::Intent;
-use crate::session::{ConnectionMark, Grant, Origin, Resumable, Ticket};
+use crate::session::{ConnectionMark, Evidence, Grant, Origin, Resumable, Ticket};
 use crate::status::TicketStatus;
 use crate::time::{Instant, Now};
 use crate::wire::{MessageBuilder, NotifyType, Payloads, Protected};
@@ -142,7 +142,7 @@ impl Established {
             method: self.base.method,
             ppk: self.base.ppk.clone(),
             authenticated_at: self.base.authenticated_at,
-            proof_expires: self.base.proof_expires,
+            evidence: self.base.evidence.clone(),
             suite: self.base.suite,
             inner: self.base.inner,
             sk_d: self.base.sk_d.duplicate_for_grant(),
@@ -156,7 +156,8 @@ impl Founded {
     /// be worth more than what it stands for (RFC 5723 section 6.2).
     fn age_left(&self, now: SystemTime) -> Duration {
         let age = now.duration_since(self.authenticated_at).unwrap_or_default();
-        let proof = self.proof_expires.map(|end| end.duration_since(now).unwrap_or_default());
+        let expires = self.evidence.as_ref().and_then(Evidence::expires);
+        let proof = expires.map(|end| end.duration_since(now).unwrap_or_default());
         let age_left = self.connection.oldest_resumable().saturating_sub(age);
         proof.map_or(age_left, |proof| proof.min(age_left))
     }
