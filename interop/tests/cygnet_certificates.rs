@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use control::{CertificateFault, CertificateRefused, Failure, How, State, What};
+use control::{CertificateFault, CertificateRefused, Failure, How, TicketFault, What};
 use interop::{Cygnet, Tunnel, story};
 
 #[test]
@@ -27,8 +27,10 @@ fn certificates_made_by_the_command_set_up_a_tunnel_until_they_are_revoked() -> 
         client.up()?;
         dut.ping(tunnel.local.inner, tunnel.remote.inner)?;
         assert_eq!(client.connection()?.how, Some(How::Full));
-        client.down()?;
-        gateway.wait_for_state(State::Down)?;
+        client.suspend()?;
+        client.resume()?;
+        assert_eq!(client.connection()?.how, Some(How::Resumed));
+        client.suspend()?;
 
         pki(&desk, &format!("revoke --ca root.pem own{}.pem", tunnel.local.id))?;
         fs::copy(desk.join("root.crl"), peer.dir().join("root.crl"))?;
@@ -36,8 +38,14 @@ fn certificates_made_by_the_command_set_up_a_tunnel_until_they_are_revoked() -> 
         let trust = "cacerts = [\"x509ca/root.pem\"]";
         let config = fs::read_to_string(file)?;
         let strict = format!("{trust}\ncrls = [\"root.crl\"]\nrevocation = \"strict\"");
-        gateway.restart_with(&config.replace(trust, &strict))?;
-        ensure!(client.up().is_err(), "a revoked certificate has convinced");
+        let answer = gateway.reload_with(&config.replace(trust, &strict))?;
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        ensure!(client.resume().is_err(), "a revoked certificate has convinced");
+        let why = gateway.wait_for_event("ticket refused", |what| match what {
+            What::TicketRefused { why, .. } => Some(*why),
+            _ => None,
+        })?;
+        assert_eq!(why, TicketFault::Distrusted);
         let why = gateway.wait_for_event("failed", |what| match what {
             What::Failed { why, .. } => Some(why.clone()),
             _ => None,
