@@ -162,11 +162,11 @@ impl Keeper {
     /// A list that is here serves at once; else the one on the disk, until the
     /// next is fetched.
     fn take(&mut self, Request { wanted: Wanted { uri, issuers }, trust }: Request) {
-        if !is_web(&uri) || issuers.is_empty() {
-            return;
-        }
         if let Some(entry) = self.lists.get_mut(&uri) {
             entry.join(&uri, trust);
+            return;
+        }
+        if !is_web(&uri) || issuers.is_empty() {
             return;
         }
         self.lists.retain(|_, entry| entry.trusts.iter().any(|it| it.strong_count() > 0));

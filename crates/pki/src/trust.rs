@@ -189,16 +189,21 @@ impl Trust {
         lists.insert(uri.to_owned(), crl);
     }
 
-    /// Takes over what was fetched for `before`, in whose place this is, if both
-    /// believe the same authorities: otherwise a list may be of somebody who is
-    /// believed no more.
+    /// Takes over what was fetched for `before`, in whose place this is, and asks
+    /// for more of it; if both believe the same authorities: otherwise a list may
+    /// be of somebody who is believed no more.
     pub fn succeed(&self, before: &Self) {
         if self.authorities != before.authorities {
             return;
         }
         let taken = before.fetched.lists.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut lists = self.fetched.lists.write().unwrap_or_else(PoisonError::into_inner);
         for (uri, crl) in taken {
+            if let Some(ask) = self.fetched.ask.get() {
+                let is_issuer = |it: &&Certificate| it.subject() == crl.issuer();
+                let issuers = self.authorities.iter().filter(is_issuer).cloned().collect();
+                ask(Wanted { uri: uri.clone(), issuers });
+            }
+            let mut lists = self.fetched.lists.write().unwrap_or_else(PoisonError::into_inner);
             lists.entry(uri).or_insert(crl);
         }
     }

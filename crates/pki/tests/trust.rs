@@ -659,8 +659,11 @@ fn fetched_lists_outlive_a_change_of_all_but_the_authorities() {
     let (list, _) = root.authority().revoke(&[&leaf.certificate], updates, 1).unwrap();
     let before = trusting(&root);
     before.renew("here", list.into());
-    let same = trusting(&root);
+    let (same, (asked, heard)) = (trusting(&root), std::sync::mpsc::channel());
+    same.ask_for_lists(Box::new(move |wanted| asked.send(wanted).unwrap()));
     same.succeed(&before);
+    let wanted = heard.try_recv().unwrap();
+    assert_eq!((&*wanted.uri, &wanted.issuers[..]), ("here", &[root.certificate.clone()][..]));
     assert_as_good(&same, &[&leaf], &kept, Some(Refusal::Revoked));
     let mut altered = trusting(&root);
     altered.add_authority(other.certificate).unwrap();
