@@ -6,7 +6,7 @@
 //! plane   --PlaneEvent--->          --Command---> Userspace, and routes with it
 //! control --Request------>          --Reply-----> whoever asked
 //! alarm   ---------------->         --Event-----> logs, monitors
-//! lookups --addresses----->         --Lookup----> the system's resolver
+//! lookups --addresses----->         --Lookup----> the resolver
 //! ```
 //! It waits in one `poll`; nothing it does blocks on a peer.
 
@@ -174,8 +174,9 @@ impl Engine {
         let wake = Arc::new(Wake::new()?);
         let remote = Remote { requests: sender, wake: Arc::clone(&wake) };
         let engine_of_lookups = remote.clone();
-        let lookups =
-            Lookups::new(move |id, found| engine_of_lookups.post(Request::Found(id, found)));
+        let lookups = Lookups::new(net.mark(), move |id, found| {
+            engine_of_lookups.post(Request::Found(id, found));
+        });
         let engine = Self {
             endpoint,
             receiver: Receiver::new(Arc::clone(&net), Lane::Ike),
@@ -366,7 +367,7 @@ impl Engine {
                         StreamCommand::Leave => streams.leave(id),
                     }
                 }
-                Output::Lookup(id, name) => self.lookups.begin(id, name),
+                Output::Lookup(id, name) => self.lookups.begin(id, name, self.inner.name_servers()),
                 Output::Plane(id, command) => self.submit(id, command),
                 Output::Reply(id, result) => {
                     if let Some(answer) = self.asked.remove(&id) {

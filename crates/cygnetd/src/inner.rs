@@ -53,6 +53,12 @@ impl Inner {
         self.names.set(self.servers());
     }
 
+    /// All name servers behind our tunnels, also those that the resolver is not told of.
+    #[must_use]
+    pub fn name_servers(&self) -> Vec<IpAddr> {
+        self.given.values().flat_map(|given| given.network.dns.iter().copied()).collect()
+    }
+
     /// Takes everything back but the addresses, which go with the routes.
     pub fn close(self) {
         self.names.close();

@@ -121,6 +121,7 @@ pub struct Net {
     inbox: Inbox,
     counters: Counters,
     nat_port: u16,
+    mark: Option<u32>,
 }
 
 /// A batch that was not sent.
@@ -163,7 +164,7 @@ impl Net {
         addresses.dedup();
         let streams = Streams::bind(config, &addresses)?;
         let (inbox, counters) = (Inbox::new()?, Counters::default());
-        Ok(Self { ports, streams, inbox, counters, nat_port })
+        Ok(Self { ports, streams, inbox, counters, nat_port, mark: config.mark })
     }
 
     /// The TCP connections.
@@ -176,6 +177,12 @@ impl Net {
     #[must_use]
     pub const fn nat_port(&self) -> u16 {
         self.nat_port
+    }
+
+    /// `SO_MARK` of everything sent.
+    #[must_use]
+    pub const fn mark(&self) -> Option<u32> {
+        self.mark
     }
 
     /// The IKE port of the sockets of this address's family.
