@@ -110,6 +110,16 @@ impl Namespace {
         Ok(())
     }
 
+    /// A daemon that is started here later asks `server` for names, and knows none itself.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn ask_for_names(&self, server: Ipv4Addr) -> Result<()> {
+        std::fs::write(self.dir.join("hosts"), "127.0.0.1 localhost\n")?;
+        std::fs::write(self.dir.join("resolv.conf"), format!("nameserver {server}\n"))?;
+        Ok(())
+    }
+
     /// Makes this namespace a router that hides what is behind its other devices behind
     /// `outside`, ports included.
     ///

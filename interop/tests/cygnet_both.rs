@@ -5,7 +5,7 @@
 use anyhow::Result;
 use control::{Connection, Gone, How, State, What};
 use interop::road_warrior::{self, GIVEN, SERVER};
-use interop::{Capture, Cygnet, Packet, Tunnel, story};
+use interop::{Capture, Cygnet, NameServer, Packet, Tunnel, story};
 
 const INFORMATIONAL: u8 = 37;
 
@@ -181,5 +181,36 @@ fn a_gateway_is_found_by_its_name_at_each_of_its_addresses_and_where_it_has_move
         })?;
         assert_eq!(known, ["10.77.0.9"]);
         dut.ping(GIVEN, SERVER)
+    })
+}
+
+/// Of all traffic, through the tunnel.
+const EVERYTHING: &str = "0.0.0.0/0";
+
+#[test]
+fn a_tunnel_for_all_traffic_that_holds_its_packets_finds_its_gateway_by_name() -> Result<()> {
+    story(|world| {
+        let (dut, peer) = world.pair()?;
+        let tunnel = Tunnel::new(Tunnel::DEFAULT, "aes256gcm16");
+        let (outer, inner) = (tunnel.remote.outer, tunnel.remote.inner);
+        let everything = |config: String| config.replace(&tunnel.remote.network(), EVERYTHING);
+        let theirs = everything(Cygnet::config(&tunnel.reversed(), ""));
+        let _gateway = Cygnet::start_with(&peer, "dut", &theirs)?;
+        let server = NameServer::start(&peer, outer, NAME, outer)?;
+
+        dut.ask_for_names(outer)?;
+        let ours = everything(Cygnet::config(&tunnel, "start = \"on-traffic\""));
+        let by_name = ours.replace(
+            &format!("remote_addrs = [\"{outer}\"]"),
+            &format!("remote_addrs = [\"{NAME}\"]"),
+        );
+        assert_ne!(by_name, ours);
+        let client = Cygnet::start_with(&dut, "dut", &by_name)?;
+        // The system's resolver asks into the tunnel that this waits for.
+        dut.run("ping", &format!("-n -q -c 1 -w 15 -I {} {inner}", tunnel.local.inner))?;
+        let connection = client.wait_for_state(State::Up)?;
+        assert_eq!(connection.remote, Some(format!("{outer}:4500")));
+        assert!(server.was_asked_for(NAME)?);
+        Ok(())
     })
 }
