@@ -193,7 +193,7 @@ fn start_for(who: Who, resolvers: &Resolvers) -> io::Result<Queue> {
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..AT_ONCE {
         let (receiver, resolvers) = (Arc::clone(&receiver), resolvers.clone());
-        let thread = thread::Builder::new().name("cygnet-names".into());
+        let thread = thread::Builder::new().name("cygnet-lookup".into());
         thread.spawn(move || answer(who, &resolvers, &receiver))?;
     }
     Ok(sender)
