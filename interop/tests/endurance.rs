@@ -26,10 +26,12 @@ struct Held {
 }
 
 impl Held {
-    /// Waits for the kernel's own addresses, which it tries for a while.
+    /// Waits for the kernel's own addresses: it gives them when it has noticed that the cable is
+    /// there, and tries them for a while.
     fn by(cygnet: &Cygnet, namespace: &Namespace) -> Result<Self> {
         until(interop::PATIENCE, "addresses that are no duplicates", || {
-            Ok((!namespace.ip("addr")?.contains("tentative")).then_some(()))
+            let shown = namespace.ip("addr")?;
+            Ok((!shown.contains("NO-CARRIER") && !shown.contains("tentative")).then_some(()))
         })?;
         Ok(Self {
             descriptors: descriptors(cygnet)?,
