@@ -120,6 +120,12 @@ fn strongswan_authenticates_again_when_cygnet_wants_it() -> Result<()> {
         }
         let is_theirs = |what: &What| matches!(what, What::Up { role: Role::Responder, .. });
         ensure!(cygnet.events()?.iter().filter(|what| is_theirs(what)).count() == 3);
-        stream.finish()
+        // strongSwan ends the SA before as soon as the next is there: what is still on its way by
+        // that may come too late, a packet for each of the two, and nothing else may be missing.
+        let (_, answers) = stream.stop()?;
+        let last = answers.iter().max().copied().unwrap_or(0);
+        let missing: Vec<_> = (1..=last).filter(|number| !answers.contains(number)).collect();
+        ensure!(missing.len() <= 2, "{missing:?} are missing");
+        Ok(())
     })
 }
